@@ -5,6 +5,8 @@
 
 pub mod bucketing;
 pub mod conform;
+pub mod evolution;
+pub mod mapping;
 pub mod name;
 pub mod options;
 pub mod partition;
@@ -27,7 +29,9 @@ mod statistics;
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
 pub use conform::conform;
+pub use evolution::{Change, Position};
 pub use literal::{parse_value, print_value};
+pub use mapping::Mapping;
 pub use name::TableName;
 pub use nearest::did_you_mean;
 pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
