@@ -11,7 +11,7 @@ use super::Bucket;
 use super::resources::Resources;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicBool, Mutex, Ordering};
-use crate::io::{Bell, Completion, Frozen, Mode, Operation, Queue, Role, Wait};
+use crate::io::{Bell, Completion, Frozen, Operation, Queue, Role, Wait};
 use crate::log::commit::{Effects, Hand, Turn};
 use crate::log::writer::Write;
 
@@ -146,7 +146,7 @@ impl Committer {
 
     fn submit(&mut self, bucket: &Arc<Bucket>, mut write: Write) {
         let frames = bucket.log.gather(&mut write, &self.resources.pool);
-        let opened = self.resources.files.open(&*self.resources.driver, write.segment.path(), Mode::Write);
+        let opened = self.resources.files.open(&*self.resources.driver, write.segment.path(), true);
         let file = match opened {
             Ok(file) => file,
             Err(error) => {

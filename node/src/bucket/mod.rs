@@ -6,6 +6,7 @@
 //! This module knows nothing of tables, schemas or when background work is done.
 
 pub mod committer;
+pub mod directories;
 pub mod follower;
 pub mod ledger;
 pub mod manifest;
@@ -21,8 +22,8 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::directory::Directory;
-use crate::io::Mode;
-use crate::io::sync::{AtomicBool, Ordering};
+use crate::io::page;
+use crate::io::sync::AtomicBool;
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
@@ -53,6 +54,19 @@ pub struct Address {
     pub slot: usize,
     /// The slot whose word wakes those who follow the table.
     pub table_slot: usize,
+}
+
+impl Address {
+    /// Marks the slot as this bucket's: slots change hands when tables are dropped.
+    pub fn owner(&self) -> u64 {
+        u64::from(self.table_id) << 32 | u64::from(self.partition_id)
+    }
+
+    /// Offset up to which rows were acknowledged, as far as the commit page knows; 0 when it knows nothing of this bucket.
+    pub fn promised(&self, resources: &Resources) -> u64 {
+        let view = resources.page.slot(self.slot).view();
+        view.filter(|view| view.owner == self.owner()).map_or(0, |view| view.end)
+    }
 }
 
 /// How segments of a bucket are made and dropped.
@@ -104,6 +118,8 @@ pub struct Bucket {
     to_seal: Mutex<Vec<Arc<Segment>>>,
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
+    /// What the commit page says.
+    shown: Mutex<page::View>,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -117,7 +133,7 @@ impl Bucket {
         let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
         let state = manifest.state();
         segments::remove_orphans(resources, &address.dir, state)?;
-        let found = find(resources, &address.dir, state, Mode::Write)?;
+        let found = find(resources, &address.dir, state, true)?;
         let Found { sealed, recovered } = found;
         let mut segments = sealed;
         segments.extend(recovered.segments());
@@ -126,15 +142,13 @@ impl Bucket {
         let writer = Writer::new(recovered.start);
         let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
         let place = Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
-        let slot = resources.page.slot(address.slot);
-        let promised = slot.end.load(Ordering::Acquire);
+        let promised = address.promised(resources);
         let log = Log::new(writer, view, place, resources.durable);
         if promised > end {
             log.poison(lost(&address, end, promised));
         }
-        slot.start.store(state.start_offset, Ordering::Release);
-        slot.end.store(end, Ordering::Release);
-        slot.epoch.store(resources.epoch, Ordering::Release);
+        let shown = page::View { start: state.start_offset, end, epoch: resources.epoch, owner: address.owner() };
+        resources.page.publish(address.slot, shown);
         let bucket = Arc::new(Bucket {
             resources: resources.clone(),
             policy: Mutex::new(policy),
@@ -143,6 +157,7 @@ impl Bucket {
             to_seal: Mutex::new(to_seal),
             dropped: Mutex::new(Vec::new()),
             called: AtomicBool::new(false),
+            shown: Mutex::new(shown),
             address,
         });
         if !bucket.to_seal.lock().is_empty() {
@@ -197,7 +212,7 @@ impl Bucket {
     /// Tells everybody what a finished write means: followers through the page, producers through their fates, the background through the board.
     pub fn apply(self: &Arc<Self>, mut effects: Effects) {
         if effects.advanced {
-            self.resources.page.slot(self.address.slot).end.fetch_max(self.view().end(), Ordering::AcqRel);
+            self.show();
         }
         effects.wake();
         if effects.advanced {
@@ -215,6 +230,14 @@ impl Bucket {
         }
     }
 
+    /// Brings the commit page up to date.
+    fn show(&self) {
+        let mut shown = self.shown.lock();
+        shown.start = self.view().start();
+        shown.end = self.view().end();
+        self.resources.page.publish(self.address.slot, *shown);
+    }
+
     /// Adds where to an error.
     fn here(&self, error: Error) -> Error {
         here(&self.address, error)
@@ -223,8 +246,6 @@ impl Bucket {
     fn edit(&self, edit: Edit) -> Result<()> {
         let mut manifest = self.manifest.lock();
         manifest.append(&*self.resources.driver, &self.resources.pool, edit).map_err(|error| self.here(error))?;
-        drop(manifest);
-        self.resources.page.slot(self.address.slot).generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
@@ -249,7 +270,7 @@ struct Found {
 }
 
 /// The segments of a bucket: the sealed ones as the manifest tells, the others by reading them.
-fn find(resources: &Resources, dir: &Path, state: &State, mode: Mode) -> Result<Found> {
+fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Result<Found> {
     let path = |id: u64| segments::log_path(dir, id);
     let sealed: Vec<Arc<Segment>> = state
         .sealed
@@ -261,11 +282,11 @@ fn find(resources: &Resources, dir: &Path, state: &State, mode: Mode) -> Result<
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
         producers: match sealed.last() {
-            Some(last) => remembered(&*segments::directory(resources, last)?),
+            Some(last) => remembered(&*resources.directories.get(last)?),
             None => Producers::default(),
         },
     };
-    let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, mode };
+    let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
     Ok(Found { sealed, recovered: recover(reach, known, open)? })
 }
 

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use super::committer::{Committer, Calls};
+use super::committer::{Calls, Committer};
+use super::directories::Directories;
 use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
 use crate::io::sync::wait;
-use crate::io::{Driver, FileCache, Pool};
+use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
 
@@ -37,7 +38,9 @@ pub struct Resources {
     /// The kernel.
     pub driver: Arc<dyn Driver>,
     /// Open segment files.
-    pub files: FileCache,
+    pub files: Arc<FileCache>,
+    /// Directories of sealed segments.
+    pub directories: Directories,
     /// Buffers.
     pub pool: Pool,
     /// What followers in other processes watch.
@@ -65,9 +68,12 @@ impl Resources {
     /// Puts them together.
     pub fn new(driver: Arc<dyn Driver>, page: Page, dir: PathBuf, epoch: u32, durable: bool, limits: Limits) -> Result<Arc<Self>> {
         let spare = Spare::open(&*driver, dir.join("spare"), limits.spare_bytes_max, epoch > 0)?;
+        let files = Arc::new(FileCache::new(limits.files_open_max, if epoch > 0 { Mode::Write } else { Mode::Read }));
+        let pool = Pool::new(limits.pool_bytes_max);
         Ok(Arc::new(Resources {
-            files: FileCache::new(limits.files_open_max),
-            pool: Pool::new(limits.pool_bytes_max),
+            directories: Directories::new(driver.clone(), files.clone(), pool.clone()),
+            files,
+            pool,
             recent: RecentBudget::new(limits.recent_bytes_max),
             spare,
             board: Board::default(),

@@ -9,8 +9,7 @@ use super::manifest::{Edit, FILE_NAME, State};
 use super::resources::Resources;
 use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
-use crate::format::directory::{Directory, WriterBatch, WriterState};
-use crate::io::sync::Ordering;
+use crate::format::directory::{WriterBatch, WriterState};
 use crate::io::{File, Frozen, Mode};
 use crate::log::commit::Effects;
 use crate::log::producers::Producers;
@@ -112,7 +111,7 @@ impl Bucket {
         let path = log_path(&self.address.dir, segment_id);
         let zeros = resources.pool.zeros(ZERO_STEP_BYTES);
         if let Some(bytes) = resources.spare.take(driver, need.max(FIRST_BYTES), bytes, &path)? {
-            let file = resources.files.open(driver, &path, Mode::Write).map_err(|error| Error::io("open", &path, error))?;
+            let file = resources.files.open(driver, &path, true).map_err(|error| Error::io("open", &path, error))?;
             return Ok(Preparation { segment_id, path, file, bytes, zeroed: bytes, zeros });
         }
         let made = driver.open(&path, Mode::Create, true).and_then(|file| {
@@ -200,7 +199,7 @@ impl Bucket {
         }
         self.edit(Edit::Trimmed { start_offset, segment_ids: gone })?;
         let dropped = self.view().trim(start_offset);
-        self.resources.page.slot(self.address.slot).start.store(start_offset, Ordering::Release);
+        self.show();
         self.dropped.lock().extend(dropped);
         self.resources.page.notify(self.address.table_slot);
         Ok((start_offset - state.start_offset, bytes))
@@ -217,6 +216,7 @@ impl Bucket {
             }
             let driver = &*self.resources.driver;
             self.resources.files.invalidate(segment.path());
+            self.resources.directories.forget(segment.id());
             remove_if_there(driver, &index_path(segment.path()))?;
             let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
             let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
@@ -244,14 +244,17 @@ fn write_index(resources: &Resources, path: &Path, bytes: &[u8]) -> Result<()> {
     driver.write_at(&file, &[piece], 0, false).map_err(|error| Error::io("write", path, error))
 }
 
+/// What the directory of a segment remembers of the writers, as far as its end.
 fn writer_states(producers: &Producers, end_offset: u64) -> Vec<WriterState> {
-    let state = |(id, timestamp_ms, sent): (i64, i64, _)| {
-        let before_end = Iterator::filter(sent, |sent: &&crate::log::producers::Sent| sent.first_offset < end_offset);
-        let batches = before_end.map(|sent| WriterBatch { sequence: sent.sequence, first_offset: sent.first_offset, rows: sent.rows }).collect();
-        WriterState { id, timestamp_ms, batches }
-    };
-    let mut states: Vec<WriterState> = producers.iter().map(|(id, seen, sent)| state((id, seen, sent))).collect();
-    states.retain(|state: &WriterState| !state.batches.is_empty());
+    let mut states = Vec::new();
+    for (id, timestamp_ms, sent) in producers.iter() {
+        let written = sent.filter(|sent| sent.first_offset < end_offset);
+        let batches: Vec<_> =
+            written.map(|sent| WriterBatch { sequence: sent.sequence, first_offset: sent.first_offset, rows: sent.rows }).collect();
+        if !batches.is_empty() {
+            states.push(WriterState { id, timestamp_ms, batches });
+        }
+    }
     states.sort_by_key(|state| state.id);
     states
 }
@@ -274,19 +277,4 @@ pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Resul
         }
     }
     Ok(())
-}
-
-/// The directory of a sealed segment: its file, or the segment walked through when that is lost.
-pub fn directory(resources: &Resources, segment: &Segment) -> Result<Arc<Directory>> {
-    let path = index_path(segment.path());
-    let driver = &*resources.driver;
-    if let Ok(file) = driver.open(&path, Mode::Read, false) {
-        let bytes = driver.len(&file).map_err(|error| Error::io("look at", &path, error))? as usize;
-        let mut buffer = resources.pool.get(bytes.max(1));
-        let read = driver.read_at(&file, &mut buffer, bytes, 0).map_err(|error| Error::io("read", &path, error))?;
-        if let Ok(directory) = Directory::decode(&buffer[..read], segment.id()) {
-            return Ok(Arc::new(directory));
-        }
-    }
-    crate::log::walk::directory(&*resources.driver, &resources.files, &resources.pool, segment)
 }

@@ -53,6 +53,13 @@ impl Pool {
         buffer
     }
 
+    /// Zeros to write.
+    pub fn zeros(&self, bytes: usize) -> Frozen {
+        let mut buffer = self.get(bytes);
+        buffer.fill(0);
+        buffer.freeze()
+    }
+
     /// Idle bytes kept for reuse.
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes.load(Ordering::Relaxed)

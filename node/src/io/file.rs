@@ -75,8 +75,9 @@ impl fmt::Debug for File {
     }
 }
 
-/// Keeps files open for reading, so that thousands of segments need few descriptors: the one that was not used for longest makes room.
+/// Keeps files open, so that thousands of segments need few descriptors: the one that was not used for longest makes room.
 pub struct FileCache {
+    mode: Mode,
     limit: usize,
     state: Mutex<State>,
 }
@@ -93,18 +94,19 @@ struct Cached {
 }
 
 impl FileCache {
-    /// A cache of at most `limit` open files. While users hold all of them, further files are opened for their user alone.
-    pub fn new(limit: usize) -> Self {
-        FileCache { limit, state: Mutex::default() }
+    /// A cache of at most `limit` open files, all opened to read or all to write. While users hold all of them, further files are opened for their user alone.
+    pub fn new(limit: usize, mode: Mode) -> Self {
+        assert_ne!(mode, Mode::Create, "a cache opens what exists");
+        FileCache { mode, limit, state: Mutex::default() }
     }
 
-    /// The file at `path`, opened to read if it is not open yet.
+    /// The file at `path`, opened if it is not open yet.
     pub fn open(&self, driver: &dyn Driver, path: &Path, direct: bool) -> io::Result<File> {
         if let Some(file) = self.state.lock().touch(path, direct) {
             return Ok(file);
         }
         // Without the lock: opening may wait for the device.
-        let file = driver.open(path, Mode::Read, direct)?;
+        let file = driver.open(path, self.mode, direct)?;
         let mut state = self.state.lock();
         if let Some(first) = state.touch(path, direct) {
             return Ok(first);

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod file;
 pub mod futex;
 mod lock;
+pub mod sync;
 pub mod page;
 pub mod probe;
 pub mod sim;

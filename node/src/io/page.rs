@@ -150,6 +150,13 @@ impl Page {
         self.slot(index).publish(view);
     }
 
+    /// Moves the word of a slot on and wakes every waiter of it, in all processes. Any number of threads may.
+    pub fn notify(&self, index: usize) {
+        assert!(self.is_writable(), "a page that was opened read-only is not written to");
+        self.slot(index).word.fetch_add(1, Ordering::Release);
+        self.wake_all(index);
+    }
+
     /// Sleeps while the word of a slot is `expected`, until woken, a signal, or the time-out. The caller looks again in every case.
     /// In the simulator it lets the simulation go on a step and returns.
     pub fn wait(&self, index: usize, expected: u32, timeout: Option<Duration>) {

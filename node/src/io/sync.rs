@@ -8,4 +8,4 @@ pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Order
 pub use parking_lot::{Mutex, MutexGuard};
 pub use std::hint::spin_loop;
 
-pub use super::page::{wait, wake_all};
+pub use super::futex::{wait, wake_all};

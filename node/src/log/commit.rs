@@ -16,7 +16,7 @@ use super::view::View;
 use super::writer::{Outcome, Receipt, Record, Step, Write, Writer};
 use crate::error::{Error, Result};
 use crate::io::sync::{Mutex, MutexGuard};
-use crate::io::{Driver, FileCache, Frozen, Mode, Pool};
+use crate::io::{Driver, FileCache, Frozen, Pool};
 
 /// Callers that write their own group at the same time.
 pub const INLINE_MAX: u32 = 4;
@@ -136,7 +136,7 @@ impl Log {
     pub fn write_inline(&self, mut write: Write, driver: &dyn Driver, files: &FileCache, pool: &Pool) -> Effects {
         let frames = self.gather(&mut write, pool);
         let result = files
-            .open(driver, write.segment.path(), Mode::Write)
+            .open(driver, write.segment.path(), true)
             .and_then(|file| driver.write_at(&file, &frames, write.position, self.durable))
             .map_err(|error| Error::io("write", write.segment.path(), error));
         self.finish(write.group, result.map(|()| frames), Hand::Inline)

@@ -4,7 +4,7 @@
 //! Invariant: the frames hold the records' batches in offset order and fill the write exactly.
 //! This module knows nothing of segments, threads or results.
 
-use super::writer::{Placed, Write, has_own_frame};
+use super::writer::{HEAD_ROOM, Placed, Write, has_own_frame};
 use crate::format::frame::{self, BatchSpan, FrameHead};
 use crate::format::log_batch;
 use crate::io::{Frozen, Pool};
@@ -50,8 +50,8 @@ fn head(segment_id: u64, first_offset: u64, place: &Place) -> FrameHead {
 fn own_frame(placed: Placed, segment_id: u64, place: &Place) -> Frozen {
     let Placed { record, first_offset, timestamp_ms } = placed;
     let mut buffer = record.buffer;
-    log_batch::patch(&mut buffer[frame::HEAD_ROOM..], first_offset as i64, timestamp_ms);
-    let span = BatchSpan { start: frame::HEAD_ROOM as u32, length: record.batch_bytes as u32 };
+    log_batch::patch(&mut buffer[HEAD_ROOM..], first_offset as i64, timestamp_ms);
+    let span = BatchSpan { start: HEAD_ROOM as u32, length: record.batch_bytes as u32 };
     frame::seal(&mut buffer, &head(segment_id, first_offset, place), &[span]);
     buffer.freeze()
 }
@@ -72,7 +72,7 @@ fn shared_frame(records: &[Placed], segment_id: u64, place: &Place, pool: &Pool)
     let mut buffer = pool.get(frame_bytes);
     for (placed, span) in records.iter().zip(&spans) {
         let batch = &mut buffer[span.range()];
-        batch.copy_from_slice(&placed.record.buffer[frame::HEAD_ROOM..frame::HEAD_ROOM + placed.record.batch_bytes]);
+        batch.copy_from_slice(&placed.record.buffer[HEAD_ROOM..HEAD_ROOM + placed.record.batch_bytes]);
         log_batch::patch(batch, placed.first_offset as i64, placed.timestamp_ms);
     }
     frame::seal(&mut buffer, &head(segment_id, records[0].first_offset, place), &spans);

@@ -30,6 +30,7 @@ pub struct Sent {
     /// Its number.
     pub sequence: i32,
     /// Offset of its first row.
+    pub first_offset: u64,
     /// Offsets it took.
     pub rows: u32,
     /// The group that carried it.
@@ -97,6 +98,7 @@ impl Producers {
     /// Takes back every batch at `offset` and behind it: they were never written.
     pub fn rewind(&mut self, offset: u64) {
         self.known.retain(|_, history| {
+            history.last.retain(|sent| sent.first_offset < offset);
             !history.last.is_empty()
         });
     }
@@ -131,6 +133,8 @@ fn successor(sequence: i32) -> i32 {
 mod tests {
     use super::*;
 
+    fn sent(sequence: i32, first_offset: u64) -> Sent {
+        Sent { sequence, first_offset, rows: 10, group: 1 }
     }
 
     #[test]

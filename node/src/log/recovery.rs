@@ -15,7 +15,7 @@ use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
 use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
-use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Mode, Pool};
+use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// What the scan goes on from.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub struct Reach<'a> {
     pub files: &'a FileCache,
     /// Buffers.
     pub pool: &'a Pool,
-    /// A writer opens to write, a follower to read.
-    pub mode: Mode,
+    /// Whether this is the writer: it erases what was lost.
+    pub writable: bool,
 }
 
 /// What was found.
@@ -99,7 +99,7 @@ impl Scan<'_> {
     /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
     fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
         let failed = |error| Error::io("read", segment.path(), error);
-        let file = self.reach.files.open(self.reach.driver, segment.path(), self.reach.mode).map_err(failed)?;
+        let file = self.reach.files.open(self.reach.driver, segment.path(), true).map_err(failed)?;
         let Reach { driver, pool, .. } = self.reach;
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
@@ -122,7 +122,7 @@ impl Scan<'_> {
         }
         if timestamps_ms.is_some() {
             driver.sync(&file).map_err(|error| Error::io("sync", segment.path(), error))?;
-        } else if self.reach.mode == Mode::Write {
+        } else if self.reach.writable {
             self.erase_leftover(segment, &file)?;
         }
         Ok(timestamps_ms)
@@ -176,6 +176,6 @@ impl Scan<'_> {
     }
 }
 
-fn newer(version: u16) -> Error {
+pub(in crate::log) fn newer(version: u16) -> Error {
     Error::invalid(format!("frames of version {version}, this program reads up to {}", frame::VERSION)).hint("upgrade this program")
 }

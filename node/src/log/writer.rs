@@ -24,10 +24,13 @@ pub const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Batches of one group; their places stand in the head of a frame.
 pub const GROUP_BATCHES_MAX: usize = 512;
 
+/// Bytes before the batch in a record's buffer: room for the head of a frame of its own.
+pub const HEAD_ROOM: usize = frame::head_bytes(1);
+
 /// A batch in a buffer of its own from here on is written from there, a smaller one is copied into the frame that its group shares.
 pub const OWN_FRAME_BYTES_MIN: usize = 32 << 10;
 
-/// A batch that waits to be written: `[frame::HEAD_ROOM][batch][zeros to a whole block]`.
+/// A batch that waits to be written: `[HEAD_ROOM][batch][zeros to a whole block]`.
 #[derive(Debug)]
 pub struct Record {
     /// The whole frame, its head still unwritten.
