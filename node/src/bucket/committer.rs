@@ -21,17 +21,42 @@ pub const WRITES_MAX: usize = 128;
 /// Logs that wait for the ring thread, and how to wake it.
 #[derive(Default)]
 pub struct Calls {
-    waiting: Mutex<VecDeque<Arc<Bucket>>>,
+    waiting: Mutex<Waiting>,
     bell: Mutex<Option<Bell>>,
     stop: AtomicBool,
 }
 
+#[derive(Default)]
+struct Waiting {
+    buckets: VecDeque<Arc<Bucket>>,
+    ended: bool,
+}
+
 impl Calls {
-    /// A log has something queued. The bucket remembers that it called, so it waits here once.
-    pub fn call(&self, bucket: &Arc<Bucket>) {
+    /// A log has something queued; `false` when nobody will come for it any more. The bucket remembers that it called, so it waits here once.
+    pub fn call(&self, bucket: &Arc<Bucket>) -> bool {
         if !bucket.called.swap(true, Ordering::AcqRel) {
-            self.waiting.lock().push_back(bucket.clone());
+            let mut waiting = self.waiting.lock();
+            if waiting.ended {
+                return false;
+            }
+            waiting.buckets.push_back(bucket.clone());
+            drop(waiting);
             self.ring();
+        }
+        true
+    }
+
+    /// Nobody drives the ring from now on: calls are refused, and those that came too late are given up.
+    pub fn end(&self) {
+        let late = {
+            let mut waiting = self.waiting.lock();
+            waiting.ended = true;
+            std::mem::take(&mut waiting.buckets)
+        };
+        for bucket in late {
+            bucket.called.store(false, Ordering::Release);
+            bucket.give_up();
         }
     }
 
@@ -87,7 +112,7 @@ impl Committer {
         loop {
             self.step(Wait::BellOrCompletion(None))?;
             let calls = &self.resources.calls;
-            if calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().is_empty() {
+            if calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().buckets.is_empty() {
                 return Ok(());
             }
         }
@@ -120,7 +145,7 @@ impl Committer {
 
     fn start_called(&mut self) -> bool {
         let mut called = std::mem::take(&mut self.backlog);
-        called.append(&mut self.resources.calls.waiting.lock());
+        called.append(&mut self.resources.calls.waiting.lock().buckets);
         let any = !called.is_empty();
         for bucket in called {
             bucket.called.store(false, Ordering::Release);

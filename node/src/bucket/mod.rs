@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::format::directory::Directory;
 use crate::io::page;
-use crate::io::sync::AtomicBool;
+use crate::io::sync::{AtomicBool, Ordering};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
@@ -196,7 +196,7 @@ impl Bucket {
     fn take(self: &Arc<Self>, turn: Turn) {
         match turn {
             Turn::Done => {}
-            Turn::CallRing => self.resources.calls.call(self),
+            Turn::CallRing => self.call(),
             Turn::Prepare { bytes } => {
                 let effects = self.prepare_now(bytes);
                 self.apply(effects);
@@ -223,11 +223,31 @@ impl Bucket {
             self.resources.board.post(self, Work::Seal);
         }
         if effects.call_ring {
-            self.resources.calls.call(self);
+            self.call();
         }
         if effects.wants_segment {
             self.resources.board.post(self, Work::Prepare);
         }
+    }
+
+    fn call(self: &Arc<Self>) {
+        if !self.resources.calls.call(self) {
+            self.called.store(false, Ordering::Release);
+            self.give_up();
+        }
+    }
+
+    /// Fails what is queued: the store is being closed.
+    pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
+        let closed = Error::unavailable("the store is closed").hint("open it again");
+        let mut effects = self.log.give_up(closed);
+        effects.wake();
+    }
+
+    /// Whether it can be closed without anybody noticing.
+    pub fn is_idle(&self) -> bool {
+        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0);
+        !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 
     /// Brings the commit page up to date.

@@ -181,6 +181,13 @@ impl Log {
         self.head.lock().wants_segment()
     }
 
+    /// Fails what is queued, for this reason; what is in flight goes on.
+    pub fn give_up(&self, error: Error) -> Effects {
+        let mut head = self.head.lock();
+        let outcome = head.writer.refuse();
+        self.publish(head, outcome, Some(error))
+    }
+
     /// A segment prepared ahead of need.
     pub fn add_segment(&self, segment: Arc<Segment>) {
         self.head.lock().writer.add_segment(segment);

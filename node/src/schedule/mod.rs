@@ -91,8 +91,13 @@ impl Schedule {
         self.shared.resources.calls.stop();
         self.shared.resources.board.ring();
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            // The last owner of a store may be the worker itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
+        while self.shared.resources.board.take().is_some() {}
+        self.shared.resources.calls.end();
         *self.shared.resources.pumped.lock() = None;
     }
 }
