@@ -34,7 +34,16 @@ pub(crate) enum Handle {
         syncs_apart: AtomicBool,
     },
     /// A number in the simulator.
-    Simulated { boot: u64, inode: u64, opening: u64 },
+    Simulated {
+        /// The start of the simulated machine.
+        boot: u64,
+        /// The file.
+        inode: u64,
+        /// This opening of it, to which locks belong.
+        opening: u64,
+        /// Whether it may be changed.
+        writable: bool,
+    },
 }
 
 impl File {

@@ -70,6 +70,20 @@ impl Slot {
         load_word(&self.word)
     }
 
+    /// What a new start of the simulated machine finds: all of it, or zeros.
+    pub(crate) fn copy_if(&self, kept: bool) -> Slot {
+        let copy = Slot::default();
+        if kept {
+            copy.end.store(self.end.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.start.store(self.start.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.owner.store(self.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.word.store(self.word.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.generation.store(self.generation.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        copy
+    }
+
     fn publish(&self, view: View) {
         // A writer that died while changing left an odd number: this heals it.
         let changing = self.generation.load(Ordering::Relaxed) | 1;

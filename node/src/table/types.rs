@@ -287,4 +287,4 @@ impl TryFrom<StoredType> for ColumnType {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::table) mod tests;
