@@ -109,13 +109,15 @@ impl Committer {
 
     /// Steps until told to stop and nothing is left to write.
     pub fn run(&mut self) -> Result<()> {
-        loop {
+        while !self.is_done() {
             self.step(Wait::BellOrCompletion(None))?;
-            let calls = &self.resources.calls;
-            if calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().buckets.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let calls = &self.resources.calls;
+        calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().buckets.is_empty()
     }
 
     /// Starts what is queued, waits, finishes what is done. Returns whether anything was started or finished.

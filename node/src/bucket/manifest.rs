@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "manifest";
 
 /// One edit, or several that hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "edit")]
+#[serde(rename_all = "snake_case")]
 pub enum Edit {
     /// A file stands ready to take frames.
     Prepared {

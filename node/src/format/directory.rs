@@ -24,12 +24,14 @@ impl DirectoryBuilder {
         self.covered = position + f.length as u64;
     }
     pub fn entries_from(&self, offset: u64, max: usize) -> Vec<Entry> { let i = self.entries.partition_point(|e| e.end_offset() <= offset); self.entries[i..].iter().take(max).cloned().collect() }
+    pub fn offset_at(&self, t: i64) -> Option<u64> { self.entries.iter().find(|e| match e { Entry::Run(r) => r.timestamps_ms.1 >= t, Entry::Large(l) => l.timestamp_ms >= t }).map(|e| e.first_offset()) }
     pub fn covered_bytes(&self) -> u64 { self.covered }
     pub fn end_offset(&self) -> Option<u64> { self.entries.last().map(|e| e.end_offset()) }
     pub fn finish(&self, _w: &[WriterState]) -> Result<Vec<u8>> { Ok(vec![]) }
 }
 impl Directory {
     pub fn decode(_b: &[u8], _id: u64) -> Result<Self> { Err(crate::Error::corrupt("stand-in")) }
+    pub fn offset_at(&self, t: i64) -> Option<u64> { self.entries.iter().find(|e| match e { Entry::Run(r) => r.timestamps_ms.1 >= t, Entry::Large(l) => l.timestamp_ms >= t }).map(|e| e.first_offset()) }
     pub fn writers(&self) -> Vec<WriterState> { vec![] }
     pub fn bytes(&self) -> usize { self.entries.len() * 100 }
     pub fn entries_from(&self, offset: u64, max: usize) -> Vec<Entry> { let i = self.entries.partition_point(|e| e.end_offset() <= offset); self.entries[i..].iter().take(max).cloned().collect() }

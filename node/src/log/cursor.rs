@@ -320,3 +320,20 @@ fn describe(parsed: &Parsed) -> String {
         Parsed::Short { .. } | Parsed::Frame(_) => "a frame longer than its place".to_string(),
     }
 }
+
+/// Offset of the first batch committed at `time_ms` or later; the end of the log when there is none.
+pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
+    for segment in view.segments().iter() {
+        if segment.sealed().is_some_and(|sealed| sealed.timestamps_ms.1 < time_ms) {
+            continue;
+        }
+        let found = match segment.sealed() {
+            Some(_) => (source.directories)(segment)?.offset_at(time_ms),
+            None => segment.directory.lock().offset_at(time_ms),
+        };
+        if let Some(offset) = found {
+            return Ok(offset.max(view.start()));
+        }
+    }
+    Ok(view.end())
+}

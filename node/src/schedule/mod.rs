@@ -58,12 +58,14 @@ impl Schedule {
             *resources.pumped.lock() = Some(Committer::new(resources)?);
             return Ok(schedule);
         }
-        schedule.spawn("aquifer-commit", own_the_ring)?;
+        let (sender, made) = std::sync::mpsc::channel();
+        schedule.spawn("aquifer-commit", move |shared| own_the_ring(shared, &sender))?;
         schedule.spawn("aquifer-work", work)?;
+        made.recv().unwrap_or_else(|_| Err(Error::internal("the ring thread died at its start")))?;
         Ok(schedule)
     }
 
-    fn spawn(&mut self, name: &str, body: fn(&Shared)) -> Result<()> {
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
         let shared = self.shared.clone();
         let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || body(&shared));
         let thread = thread.map_err(|error| Error::exhausted(format!("cannot start the thread {name}")).caused_by(error))?;
@@ -108,10 +110,19 @@ impl Drop for Schedule {
     }
 }
 
-fn own_the_ring(shared: &Shared) {
-    let ended = Committer::new(&shared.resources).and_then(|mut committer| committer.run());
-    if let Err(error) = ended {
+/// The ring is made on the thread that drives it; whoever starts the thread hears how that went.
+fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
+    let mut committer = match Committer::new(&shared.resources) {
+        Ok(committer) => committer,
+        Err(error) => {
+            let _ = made.send(Err(error));
+            return;
+        }
+    };
+    let _ = made.send(Ok(()));
+    if let Err(error) = committer.run() {
         shared.failed(error);
+        shared.resources.calls.end();
     }
 }
 

@@ -29,7 +29,7 @@ pub const PARTITIONS_MAX: usize = 10_000;
 
 /// One change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "edit")]
+#[serde(rename_all = "snake_case")]
 pub enum Edit {
     /// The store was opened for writing.
     Opened {
@@ -126,7 +126,10 @@ impl LedgerState for Catalog {
             Edit::PartitionCreated { table_id, partition_id, name, slot } => {
                 self.entry(table_id)?.partitions.insert(partition_id, Partition { name, slot });
             }
-            Edit::TableAltered { spec } => self.entry(spec.id)?.spec = spec,
+            Edit::TableAltered { spec } => {
+                let id = spec.id;
+                self.entry(id)?.spec = spec;
+            }
             Edit::TableDropped { table_id } => {
                 self.tables.remove(&table_id);
             }
@@ -177,7 +180,7 @@ mod tests {
 
     fn create(catalog: &mut Catalog, name: &str, buckets: u32) -> u32 {
         let schema = TableSchema::new(vec![Field::new("a", ColumnType::Int64, true)]).unwrap();
-        let mut spec = TableSpec::new(TableName::parse(name).unwrap(), catalog.next_table_id, schema, 0);
+        let mut spec = TableSpec::new(name.parse().unwrap(), catalog.next_table_id, schema, 0);
         spec.buckets = buckets;
         let id = spec.id;
         let slot = catalog.free_slots(1).unwrap();
@@ -202,7 +205,7 @@ mod tests {
         used.dedup();
         assert_eq!(used.len(), count, "a slot is used twice: {used:?}");
         assert!(!used.contains(&STORE_SLOT));
-        assert_eq!(catalog.find(&TableName::parse("d").unwrap()).unwrap().slot, 5, "the gap that b left");
+        assert_eq!(catalog.find(&"d".parse().unwrap()).unwrap().slot, 5, "the gap that b left");
     }
 
     #[test]

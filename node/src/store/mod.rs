@@ -44,12 +44,13 @@ mod scanner;
 mod table;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::table::{Assign, TableOptions};
-pub use alter::Change;
-pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
 pub use table::{CreateTable, Table, TableDescription, TableSummary};
@@ -108,7 +109,7 @@ impl Store {
     ///
     /// Errors: Conflict when it exists; Invalid for a schema, key or option that is not possible; Exhausted at the limit of buckets.
     pub fn create_table(&self, name: &str, create: CreateTable) -> Result<Table> {
-        let name = TableName::parse(name)?;
+        let name: TableName = name.parse()?;
         let id = self.0.create_table(&name, create)?;
         Ok(Table::new(self.0.clone(), id, name))
     }
@@ -117,7 +118,7 @@ impl Store {
     ///
     /// Errors: NotFound, with the nearest name.
     pub fn table(&self, name: &str) -> Result<Table> {
-        let name = TableName::parse(name)?;
+        let name: TableName = name.parse()?;
         let catalog = self.0.catalog()?;
         let entry = catalog.find(&name).ok_or_else(|| open::no_such_table(&catalog, &name))?;
         Ok(Table::new(self.0.clone(), entry.spec.id, name))
@@ -128,31 +129,9 @@ impl Store {
         table::summaries(&self.0)
     }
 
-    /// Changes a table: its columns or its options. All changes hold together.
-    ///
-    /// Errors: Invalid for a change that would make stored rows unreadable, or names what does not exist.
-    pub fn alter_table(&self, name: &str, changes: &[Change]) -> Result<()> {
-        alter::alter(&self.0, &TableName::parse(name)?, changes)
-    }
-
     /// Drops a table and its rows, for good.
     pub fn drop_table(&self, name: &str) -> Result<()> {
-        self.0.drop_table(&TableName::parse(name)?)
-    }
-
-    /// Checks every checksum and invariant of one table or of all. Damage is found, not an error.
-    pub fn verify(&self, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-        inspect::verify(&self.0, table, progress)
-    }
-
-    /// What is stored of one table or of all, bucket by bucket.
-    pub fn stats(&self, table: Option<&str>) -> Result<Vec<BucketStats>> {
-        inspect::stats(&self.0, table)
-    }
-
-    /// Drops what a table's retention no longer keeps, now.
-    pub fn expire(&self, table: &str) -> Result<ExpireReport> {
-        inspect::expire(&self.0, table)
+        self.0.drop_table(&name.parse()?)
     }
 
     /// Does the background work that is due, in the calling thread. Only the simulator needs to.

@@ -66,7 +66,9 @@ impl CreateTable {
     pub(super) fn spec(&self, name: &TableName, id: u32, created_ms: u64) -> Result<TableSpec> {
         let schema = supported(&self.schema)?;
         let mut spec = TableSpec::new(name.clone(), id, schema, created_ms);
-        spec.partition_by = PartitionField::parse_list(&self.partition_by, spec.schema())?;
+        if !self.partition_by.trim().is_empty() {
+            spec.partition_by = PartitionField::parse_list(&self.partition_by, spec.schema())?;
+        }
         spec.buckets = self.buckets;
         spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
         for (name, value) in &self.options {
@@ -196,7 +198,7 @@ impl Table {
             name: doc.name.to_string(),
             value,
             is_default,
-            description: doc.description.to_string(),
+            description: doc.doc.to_string(),
         };
         let name_of = |id: &i32| spec.schema().field(*id).map_or_else(|| format!("#{id}"), |field| field.name.clone());
         Ok(TableDescription {
@@ -204,7 +206,7 @@ impl Table {
             id: self.id,
             schema_version: spec.schema().version(),
             columns: spec.schema().fields().iter().map(column).collect(),
-            partition_by: spec.partition_by.iter().map(|field| field.describe(spec.schema())).collect(),
+            partition_by: spec.partition_by.iter().map(|field| field.name.clone()).collect(),
             partitions: entry.partitions.values().filter(|partition| !partition.name.is_empty()).map(|p| p.name.clone()).collect(),
             buckets: spec.buckets,
             bucket_key: spec.bucket_key.iter().map(name_of).collect(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use serde::Serialize;
 
+use super::catalog::{Catalog, ONLY_PARTITION};
 use super::route::{Piece, Router};
 use super::table::Table;
 use crate::bucket::{Bucket, Pending};
@@ -29,7 +29,7 @@ pub struct WriterOptions {
 }
 
 /// Rows that are durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The partition's name; empty in a table without partitions.
     pub partition: Arc<str>,
@@ -60,9 +60,12 @@ struct Sent {
 pub struct Writer {
     table: Table,
     options: WriterOptions,
+    /// The catalog that the rest was made from.
+    catalog: Arc<Catalog>,
     spec: Arc<TableSpec>,
     encoder: Encoder,
     router: Router,
+    partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
     sequences: HashMap<(u32, u32), i32>,
     sent: VecDeque<Sent>,
@@ -75,15 +78,18 @@ impl Writer {
         if !table.store.is_writable() {
             return Err(Error::invalid("the store is open read-only").hint("open it with `Store::open` to write"));
         }
+        let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
         let encoder = encoder(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
             table,
             options,
+            catalog,
             spec: Arc::new(spec),
             encoder,
             router,
+            partitions: HashMap::new(),
             buckets: HashMap::new(),
             sequences: HashMap::new(),
             sent: VecDeque::new(),
@@ -174,7 +180,12 @@ impl Writer {
 
     /// The table may have been altered since the last batch.
     fn refresh(&mut self) -> Result<()> {
+        let catalog = self.table.store.catalog()?;
+        if Arc::ptr_eq(&catalog, &self.catalog) {
+            return Ok(());
+        }
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
+        self.catalog = catalog;
         if entry.spec != *self.spec {
             self.encoder = encoder(&entry.spec)?;
             self.router = Router::new(&entry.spec)?;
@@ -183,19 +194,30 @@ impl Writer {
         Ok(())
     }
 
-    fn partition_id(&self, piece: &Piece) -> Result<u32> {
-        self.table.store.partition(self.table.id, &self.table.name, &piece.partition)
+    fn partition_id(&mut self, piece: &Piece) -> Result<u32> {
+        if piece.partition.is_empty() {
+            return Ok(ONLY_PARTITION);
+        }
+        if let Some(known) = self.partitions.get(&piece.partition) {
+            return Ok(*known);
+        }
+        let id = self.table.store.partition(self.table.id, &self.table.name, &piece.partition)?;
+        self.partitions.insert(piece.partition.clone(), id);
+        Ok(id)
     }
 
     fn put_piece(&mut self, piece: &Piece, inline: bool) -> Result<()> {
         let partition_id = self.partition_id(piece)?;
         let bucket = self.bucket(partition_id, piece.bucket)?;
-        let mut rest = piece.rows.clone();
-        while rest.num_rows() > 0 {
-            let rows = self.rows_that_fit(&rest)?;
+        let (all, mut from) = (piece.rows.num_rows(), 0);
+        while from < all {
+            let rows = self.rows_that_fit(&piece.rows, from)?;
             let producer = self.next_number((partition_id, piece.bucket));
-            let record = self.encode(&rest.slice(0, rows), producer)?;
-            rest = rest.slice(rows, rest.num_rows() - rows);
+            let record = match rows == all {
+                true => self.encode(&piece.rows, producer)?,
+                false => self.encode(&piece.rows.slice(from, rows), producer)?,
+            };
+            from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
         }
         Ok(())
@@ -232,15 +254,18 @@ impl Writer {
         Some(Producer { id, sequence })
     }
 
-    /// How many of the first rows fit into one batch.
+    /// How many of the rows behind `from` fit into one batch.
     ///
     /// Errors: Exhausted when one row alone is too large.
-    fn rows_that_fit(&self, rows: &RecordBatch) -> Result<usize> {
+    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<usize> {
         let limit = self.spec.options.batch_bytes_max as usize;
         let meta = BatchMeta::append(self.spec.schema().version());
-        let mut count = rows.num_rows();
+        let mut count = rows.num_rows() - from;
         loop {
-            let bytes = self.encoder.size_bound(&rows.slice(0, count), &meta);
+            let bytes = match count == rows.num_rows() {
+                true => self.encoder.size_bound(rows, &meta),
+                false => self.encoder.size_bound(&rows.slice(from, count), &meta),
+            };
             if bytes <= limit {
                 return Ok(count);
             }
