@@ -425,3 +425,23 @@ pub(crate) fn probe() -> io::Result<()> {
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN))
 }
+
+/// Signals for tests: a handler that does nothing and, unlike most, does not restart calls.
+#[cfg(test)]
+pub(crate) mod interrupt {
+    extern "C" fn ignore(_signal: libc::c_int) {}
+
+    pub(crate) fn install() {
+        // SAFETY: an all-zero sigaction is valid, and the handler does nothing, so it is safe at any moment.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+        }
+    }
+
+    pub(crate) fn send(thread: rustix::thread::Pid) {
+        // SAFETY: sends a handled signal to a thread of this process; no memory is passed.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.as_raw_nonzero().get(), libc::SIGUSR1) };
+    }
+}
