@@ -23,11 +23,11 @@ impl Stand {
     /// `None` when this machine does not have it, which is said.
     fn new(kind: &str) -> Option<Stand> {
         let system = |engine| System::new(engine, "a test asked for it");
-        if kind.starts_with("on_uring") {
-            if let Err(error) = uring::probe() {
-                println!("skipped: needs io_uring: {error}");
-                return None;
-            }
+        if kind.starts_with("on_uring")
+            && let Err(error) = uring::probe()
+        {
+            println!("skipped: needs io_uring: {error}");
+            return None;
         }
         let (driver, parent): (Arc<dyn Driver>, _) = match kind {
             "on_uring" => (Arc::new(system(Engine::Uring)), std::env::temp_dir()),

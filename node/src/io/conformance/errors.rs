@@ -17,7 +17,7 @@ fn code<T>(outcome: io::Result<T>) -> Option<i32> {
 /// What a write of 8 KiB and a read of 4 KiB end with, by the blocking call and by a queue.
 fn outcomes(stand: &Stand, file: &File, offset: u64, durable: bool) -> [Option<i32>; 4] {
     let piece = stand.pattern(8192, 1);
-    let blocking_write = code(stand.driver.write_at(file, &[piece.clone()], offset, durable));
+    let blocking_write = code(stand.driver.write_at(file, std::slice::from_ref(&piece), offset, durable));
     let blocking_read = code(stand.read(file, offset, 4096));
     let mut queue = stand.queue(2);
     queue.submit(0, a_write(file, vec![piece], offset, durable)).unwrap();
@@ -68,7 +68,7 @@ fn durable_writes_work_where_the_kernel_does_not_know_the_flag() {
     for stand in real() {
         let (file, pattern) = (stand.data("a"), stand.pattern(65_536, 3));
         system::remember_to_sync_apart(&file);
-        stand.driver.write_at(&file, &[pattern.clone()], 0, true).unwrap();
+        stand.driver.write_at(&file, std::slice::from_ref(&pattern), 0, true).unwrap();
         let mut queue = stand.queue(1);
         queue.submit(0, a_write(&file, vec![pattern.clone()], 65_536, true)).unwrap();
         assert_eq!(drain(&mut *queue).pop().unwrap().result.unwrap(), 65_536);
@@ -96,7 +96,7 @@ fn signals_are_not_errors() {
             });
             let (mut queue, mut done) = (stand.driver.queue(4, Role::Pinned).unwrap(), Vec::new());
             for token in 0..40 {
-                stand.driver.write_at(&file, &[pattern.clone()], 0, true).unwrap();
+                stand.driver.write_at(&file, std::slice::from_ref(&pattern), 0, true).unwrap();
                 queue.submit(token, a_write(&file, vec![pattern.clone()], 65_536, true)).unwrap();
                 done.clear();
                 queue.wait(&mut done, Wait::Completion).unwrap();

@@ -7,7 +7,7 @@ pub(super) fn round_trip_of_many_sizes(stand: &Stand) {
     for (round, blocks) in [1usize, 2, 16, 257].into_iter().enumerate() {
         let (bytes, offset) = (blocks * BLOCK_BYTES, (round * 3 * BLOCK_BYTES) as u64);
         let pattern = stand.pattern(bytes, round as u8);
-        stand.driver.write_at(&file, &[pattern.clone()], offset, round % 2 == 0).unwrap();
+        stand.driver.write_at(&file, std::slice::from_ref(&pattern), offset, round % 2 == 0).unwrap();
         assert_eq!(stand.read(&file, offset, bytes).unwrap()[..], pattern[..]);
     }
     stand.driver.sync(&file).unwrap();
@@ -29,7 +29,7 @@ pub(super) fn pieces_lie_one_behind_the_other(stand: &Stand) {
 pub(super) fn reads_end_with_the_file(stand: &Stand) {
     let plain = stand.plain("a");
     let pattern = stand.pattern(13_001, 3);
-    stand.driver.write_at(&plain, &[pattern.clone()], 0, true).unwrap();
+    stand.driver.write_at(&plain, std::slice::from_ref(&pattern), 0, true).unwrap();
     let file = stand.driver.open(&stand.path("a"), Mode::Read, true).unwrap();
     assert_eq!(stand.read(&file, 0, 16_384).unwrap()[..], pattern[..]);
     assert_eq!(stand.read(&file, 12_288, 4096).unwrap()[..], pattern[12_288..]);
