@@ -62,7 +62,7 @@ impl Slot {
             owner: self.owner.load(Ordering::Relaxed),
         };
         fence(Ordering::Acquire);
-        (generation % 2 == 0 && self.generation.load(Ordering::Relaxed) == generation).then_some(view)
+        (generation.is_multiple_of(2) && self.generation.load(Ordering::Relaxed) == generation).then_some(view)
     }
 
     /// The word that changes with every publication. Read it **before** the view, then wait on what was read.

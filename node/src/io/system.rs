@@ -17,7 +17,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What carries the completion queues.
@@ -302,9 +301,4 @@ fn retrying(mut call: impl FnMut() -> Result<(), Errno>) -> io::Result<()> {
             outcome => return outcome.map_err(Into::into),
         }
     }
-}
-
-/// A driver with this engine, shared.
-pub(crate) fn shared(engine: Engine, reason: impl Into<String>) -> Arc<dyn Driver> {
-    Arc::new(System::new(engine, reason))
 }

@@ -213,5 +213,7 @@ impl Drop for ThreadsQueue {
             // A worker only panics on a defect, which it has reported already.
             let _ = worker.join();
         }
+        // Bells may live on: they must not keep buffers.
+        self.shared.state.lock().done.clear();
     }
 }

@@ -136,7 +136,7 @@ impl Transfer {
         if self.done >= self.len {
             return Some(Ok(self.len));
         }
-        if self.direct && self.done % BLOCK_BYTES != 0 {
+        if self.direct && !self.done.is_multiple_of(BLOCK_BYTES) {
             match file_bytes() {
                 Ok(bytes) if offset + self.done as u64 >= bytes || !self.may_retry() => return Some(Ok(self.done)),
                 Ok(_) => self.step_back(),

@@ -425,3 +425,47 @@ pub(crate) fn probe() -> io::Result<()> {
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN))
 }
+
+/// Signals for tests: a handler that does nothing and, unlike most, does not restart calls.
+#[cfg(test)]
+pub(crate) mod interrupt {
+    extern "C" fn ignore(_signal: libc::c_int) {}
+
+    pub(crate) fn install() {
+        // SAFETY: an all-zero sigaction is valid, and the handler does nothing, so it is safe at any moment.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+        }
+    }
+
+    pub(crate) fn send(thread: rustix::thread::Pid) {
+        // SAFETY: sends a handled signal to a thread of this process; no memory is passed.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.as_raw_nonzero().get(), libc::SIGUSR1) };
+    }
+}
+
+/// A seccomp filter for tests, as containers have one.
+#[cfg(test)]
+pub(crate) mod forbid {
+    /// From here on io_uring_setup fails with `errno` on this thread.
+    pub(crate) fn on_this_thread(errno: i32) {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let mut program = [
+            // The number of the call is the first word of seccomp_data.
+            libc::sock_filter { code: LOAD, jt: 0, jf: 0, k: 0 },
+            libc::sock_filter { code: JUMP_EQUAL, jt: 0, jf: 1, k: libc::SYS_io_uring_setup as u32 },
+            libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ERRNO | errno as u32 },
+            libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the filter and its program live through the call, which copies them.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter), 0);
+        }
+    }
+}
