@@ -10,7 +10,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::*;
 use arrow::error::ArrowError;
 
-use super::compression::Decompressor;
+use super::compression::{Codec, Decompressor};
 use super::message::{BodyLayout, Node};
 use crate::error::{Error, Result};
 
@@ -100,13 +100,15 @@ impl<'a, F: FnMut(usize) -> Result<Buffer>> Arrays<'a, F> {
     }
 
     /// The next buffer, as it was before compression.
+    #[inline(always)]
     fn next(&mut self) -> Result<Buffer> {
         let stored = (self.fetch)(self.buffer)?;
         self.buffer += 1;
-        self.decompressor.restore(self.layout.codec, stored)
+        if self.layout.codec == Codec::None { Ok(stored) } else { self.decompressor.restore(self.layout.codec, stored) }
     }
 
     /// The first `bytes` bytes of the next buffer. Some programs write more.
+    #[inline(always)]
     fn sized(&mut self, bytes: usize) -> Result<Buffer> {
         let buffer = self.next()?;
         if buffer.len() < bytes {
@@ -115,6 +117,7 @@ impl<'a, F: FnMut(usize) -> Result<Buffer>> Arrays<'a, F> {
         Ok(if buffer.len() == bytes { buffer } else { buffer.slice_with_length(0, bytes) })
     }
 
+    #[inline(always)]
     fn nulls(&mut self, length: usize, nulls: u64) -> Result<Option<NullBuffer>> {
         if nulls == 0 {
             self.buffer += 1;
@@ -127,6 +130,7 @@ impl<'a, F: FnMut(usize) -> Result<Buffer>> Arrays<'a, F> {
         Ok(Some(found))
     }
 
+    #[inline(always)]
     fn scalars<T: ArrowNativeType>(&mut self, length: usize) -> Result<ScalarBuffer<T>> {
         let bytes = length.checked_mul(size_of::<T>()).ok_or_else(|| bad("an array too long to be"))?;
         let buffer = self.sized(bytes)?;

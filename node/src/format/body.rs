@@ -5,7 +5,7 @@
 //! behind the last row are zero. Knows nothing of headers and metadata beyond the places of nodes and buffers.
 
 use arrow::array::{Array, AsArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
 
 use super::BODY_ALIGNMENT;
@@ -26,89 +26,103 @@ pub(super) trait Sink {
 
 /// Walks one array. `ones` says that validity is written also where nothing is null.
 ///
+/// Each arm first finds the concrete array, because calls on that cost nothing and those on a `dyn Array` do.
 /// Panics on a type that [`super::shape::Shape`] refuses.
 pub(super) fn walk(array: &dyn Array, ones: bool, sink: &mut impl Sink) {
-    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
-    sink.node(array.len(), nulls.map_or(0, NullBuffer::null_count));
-    match nulls {
-        Some(nulls) => sink.bits(nulls.inner()),
-        None => sink.ones(if ones { array.len() } else { 0 }),
-    }
+    use DataType::*;
+    use TimeUnit::*;
     match array.data_type() {
-        DataType::Boolean => sink.bits(array.as_boolean().values()),
-        DataType::FixedSizeBinary(width) => {
+        Int8 => flat::<Int8Type>(array, ones, sink),
+        Int16 => flat::<Int16Type>(array, ones, sink),
+        Int32 => flat::<Int32Type>(array, ones, sink),
+        Int64 => flat::<Int64Type>(array, ones, sink),
+        Float32 => flat::<Float32Type>(array, ones, sink),
+        Float64 => flat::<Float64Type>(array, ones, sink),
+        Decimal128(..) => flat::<Decimal128Type>(array, ones, sink),
+        Date32 => flat::<Date32Type>(array, ones, sink),
+        Time32(Second) => flat::<Time32SecondType>(array, ones, sink),
+        Time32(Millisecond) => flat::<Time32MillisecondType>(array, ones, sink),
+        Time64(Microsecond) => flat::<Time64MicrosecondType>(array, ones, sink),
+        Time64(Nanosecond) => flat::<Time64NanosecondType>(array, ones, sink),
+        Timestamp(Second, _) => flat::<TimestampSecondType>(array, ones, sink),
+        Timestamp(Millisecond, _) => flat::<TimestampMillisecondType>(array, ones, sink),
+        Timestamp(Microsecond, _) => flat::<TimestampMicrosecondType>(array, ones, sink),
+        Timestamp(Nanosecond, _) => flat::<TimestampNanosecondType>(array, ones, sink),
+        Utf8 => byte_array::<Utf8Type>(array, ones, sink),
+        Binary => byte_array::<BinaryType>(array, ones, sink),
+        Boolean => {
+            let booleans = array.as_boolean();
+            open(booleans.len(), booleans.nulls(), ones, sink);
+            sink.bits(booleans.values());
+        }
+        FixedSizeBinary(width) => {
             let values = array.as_fixed_size_binary();
+            open(values.len(), values.nulls(), ones, sink);
             sink.bytes(&values.value_data()[..values.len() * *width as usize]);
         }
-        DataType::Utf8 => {
-            let strings = array.as_string::<i32>();
-            byte_array(strings.offsets(), strings.value_data(), sink);
-        }
-        DataType::Binary => {
-            let binary = array.as_binary::<i32>();
-            byte_array(binary.offsets(), binary.value_data(), sink);
-        }
-        DataType::List(_) => {
+        List(_) => {
             let list = array.as_list::<i32>();
-            children(list.offsets(), list.values(), ones, sink);
+            open(list.len(), list.nulls(), ones, sink);
+            children(list.offsets(), list.values().as_ref(), ones, sink);
         }
-        DataType::Map(..) => {
+        Map(..) => {
             let map = array.as_map();
+            open(map.len(), map.nulls(), ones, sink);
             children(map.offsets(), map.entries(), ones, sink);
         }
-        DataType::Struct(_) => {
-            for column in array.as_struct().columns() {
-                walk(column, ones, sink);
+        Struct(_) => {
+            let columns = array.as_struct();
+            open(columns.len(), columns.nulls(), ones, sink);
+            for column in columns.columns() {
+                walk(column.as_ref(), ones, sink);
             }
         }
-        other => sink.bytes(flat(array, other)),
+        other => unreachable!("a schema with {other} has no shape"),
     }
 }
 
-fn byte_array(offsets: &arrow::buffer::OffsetBuffer<i32>, values: &[u8], sink: &mut impl Sink) {
-    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
-    sink.offsets(offsets.inner().inner(), first);
-    sink.bytes(&values[first as usize..last as usize]);
+/// The node and the validity of an array.
+#[inline(always)]
+fn open(length: usize, nulls: Option<&NullBuffer>, ones: bool, sink: &mut impl Sink) {
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        Some(nulls) => {
+            sink.node(length, nulls.null_count());
+            sink.bits(nulls.inner());
+        }
+        None => {
+            sink.node(length, 0);
+            sink.ones(if ones { length } else { 0 });
+        }
+    }
 }
 
-fn children(offsets: &arrow::buffer::OffsetBuffer<i32>, values: &dyn Array, ones: bool, sink: &mut impl Sink) {
+/// An array with one buffer of values, which are written as they lie in memory.
+#[inline(always)]
+fn flat<T: ArrowPrimitiveType>(array: &dyn Array, ones: bool, sink: &mut impl Sink) {
+    let array = array.as_primitive::<T>();
+    open(array.len(), array.nulls(), ones, sink);
+    sink.bytes(array.values().inner());
+}
+
+#[inline(always)]
+fn byte_array<T: ByteArrayType<Offset = i32>>(array: &dyn Array, ones: bool, sink: &mut impl Sink) {
+    let array = array.as_bytes::<T>();
+    open(array.len(), array.nulls(), ones, sink);
+    let offsets = array.offsets();
+    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+    sink.offsets(offsets.inner().inner(), first);
+    sink.bytes(&array.values()[first as usize..last as usize]);
+}
+
+fn children(offsets: &OffsetBuffer<i32>, values: &dyn Array, ones: bool, sink: &mut impl Sink) {
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     sink.offsets(offsets.inner().inner(), first);
     let length = (last - first) as usize;
     if length == values.len() {
         walk(values, ones, sink);
     } else {
-        walk(&values.slice(first as usize, length), ones, sink);
+        walk(values.slice(first as usize, length).as_ref(), ones, sink);
     }
-}
-
-/// The values of an array whose type has one buffer of values, as they lie in memory.
-fn flat<'a>(array: &'a dyn Array, data_type: &DataType) -> &'a [u8] {
-    use DataType::*;
-    use TimeUnit::*;
-    match data_type {
-        Int8 => values::<Int8Type>(array),
-        Int16 => values::<Int16Type>(array),
-        Int32 => values::<Int32Type>(array),
-        Int64 => values::<Int64Type>(array),
-        Float32 => values::<Float32Type>(array),
-        Float64 => values::<Float64Type>(array),
-        Decimal128(..) => values::<Decimal128Type>(array),
-        Date32 => values::<Date32Type>(array),
-        Time32(Second) => values::<Time32SecondType>(array),
-        Time32(Millisecond) => values::<Time32MillisecondType>(array),
-        Time64(Microsecond) => values::<Time64MicrosecondType>(array),
-        Time64(Nanosecond) => values::<Time64NanosecondType>(array),
-        Timestamp(Second, _) => values::<TimestampSecondType>(array),
-        Timestamp(Millisecond, _) => values::<TimestampMillisecondType>(array),
-        Timestamp(Microsecond, _) => values::<TimestampMicrosecondType>(array),
-        Timestamp(Nanosecond, _) => values::<TimestampNanosecondType>(array),
-        other => unreachable!("a schema with {other} has no shape"),
-    }
-}
-
-fn values<T: ArrowPrimitiveType>(array: &dyn Array) -> &[u8] {
-    array.as_primitive::<T>().values().inner()
 }
 
 /// Adds up the most bytes that a body takes.
@@ -194,25 +208,33 @@ impl<'a> Writer<'a> {
     /// Makes room for `length` bytes behind what stands there, pads behind them, and writes down where they are.
     #[inline(always)]
     fn place(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) {
-        let end = align_up(length, BODY_ALIGNMENT);
-        let Some(room) = self.body.get_mut(self.position..self.position + end) else {
-            return self.fail();
-        };
-        let (bytes, padding) = room.split_at_mut(length);
-        fill(bytes);
-        padding.fill(0);
+        if length > 0 {
+            let start = self.position;
+            let Some(room) = self.body.get_mut(start..start + align_up(length, BODY_ALIGNMENT)) else {
+                return self.fail();
+            };
+            // The last 64 bytes are zeroed as a whole and then written over: cheaper than a padding of any length.
+            if let Some(last) = room.last_chunk_mut::<BODY_ALIGNMENT>() {
+                *last = [0; BODY_ALIGNMENT];
+            }
+            fill(&mut room[..length]);
+        }
         self.note(length);
-        self.position += end;
+        self.position += align_up(length, BODY_ALIGNMENT);
     }
 
     fn compress(&mut self, source: &[u8]) {
         let Some(compressor) = self.compressor else { return };
-        let bound = compressor.compression().bound(source.len());
+        let bound = align_up(compressor.compression().bound(source.len()), BODY_ALIGNMENT);
         let Some(room) = self.body.get_mut(self.position..self.position + bound) else {
             return self.fail();
         };
         match compressor.compress(source, room) {
-            Ok(length) => self.place(length, |_| {}),
+            Ok(length) => {
+                room[length..align_up(length, BODY_ALIGNMENT)].fill(0);
+                self.note(length);
+                self.position += align_up(length, BODY_ALIGNMENT);
+            }
             Err(error) => self.failed = Some(error),
         }
     }
@@ -273,12 +295,9 @@ fn copy_bits(bits: &BooleanBuffer, out: &mut [u8]) {
         let start = bits.offset() / 8;
         out.copy_from_slice(&bits.values()[start..start + out.len()]);
     } else {
-        let chunks = bits.bit_chunks();
-        let (words, rest) = out.as_chunks_mut::<8>();
-        for (to, from) in words.iter_mut().zip(chunks.iter()) {
-            *to = from.to_le_bytes();
+        for (to, from) in out.chunks_mut(8).zip(bits.bit_chunks().iter_padded()) {
+            to.copy_from_slice(&from.to_le_bytes()[..to.len()]);
         }
-        rest.copy_from_slice(&chunks.remainder_bits().to_le_bytes()[..rest.len()]);
     }
     if let (Some(last), used @ 1..) = (out.last_mut(), bits.len() % 8) {
         *last &= (1 << used) - 1;

@@ -184,9 +184,9 @@ impl Decompressor {
         Decompressor { idle: Idle::new() }
     }
 
-    /// The bytes that `stored` holds. Without compression, or where compression did not pay, they are not copied.
+    /// The bytes that `stored` holds, compressed by `codec`. Where compression did not pay, they are not copied.
     pub(super) fn restore(&self, codec: Codec, stored: Buffer) -> Result<Buffer> {
-        if codec == Codec::None || stored.is_empty() {
+        if stored.is_empty() {
             return Ok(stored);
         }
         let said = array(&stored, 0).map(i64::from_le_bytes).ok_or_else(|| bad("a compressed buffer is cut off"))?;

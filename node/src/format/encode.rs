@@ -78,7 +78,7 @@ impl Encoder {
         }
         let mut sizer = Sizer::new(self.compressor.compression());
         for column in batch.columns() {
-            walk(column, self.layout == Layout::Fluss, &mut sizer);
+            walk(column.as_ref(), self.layout == Layout::Fluss, &mut sizer);
         }
         start + self.message_bytes(start) + sizer.length
     }
@@ -130,7 +130,7 @@ impl Encoder {
         let (front, buffers) = message.split_at_mut(buffers_at);
         let mut writer = Writer::new(body, &mut front[nodes_at..], buffers, &self.compressor);
         for column in batch.columns() {
-            walk(column, self.layout == Layout::Fluss, &mut writer);
+            walk(column.as_ref(), self.layout == Layout::Fluss, &mut writer);
         }
         let body_length = writer.finish()?;
         self.template.patch(message, batch.num_rows(), body_length);
@@ -198,4 +198,4 @@ fn too_small(room: usize) -> Error {
 const _: () = assert!(PAIR_BYTES == 16);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

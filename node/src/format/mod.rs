@@ -21,6 +21,8 @@ mod template;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod samples;
 
 pub use compression::Compression;
