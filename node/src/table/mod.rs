@@ -5,6 +5,8 @@
 
 pub mod bucketing;
 pub mod conform;
+pub mod evolution;
+pub mod mapping;
 pub mod name;
 pub mod options;
 pub mod partition;
@@ -15,20 +17,29 @@ pub mod types;
 
 mod adopt;
 mod binary_row;
+mod calendar;
 mod cast;
+mod literal;
 mod nearest;
 mod rows;
+mod scalar;
 mod schema_file;
+mod statistics;
 
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
 pub use conform::conform;
+pub use evolution::{Change, Position};
+pub use literal::{parse_value, print_value};
+pub use mapping::Mapping;
 pub use name::TableName;
 pub use nearest::did_you_mean;
 pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
-pub use partition::{PartitionField, Transform};
+pub use partition::{PartitionField, PartitionKey, Partitioner, Transform};
 pub use rows::{Rows, group_rows};
+pub use scalar::{Scalar, ScalarRef};
 pub use schema::{Field, TableSchema};
 pub use schema_file::parse_schema_file;
 pub use spec::TableSpec;
+pub use statistics::ColumnStatistics;
 pub use types::ColumnType;
