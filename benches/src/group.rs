@@ -179,3 +179,33 @@ fn futex(word: &AtomicU32, operation: i32, value: u32) {
         libc::syscall(libc::SYS_futex, word.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, std::ptr::null::<libc::timespec>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_sleeps_until_its_group_is_settled() {
+        let groups = Groups::new(|| ());
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| groups.append(&[1; 8]));
+            let group = groups.take_or_wait().expect("open");
+            assert_eq!(group.bytes(), 8);
+            group.settle(true);
+            assert!(first.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_failed_group_and_a_closed_queue_fail_their_producers() {
+        let groups = Groups::new(|| ());
+        std::thread::scope(|scope| {
+            let failing = scope.spawn(|| groups.append(&[2; 8]));
+            groups.take_or_wait().expect("open").settle(false);
+            assert!(failing.join().unwrap().is_err());
+        });
+        groups.close();
+        assert!(groups.append(&[3; 8]).is_err());
+        assert!(groups.take_or_wait().is_none());
+    }
+}

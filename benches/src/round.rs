@@ -48,19 +48,25 @@ pub fn run(case: &dyn Case, input: &mut [Aligned], load: Load, warm_up: Duration
         }
         ready.wait();
         std::thread::sleep(warm_up);
-        let cpu_before_s = machine::cpu_s() + case.cpu_elsewhere_s()?;
+        let cpu_before_s = cpu_s(case);
         let started = Instant::now();
         phase.store(MEASURING, Ordering::SeqCst);
         std::thread::sleep(window);
         phase.store(STOPPING, Ordering::SeqCst);
         let seconds = started.elapsed().as_secs_f64();
-        let cpu_s = machine::cpu_s() + case.cpu_elsewhere_s()? - cpu_before_s;
+        // Only now may an error end the round: the producers have been told to stop.
+        let cpu_s = cpu_s(case)? - cpu_before_s?;
         let mut latency_ns = histogram();
         for producer in producers {
             latency_ns.add(producer.join().expect("a producer does not panic")?).expect("equal histograms");
         }
         Ok(Round { records: latency_ns.len(), seconds, cpu_s, latency_ns })
     })
+}
+
+/// CPU seconds of this process and of the case elsewhere.
+fn cpu_s(case: &dyn Case) -> io::Result<f64> {
+    Ok(machine::cpu_s() + case.cpu_elsewhere_s()?)
 }
 
 fn produce(case: &dyn Case, producer: usize, record: &mut [u8], phase: &AtomicU8, ready: &Barrier) -> io::Result<Histogram<u64>> {

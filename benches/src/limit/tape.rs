@@ -42,9 +42,8 @@ impl Tape {
     /// The place of the next write of `bytes` bytes.
     pub fn claim(&self, bytes: usize) -> u64 {
         let bytes = bytes.next_multiple_of(BLOCK_BYTES) as u64;
-        let start = |next: u64| if next + bytes > TAPE_BYTES { 0 } else { next };
-        let claimed = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| Some(start(next) + bytes));
-        start(claimed.expect("the closure always gives a place"))
+        let claimed = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| Some(start(next, bytes) + bytes));
+        start(claimed.expect("the closure always gives a place"), bytes)
     }
 
     /// Writes the pieces durably at the next place.
@@ -61,6 +60,11 @@ impl Tape {
     }
 }
 
+/// Where a write of `bytes` bytes starts when `next` is the first free place: there, or at the front when the end is too near.
+fn start(next: u64, bytes: u64) -> u64 {
+    if next + bytes > TAPE_BYTES { 0 } else { next }
+}
+
 fn write_zeros(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT).open(path)?;
     let zeros = Aligned::zeroed(1 << 20);
@@ -68,4 +72,12 @@ fn write_zeros(path: &Path) -> io::Result<()> {
         file.write_all_at(&zeros, offset)?;
     }
     file.sync_all()
+}
+
+#[test]
+fn writes_start_again_at_the_front() {
+    assert_eq!(start(0, 4096), 0);
+    assert_eq!(start(TAPE_BYTES - 4096, 4096), TAPE_BYTES - 4096);
+    assert_eq!(start(TAPE_BYTES - 4096, 8192), 0);
+    assert_eq!(start(TAPE_BYTES, 4096), 0);
 }
