@@ -1,1 +1,34 @@
-//! To be written.
+//! What a table is: its schema and how that evolves, its keys, buckets and partitions, its options, its filters.
+//!
+//! Everything here is a pure function of values: no I/O, no clock, no bytes on disk but the JSON of the catalog.
+//! Field ids, never names or positions, say which column is which once data is written.
+
+pub mod bucketing;
+pub mod conform;
+pub mod name;
+pub mod options;
+pub mod partition;
+pub mod quantity;
+pub mod schema;
+pub mod spec;
+pub mod types;
+
+mod adopt;
+mod binary_row;
+mod cast;
+mod nearest;
+mod rows;
+mod schema_file;
+
+pub use adopt::supported;
+pub use bucketing::BucketFunction;
+pub use conform::conform;
+pub use name::TableName;
+pub use nearest::did_you_mean;
+pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
+pub use partition::{PartitionField, Transform};
+pub use rows::{Rows, group_rows};
+pub use schema::{Field, TableSchema};
+pub use schema_file::parse_schema_file;
+pub use spec::TableSpec;
+pub use types::ColumnType;

@@ -1,0 +1,33 @@
+//! Makes the directory of a sealed segment again by walking its frames, when its file is lost or damaged.
+//!
+//! Invariant: the result is what the writer would have written, without its writers' histories. Damage is an error that names the place.
+
+use super::recovery::newer;
+use super::segment::Segment;
+use super::stored::damaged;
+use super::window::{Found, Window};
+use crate::error::{Error, Result};
+use crate::format::directory::{Directory, DirectoryBuilder, WriterState};
+use crate::io::{Driver, File, Pool};
+
+/// Walks `segment` from its first frame to its end.
+pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, writers: &[WriterState]) -> Result<Directory> {
+    let mut builder = DirectoryBuilder::new(segment.id());
+    let mut window = Window::new(driver, file, pool);
+    let end = segment.sealed().map_or(segment.used_bytes(), |sealed| sealed.bytes);
+    let mut position = 0;
+    while position < end {
+        let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
+        let frame = match found {
+            Found::Frame(frame) => frame,
+            Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
+            Found::End(_) => {
+                let offset = builder.end_offset().or(segment.base_offset()).unwrap_or(0);
+                return Err(damaged(segment.path(), position, offset, "no frame where one should be"));
+            }
+        };
+        builder.add_frame(position, window.bytes(position, frame.length));
+        position += frame.length as u64;
+    }
+    Directory::decode(&builder.finish(writers)?, segment.id())
+}

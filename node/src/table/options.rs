@@ -1,0 +1,259 @@
+//! The settings of a table, as `--set name=value` writes them and `describe` shows them.
+//!
+//! Invariant: every option has a default, a line of documentation, and parses what it prints. The catalog keeps only what
+//! differs from the defaults, and ignores names it does not know, so that an older program opens the tables of a newer one.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::nearest::did_you_mean;
+use super::quantity::{parse_bytes, parse_duration_ms, print_bytes, print_duration_ms};
+use crate::error::{Error, Result};
+
+/// Batches of fewer rows carry no statistics: they would cost more than they save.
+pub const STATISTICS_ROWS_MIN: usize = 1024;
+/// The level of `compression=zstd`.
+pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
+
+const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
+const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+const BATCH_BYTES: RangeInclusive<u64> = 4 << 10..=256 << 20;
+
+/// How the Arrow bodies of log batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all: reads hand the stored bytes on.
+    #[default]
+    None,
+    /// LZ4 frames.
+    Lz4,
+    /// Zstandard at this level, 1 to 22.
+    Zstd(i32),
+}
+
+/// Which columns have minimum, maximum and null count in each batch of at least [`STATISTICS_ROWS_MIN`] rows.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Statistics {
+    /// All top-level columns of fixed width and strings.
+    #[default]
+    All,
+    /// None.
+    None,
+    /// These.
+    Columns(Vec<String>),
+}
+
+/// How a writer spreads rows over the buckets of a table without bucket key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Assign {
+    /// Fill one bucket's batch, then go to the next.
+    #[default]
+    Sticky,
+    /// Each batch of rows to the next bucket.
+    RoundRobin,
+}
+
+/// The settings of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct TableOptions {
+    /// How the Arrow bodies of log batches are compressed.
+    pub compression: Compression,
+    /// Which columns have statistics in each batch.
+    pub statistics: Statistics,
+    /// Rows older than this may be trimmed, in milliseconds.
+    pub retention_ms: Option<u64>,
+    /// The oldest segments of a bucket that exceeds this may be trimmed, in bytes.
+    pub retention_bytes: Option<u64>,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes that an encoded batch may have.
+    pub batch_bytes_max: u64,
+    /// How rows are spread over buckets without a bucket key.
+    pub bucket_assign: Assign,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions {
+            compression: Compression::None,
+            statistics: Statistics::All,
+            retention_ms: None,
+            retention_bytes: None,
+            segment_bytes: 64 << 20,
+            batch_bytes_max: 16 << 20,
+            bucket_assign: Assign::Sticky,
+        }
+    }
+}
+
+/// One option for `describe` and the help: its name, what it says, in one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionDoc {
+    /// The name, as in `--set name=value`.
+    pub name: &'static str,
+    /// What it decides and what it accepts.
+    pub doc: &'static str,
+}
+
+/// Every option of a table.
+pub const OPTIONS: &[OptionDoc] = &[
+    OptionDoc { name: "compression", doc: "how log batches are compressed: none, lz4, zstd or zstd:LEVEL" },
+    OptionDoc { name: "statistics.columns", doc: "columns with min, max and null count per batch, for filters: *, none or a,b" },
+    OptionDoc { name: "retention.ms", doc: "rows older than this may be trimmed: none or a time as in 7d" },
+    OptionDoc { name: "retention.bytes", doc: "a bucket bigger than this may be trimmed at its start: none or a size as in 10GiB" },
+    OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
+    OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB and at most a segment" },
+    OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
+];
+
+impl TableOptions {
+    /// Sets one option from text; the others stay as they are. Ends with [`TableOptions::check`] when all are set.
+    ///
+    /// # Errors
+    /// Invalid for an unknown name, with the nearest one, and for a bad value, with what is accepted.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let value = value.trim();
+        let located = |error: Error| error.at("option", name);
+        match name {
+            "compression" => self.compression = parse_compression(value).map_err(located)?,
+            "statistics.columns" => self.statistics = parse_statistics(value),
+            "retention.ms" => self.retention_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
+            "retention.bytes" => self.retention_bytes = parse_limit(value, parse_bytes).map_err(located)?,
+            "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
+            "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
+            "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
+            _ => {
+                let hint = did_you_mean(name, OPTIONS.iter().map(|option| option.name));
+                return Err(Error::invalid(format!("unknown option `{name}`")).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets one option from `name=value`.
+    ///
+    /// # Errors
+    /// Invalid, as for [`TableOptions::set`], and without `=`.
+    pub fn set_assignment(&mut self, assignment: &str) -> Result<()> {
+        let Some((name, value)) = assignment.split_once('=') else {
+            return Err(Error::invalid(format!("`{assignment}` is not name=value")));
+        };
+        self.set(name.trim(), value)
+    }
+
+    /// The value of an option as [`TableOptions::set`] would take it; `None` for an unknown name.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let limit = |value: Option<u64>, print: fn(u64) -> String| value.map_or("none".to_string(), print);
+        Some(match name {
+            "compression" => match self.compression {
+                Compression::None => "none".to_string(),
+                Compression::Lz4 => "lz4".to_string(),
+                Compression::Zstd(level) => format!("zstd:{level}"),
+            },
+            "statistics.columns" => match &self.statistics {
+                Statistics::All => "*".to_string(),
+                Statistics::None => "none".to_string(),
+                Statistics::Columns(names) => names.join(","),
+            },
+            "retention.ms" => limit(self.retention_ms, print_duration_ms),
+            "retention.bytes" => limit(self.retention_bytes, print_bytes),
+            "segment.bytes" => print_bytes(self.segment_bytes),
+            "batch.bytes.max" => print_bytes(self.batch_bytes_max),
+            "bucket.assign" => match self.bucket_assign {
+                Assign::Sticky => "sticky".to_string(),
+                Assign::RoundRobin => "round-robin".to_string(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// Every option with its value and whether that is the default, for `describe`.
+    pub fn describe(&self) -> Vec<(OptionDoc, String, bool)> {
+        let defaults = TableOptions::default();
+        let row = |option: &OptionDoc| {
+            let value = self.get(option.name).unwrap_or_default();
+            let is_default = defaults.get(option.name).as_ref() == Some(&value);
+            (*option, value, is_default)
+        };
+        OPTIONS.iter().map(row).collect()
+    }
+
+    /// Checks the options against each other.
+    ///
+    /// # Errors
+    /// Invalid when a batch could be bigger than a segment.
+    pub fn check(&self) -> Result<()> {
+        if self.batch_bytes_max > self.segment_bytes {
+            let (batch, segment) = (print_bytes(self.batch_bytes_max), print_bytes(self.segment_bytes));
+            let error = Error::invalid(format!("batch.bytes.max ({batch}) exceeds segment.bytes ({segment})"));
+            return Err(error.hint("set both, so that a batch fits in a segment"));
+        }
+        Ok(())
+    }
+}
+
+fn parse_compression(value: &str) -> Result<Compression> {
+    let level = match value {
+        "none" => return Ok(Compression::None),
+        "lz4" => return Ok(Compression::Lz4),
+        "zstd" => Some(ZSTD_LEVEL_DEFAULT),
+        _ => value.strip_prefix("zstd:").and_then(|level| level.parse().ok()).filter(|level| ZSTD_LEVELS.contains(level)),
+    };
+    level
+        .map(Compression::Zstd)
+        .ok_or_else(|| Error::invalid(format!("`{value}` is not a compression")).hint("one of none, lz4, zstd, zstd:1 to zstd:22"))
+}
+
+fn parse_statistics(value: &str) -> Statistics {
+    match value {
+        "*" => Statistics::All,
+        "none" | "" => Statistics::None,
+        names => Statistics::Columns(names.split(',').map(|name| name.trim().to_string()).collect()),
+    }
+}
+
+fn parse_limit(value: &str, parse: fn(&str) -> Result<u64>) -> Result<Option<u64>> {
+    if value == "none" { Ok(None) } else { parse(value).map(Some) }
+}
+
+fn parse_within(value: &str, range: RangeInclusive<u64>) -> Result<u64> {
+    let bytes = parse_bytes(value)?;
+    if !range.contains(&bytes) {
+        let hint = format!("{} to {}", print_bytes(*range.start()), print_bytes(*range.end()));
+        return Err(Error::invalid(format!("{value} is out of range")).hint(hint));
+    }
+    Ok(bytes)
+}
+
+fn parse_assign(value: &str) -> Result<Assign> {
+    match value {
+        "sticky" => Ok(Assign::Sticky),
+        "round-robin" => Ok(Assign::RoundRobin),
+        _ => Err(Error::invalid(format!("`{value}` is not a way to assign buckets")).hint("one of sticky, round-robin")),
+    }
+}
+
+impl From<TableOptions> for BTreeMap<String, String> {
+    fn from(options: TableOptions) -> Self {
+        let explicit = options.describe().into_iter().filter(|(_, _, is_default)| !is_default);
+        explicit.map(|(option, value, _)| (option.name.to_string(), value)).collect()
+    }
+}
+
+impl TryFrom<BTreeMap<String, String>> for TableOptions {
+    type Error = Error;
+
+    fn try_from(stored: BTreeMap<String, String>) -> Result<Self> {
+        let mut options = TableOptions::default();
+        for (name, value) in stored.iter().filter(|(name, _)| OPTIONS.iter().any(|option| option.name == **name)) {
+            options.set(name, value)?;
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use super::*;
+
+fn set(assignments: &[&str]) -> Result<TableOptions> {
+    let mut options = TableOptions::default();
+    for assignment in assignments {
+        options.set_assignment(assignment)?;
+    }
+    options.check()?;
+    Ok(options)
+}
+
+#[test]
+fn values_are_parsed_and_printed() {
+    let cases = [
+        ("compression=zstd", "zstd:1"),
+        ("compression=zstd:22", "zstd:22"),
+        ("compression=lz4", "lz4"),
+        ("statistics.columns=a, b", "a,b"),
+        ("statistics.columns=none", "none"),
+        ("retention.ms=7d", "7d"),
+        ("retention.ms=none", "none"),
+        ("retention.bytes=10GiB", "10GiB"),
+        ("segment.bytes=134217728", "128MiB"),
+        ("batch.bytes.max=4KiB", "4KiB"),
+        ("bucket.assign=round-robin", "round-robin"),
+    ];
+    for (assignment, printed) in cases {
+        let name = assignment.split('=').next().expect("name");
+        assert_eq!(set(&[assignment]).expect(assignment).get(name).as_deref(), Some(printed));
+    }
+}
+
+#[test]
+fn bad_values_and_names_are_refused_with_advice() {
+    let cases = [
+        ("compresion=lz4", "did you mean `compression`?"),
+        ("compression=snappy", "one of none, lz4"),
+        ("compression=zstd:23", "zstd:22"),
+        ("segment.bytes=1KiB", "1MiB to 1GiB"),
+        ("segment.bytes=2MiB", "exceeds segment.bytes"),
+        ("retention.ms=soon", "option retention.ms; as in 500ms"),
+        ("bucket.assign=hash", "sticky, round-robin"),
+        ("compression", "not name=value"),
+    ];
+    for (assignment, expected) in cases {
+        let error = set(&[assignment]).expect_err(assignment).to_string();
+        assert!(error.contains(expected), "{assignment}: {error}");
+    }
+}
+
+#[test]
+fn the_catalog_keeps_what_differs_and_ignores_what_it_does_not_know() {
+    let options = set(&["compression=zstd:3", "retention.ms=36h", "segment.bytes=64MiB"]).expect("options");
+    let json = r#"{"compression":"zstd:3","retention.ms":"36h"}"#;
+    assert_eq!(serde_json::to_string(&options).expect("json"), json);
+    let newer = r#"{"compression":"zstd:3","quantum.mode":"on","retention.ms":"36h"}"#;
+    assert_eq!(serde_json::from_str::<TableOptions>(newer).expect("parse"), options);
+}
+
+#[test]
+fn describe_lists_every_option() {
+    let described = set(&["compression=lz4"]).expect("options").describe();
+    assert_eq!(described.len(), OPTIONS.len());
+    assert_eq!((described[0].1.as_str(), described[0].2), ("lz4", false));
+    assert!(described[1..].iter().all(|(_, _, is_default)| *is_default));
+}
