@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use aquifer_node::{Error, Kind};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
@@ -26,7 +27,7 @@ pub(crate) fn append(session: &Session, arguments: &Append) -> Outcome {
     let table = store.table(&arguments.table)?;
     let batch_rows =
         arguments.rate.map_or(arguments.batch_rows, |rate| arguments.batch_rows.min((rate * PACED_BATCH_SECONDS).max(1.0) as u32));
-    let mut input = Input::open(&arguments.from, arguments.format, table.schema(), batch_rows, arguments.on_error)?;
+    let mut input = Input::open(&arguments.from, arguments.format, table.schema()?, batch_rows, arguments.on_error)?;
     interrupt::catch();
     let progress = Progress::new("append", input.rows_total(), session.config.quiet);
     let mut run =
@@ -68,10 +69,12 @@ impl Run {
                     if let Some(rate) = rate {
                         interrupt::wait_until(started + Duration::from_secs_f64(sent as f64 / rate))?;
                     }
-                    sent += batch.num_rows() as u64;
                     self.open = true;
-                    self.writer.send(&batch).map_err(Failure::of_data)?;
-                    let acks = self.writer.acks();
+                    // The writer counts rows from the start of the batch, from 0.
+                    let placed = |error: Error| if error.kind() == Kind::Invalid { error.at("behind_row", sent) } else { error };
+                    self.writer.send(&batch).map_err(|error| Failure::of_data(placed(error)))?;
+                    sent += batch.num_rows() as u64;
+                    let acks = self.writer.acks().map_err(Failure::of_data)?;
                     self.count(&acks)?;
                 }
                 // Nothing more comes at once: the time to wait for what is under way.
@@ -133,7 +136,7 @@ impl Run {
 fn ack_line(ack: &Ack, rows_total: u64) -> String {
     let mut line = json!({ "rows": ack.rows, "rows_total": rows_total, "bucket": ack.bucket, "first_offset": ack.first_offset });
     if !ack.partition.is_empty() {
-        line["partition"] = ack.partition.as_str().into();
+        line["partition"] = ack.partition.to_string().into();
     }
     line.to_string()
 }

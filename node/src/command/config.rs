@@ -154,7 +154,9 @@ fn from_file(text: &str, path: &Path) -> Result<Vec<Named>> {
                 named.push(Named { name, value: value.to_string(), source: format!("file {}", path.display()) });
             }
             _ => {
-                return Err(Error::invalid("a setting is a text, a number or true or false").at("setting", name).at("file", path.display()));
+                return Err(Error::invalid("a setting is a text, a number or true or false")
+                    .at("setting", name)
+                    .at("file", path.display()));
             }
         }
     }

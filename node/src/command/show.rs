@@ -9,10 +9,10 @@ use super::session::Session;
 pub(crate) fn list(session: &Session) -> Outcome {
     let mut tables = session.store_to_read()?.tables()?;
     tables.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut report = Report::new(["name", "columns", "partitions", "buckets", "rows", "bytes"]);
+    let mut report = Report::new(["name", "columns", "partitions", "buckets"]);
     for table in tables {
-        let [columns, partitions, buckets] = [table.columns, table.partitions, table.buckets].map(|count| (count as u64).into());
-        report.row([table.name.into(), columns, partitions, buckets, table.rows.into(), table.bytes.into()]);
+        let [columns, partitions] = [table.columns, table.partitions].map(|count| (count as u64).into());
+        report.row([table.name.into(), columns, partitions, u64::from(table.buckets).into()]);
     }
     session.print(&report)
 }

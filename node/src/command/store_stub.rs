@@ -71,9 +71,7 @@ pub(crate) struct TableSummary {
     pub(crate) id: u32,
     pub(crate) columns: usize,
     pub(crate) partitions: usize,
-    pub(crate) buckets: usize,
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
+    pub(crate) buckets: u32,
 }
 
 impl Store {
@@ -107,8 +105,6 @@ impl Store {
             columns: table.0.schema.fields().len(),
             partitions: 1,
             buckets: 1,
-            rows: table.0.rows(),
-            bytes: 0,
         };
         Ok(tables.values().map(summary).collect())
     }
@@ -129,7 +125,7 @@ impl Inner {
 }
 
 pub(crate) struct Ack {
-    pub(crate) partition: String,
+    pub(crate) partition: Arc<str>,
     pub(crate) bucket: u32,
     pub(crate) first_offset: u64,
     pub(crate) rows: u64,
@@ -150,22 +146,22 @@ impl Writer {
         batches.push((first_offset, batch.clone()));
         self.table.0.bell.notify_all();
         let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size() as u64);
-        self.acks.push(Ack { partition: String::new(), bucket: 0, first_offset, rows, bytes, latency: started.elapsed() });
+        self.acks.push(Ack { partition: "".into(), bucket: 0, first_offset, rows, bytes, latency: started.elapsed() });
         Ok(())
     }
 
-    pub(crate) fn acks(&mut self) -> Vec<Ack> {
-        std::mem::take(&mut self.acks)
+    pub(crate) fn acks(&mut self) -> Result<Vec<Ack>> {
+        Ok(std::mem::take(&mut self.acks))
     }
 
     pub(crate) fn flush(&mut self) -> Result<Vec<Ack>> {
-        Ok(self.acks())
+        self.acks()
     }
 }
 
 impl Table {
-    pub(crate) fn schema(&self) -> SchemaRef {
-        self.0.schema.clone()
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        Ok(self.0.schema.clone())
     }
 
     pub(crate) fn writer(&self) -> Result<Writer> {

@@ -1,6 +1,6 @@
 //! The columns of a file: what its head says (parquet, arrow), or what its first rows look like (csv, ndjson).
 //!
-//! Invariant: the types are ones that a table has where there is one for the values. Knows nothing of the store.
+//! Invariant: what a head says is told as it is; the store says what becomes of types that tables do not have.
 
 use std::io::{BufRead, Cursor};
 use std::path::Path;
@@ -14,7 +14,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::chunks::{Chunk, Chunks};
 use super::columnar::{Columnar, broken};
-use super::conform::plain_type;
 use super::csv_record::{Record, Taken};
 use super::{ARROW_FILE, Format, guess};
 use crate::command::time_text::parse_timestamp;
@@ -43,9 +42,7 @@ pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
         Format::Csv => csv(sample(chunks)?),
         Format::Ndjson => ndjson(sample(chunks)?),
     };
-    let found = found.map_err(|error| error.at("file", path.display()))?;
-    let plain = |field: &Arc<Field>| Field::new(field.name(), plain_type(field.data_type()), field.is_nullable());
-    Ok(Arc::new(Schema::new(found.fields().iter().map(plain).collect::<Vec<_>>())))
+    found.map_err(|error| error.at("file", path.display()))
 }
 
 /// The first lines; a line that the sample cuts is left out.

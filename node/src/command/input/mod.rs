@@ -1,12 +1,11 @@
-//! Rows from files and pipes as batches with the schema of a table: parquet, arrow, csv, ndjson.
+//! Rows from files and pipes as batches: parquet, arrow, csv, ndjson.
 //!
 //! Invariant: bounded memory whatever the size of the input; values come in exactly or are refused with the place they stand at.
-//! Knows nothing of the store.
+//! Text is read as the schema of the table says, parquet and arrow as they are: the writer makes them fit. Knows nothing of the store.
 
 mod chunks;
 mod column;
 mod columnar;
-mod conform;
 mod csv_record;
 mod infer;
 mod json_text;
@@ -62,7 +61,7 @@ pub(crate) enum Format {
 /// What the input has next.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Rows with the schema of the table.
+    /// Rows; those of text have the schema of the table.
     Rows(RecordBatch),
     /// A pipe has nothing at the moment: a good time to finish what was begun.
     Idle,
@@ -77,11 +76,9 @@ enum Reader {
 pub(crate) struct Input {
     reader: Reader,
     path: PathBuf,
-    schema: SchemaRef,
     batch_rows: usize,
     /// What remains of a batch bigger than `batch_rows`.
     rest: Option<RecordBatch>,
-    rows: u64,
     rows_total: Option<u64>,
 }
 
@@ -110,7 +107,7 @@ impl Input {
                 Reader::Columnar(Box::new(reader))
             }
         };
-        Ok(Input { reader, path: path.to_path_buf(), schema, batch_rows, rest: None, rows: 0, rows_total })
+        Ok(Input { reader, path: path.to_path_buf(), batch_rows, rest: None, rows_total })
     }
 
     /// What comes next; waits for a pipe 100 ms at most.
@@ -120,13 +117,7 @@ impl Input {
         }
         let event = match &mut self.reader {
             Reader::Text(text) => text.next()?,
-            Reader::Columnar(columnar) => {
-                let placed = |error: Error| error.at("file", self.path.display());
-                match columnar.next().map_err(placed)? {
-                    Event::Rows(batch) => Event::Rows(conform::conform(&batch, &self.schema, self.rows + 1).map_err(placed)?),
-                    other => other,
-                }
-            }
+            Reader::Columnar(columnar) => columnar.next().map_err(|error| error.at("file", self.path.display()))?,
         };
         Ok(match event {
             Event::Rows(batch) => Event::Rows(self.slice(batch)),
@@ -139,7 +130,6 @@ impl Input {
         if count < batch.num_rows() {
             self.rest = Some(batch.slice(count, batch.num_rows() - count));
         }
-        self.rows += count as u64;
         batch.slice(0, count)
     }
 

@@ -1,3 +1,5 @@
+//! Inputs as users write them, good and bad.
+
 use std::fs;
 use std::sync::Arc;
 

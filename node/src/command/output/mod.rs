@@ -9,10 +9,11 @@ mod text;
 mod value;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use aquifer_node::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use clap::ValueEnum;
 use parquet::arrow::ArrowWriter;
@@ -67,12 +68,14 @@ enum Sink {
 /// Takes rows of one schema.
 pub(crate) struct Output {
     sink: Sink,
+    schema: SchemaRef,
     rows: u64,
 }
 
 impl Output {
     /// Opens standard output, or `file`. With `following` each batch is visible as soon as it is written.
     pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, following: bool) -> Result<Self, Failure> {
+        let schema = without_metadata(&schema);
         let destination = match file {
             Some(path) if following => Destination::file(path)?,
             Some(path) => Destination::whole_file(path)?,
@@ -82,24 +85,26 @@ impl Output {
             return Err(Error::invalid("parquet would fill the terminal with bytes").hint("name a file with --out").into());
         }
         let sink = match format {
-            Format::Table => Sink::Table(table::Table::new(destination, schema, following)),
+            Format::Table => Sink::Table(table::Table::new(destination, schema.clone(), following)),
             Format::Json => Sink::Text(text::Text::json(destination)),
             Format::Csv => Sink::Text(text::Text::csv(destination, &schema)?),
             Format::Arrow => Sink::Arrow(Box::new(StreamWriter::try_new(destination, &schema).map_err(arrow_failed)?)),
-            Format::Parquet => Sink::Parquet(Box::new(parquet(destination, schema)?)),
+            Format::Parquet => Sink::Parquet(Box::new(parquet(destination, schema.clone())?)),
         };
-        Ok(Output { sink, rows: 0 })
+        Ok(Output { sink, schema, rows: 0 })
     }
 
     /// Writes rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.rows += batch.num_rows() as u64;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options).map_err(arrow_failed)?;
         match &mut self.sink {
-            Sink::Table(table) => table.write(batch),
-            Sink::Text(text) => text.write(batch),
-            Sink::Arrow(writer) => writer.write(batch).map_err(arrow_failed),
+            Sink::Table(table) => table.write(&batch),
+            Sink::Text(text) => text.write(&batch),
+            Sink::Arrow(writer) => writer.write(&batch).map_err(arrow_failed),
             Sink::Parquet(writer) => {
-                writer.write(batch).map_err(parquet_failed)?;
+                writer.write(&batch).map_err(parquet_failed)?;
                 if writer.in_progress_size() >= ROW_GROUP_BYTES {
                     writer.flush().map_err(parquet_failed)?;
                 }
@@ -128,6 +133,12 @@ impl Output {
         }
         Ok(self.rows)
     }
+}
+
+/// The columns without what the table notes on them (field ids): whoever put a file in gets the same schema out.
+fn without_metadata(schema: &SchemaRef) -> SchemaRef {
+    let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
+    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
 fn parquet(destination: Destination, schema: SchemaRef) -> Result<ArrowWriter<Destination>, Failure> {

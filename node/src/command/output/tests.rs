@@ -1,3 +1,5 @@
+//! What goes out comes back in, and looks as documented.
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

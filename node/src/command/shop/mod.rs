@@ -123,7 +123,7 @@ fn watched<T>(shared: &Shared, side: impl FnOnce() -> Outcome<T>) -> Outcome<T> 
 fn write(arguments: &Shop, table: &Table, shared: &Shared, progress: &mut Progress) -> Outcome<Written> {
     let mut visits = Visits::new(arguments.seed, arguments.rate);
     let mut writer = table.writer()?;
-    let batches = Batches::new(table.schema(), now_us());
+    let batches = Batches::new(table.schema()?, now_us());
     let started = Instant::now();
     let end = Duration::from_secs(arguments.seconds.into());
     let mut written = Written { rows: 0, seconds: 0.0, bytes: 0, acks: latency::histogram(), frauds: Default::default() };
@@ -147,7 +147,7 @@ fn write(arguments: &Shop, table: &Table, shared: &Shared, progress: &mut Progre
 }
 
 fn count(writer: &mut Writer, written: &mut Written, progress: &mut Progress, is_last: bool) -> Outcome {
-    let acks = if is_last { writer.flush()? } else { writer.acks() };
+    let acks = if is_last { writer.flush()? } else { writer.acks()? };
     for ack in acks {
         latency::record(&mut written.acks, ack.latency);
         written.bytes += ack.bytes;

@@ -1,3 +1,5 @@
+//! Nested values, and what a refused one leaves behind.
+
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
