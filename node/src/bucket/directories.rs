@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::segments::index_path;
 use crate::error::{Error, Result};
-use crate::format::directory::Directory;
+use crate::format::directory::{Directory, WriterState};
 use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::segment::Segment;
 use crate::log::walk;
@@ -45,15 +45,23 @@ impl Directories {
             return Ok(known);
         }
         let directory = Arc::new(match self.read(&index_path(segment.path()), segment.id())? {
-            Some(directory) => directory,
+            Some((directory, _)) => directory,
             None => {
                 let file = self.files.open(&*self.driver, segment.path(), true);
                 let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
-                walk::directory(&*self.driver, &file, &self.pool, segment, &[])?
+                walk::directory(&*self.driver, &file, &self.pool, segment)?
             }
         });
         self.state.lock().insert(segment.id(), directory.clone());
         Ok(directory)
+    }
+
+    /// The writers that a sealed segment remembers. When its file is lost, they are found in the segment's batches, as far as those go back.
+    pub fn writers(&self, segment: &Segment) -> Result<Vec<WriterState>> {
+        match self.read(&index_path(segment.path()), segment.id())? {
+            Some((_, writers)) => Ok(writers),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Forgets a segment that was dropped.
@@ -70,12 +78,12 @@ impl Directories {
     }
 
     /// The directory in a file; `None` when the file is lost or damaged.
-    fn read(&self, path: &Path, segment_id: u64) -> Result<Option<Directory>> {
+    fn read(&self, path: &Path, segment_id: u64) -> Result<Option<(Directory, Vec<WriterState>)>> {
         let Ok(file) = self.driver.open(path, Mode::Read, false) else { return Ok(None) };
         let bytes = self.driver.len(&file).map_err(|error| Error::io("look at", path, error))? as usize;
         let mut buffer = self.pool.get(bytes.max(1));
         let read = self.driver.read_at(&file, &mut buffer, bytes, 0).map_err(|error| Error::io("read", path, error))?;
-        Ok(Directory::decode(&buffer[..read], segment_id).ok())
+        Ok(Directory::decode(segment_id, &buffer[..read]).ok())
     }
 }
 

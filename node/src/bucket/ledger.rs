@@ -1,6 +1,6 @@
 //! A file of edits that add up to a state: manifests and the catalog.
 //!
-//! Edits are appended, one durable record each, and folded when the file is opened; once enough have gathered, the folded state takes their place
+//! Edits are appended in durable records and folded when the file is opened; once enough have gathered, the folded state takes their place
 //! by a rewrite and a rename. Invariants: what is folded is durable; an edit that failed half-way is overwritten by the next one; after a failed
 //! sync nothing more is written. docs/format/manifest.md has the bytes. This module knows nothing of what the edits mean.
 
@@ -20,6 +20,9 @@ const EDITS_MAX: usize = 512;
 pub trait LedgerState: Default {
     /// One change.
     type Edit: Serialize + DeserializeOwned;
+
+    /// The number that tells this ledger's file from others.
+    const KIND: u16;
 
     /// Adds an edit. An edit that contradicts the state is Corrupt.
     fn apply(&mut self, edit: Self::Edit) -> Result<()>;
@@ -49,13 +52,13 @@ pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Re
     let bytes = driver.len(&file).map_err(|error| Error::io("look at", path, error))? as usize;
     let mut buffer = pool.get(bytes.max(1));
     let read = driver.read_at(&file, &mut buffer, bytes, 0).map_err(|error| Error::io("read", path, error))?;
-    let found = records::fold::<S::Edit>(&buffer[..read]).map_err(|error| error.at("file", path.display()))?;
+    let found = records::fold::<S::Edit>(S::KIND, &buffer[..read]).map_err(|error| error.at("file", path.display()))?;
     let edits = found.edits.len();
     let mut state = S::default();
     for edit in found.edits {
         state.apply(edit).map_err(|error| error.at("file", path.display()))?;
     }
-    Ok(Some(Folded { state, valid_bytes: found.valid_bytes as u64, edits }))
+    Ok(Some(Folded { state, valid_bytes: found.valid_length as u64, edits }))
 }
 
 /// A ledger, open for writing.
@@ -89,15 +92,15 @@ impl<S: LedgerState> Ledger<S> {
         &self.state
     }
 
-    /// Makes an edit durable, then true.
+    /// Makes edits durable, all or none, then true.
     ///
     /// Errors: Exhausted when the device is full (it may be tried again), else Unavailable, and then for good.
-    pub fn append(&mut self, driver: &dyn Driver, pool: &Pool, edit: S::Edit) -> Result<()> {
+    pub fn append(&mut self, driver: &dyn Driver, pool: &Pool, edits: Vec<S::Edit>) -> Result<()> {
         if self.failed {
             let refused = Error::unavailable(format!("{} takes no more edits after a failed write", self.path.display()));
             return Err(refused.hint("close and open the store again"));
         }
-        let bytes = records::encode(&edit)?;
+        let bytes = records::record(S::KIND, &edits)?;
         let record = pool.copy_of(&bytes).freeze();
         if let Err(error) = driver.write_at(&self.file, &[record], self.valid_bytes, true) {
             let error = Error::io("write", &self.path, error);
@@ -105,8 +108,10 @@ impl<S: LedgerState> Ledger<S> {
             return Err(error);
         }
         self.valid_bytes += bytes.len() as u64;
-        self.edits += 1;
-        self.state.apply(edit)?;
+        self.edits += edits.len();
+        for edit in edits {
+            self.state.apply(edit)?;
+        }
         if self.edits > EDITS_MAX {
             self.rewrite(driver, pool)?;
         }
@@ -115,7 +120,7 @@ impl<S: LedgerState> Ledger<S> {
 
     /// Puts the folded state in the place of its edits.
     fn rewrite(&mut self, driver: &dyn Driver, pool: &Pool) -> Result<()> {
-        let bytes = records::encode(&self.state.folded())?;
+        let bytes = records::record(S::KIND, &[self.state.folded()])?;
         match self.replace(driver, pool, &bytes) {
             Ok(file) => {
                 self.file = file;

@@ -90,6 +90,8 @@ pub struct State {
 impl LedgerState for State {
     type Edit = Edit;
 
+    const KIND: u16 = 1;
+
     fn folded(&self) -> Edit {
         Edit::Folded(self.clone())
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::directory::Directory;
+use crate::format::directory::WriterState;
 use crate::io::page;
 use crate::io::sync::{AtomicBool, Ordering};
 use crate::log::commit::{Effects, Log, Turn};
@@ -265,7 +265,7 @@ impl Bucket {
 
     fn edit(&self, edit: Edit) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        manifest.append(&*self.resources.driver, &self.resources.pool, edit).map_err(|error| self.here(error))?;
+        manifest.append(&*self.resources.driver, &self.resources.pool, vec![edit]).map_err(|error| self.here(error))?;
         Ok(())
     }
 
@@ -302,7 +302,7 @@ fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Res
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
         producers: match sealed.last() {
-            Some(last) => remembered(&*resources.directories.get(last)?),
+            Some(last) => remembered(&resources.directories.writers(last)?),
             None => Producers::default(),
         },
     };
@@ -311,12 +311,12 @@ fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Res
 }
 
 /// The writers that a sealed segment's directory remembers.
-fn remembered(directory: &Directory) -> Producers {
+fn remembered(writers: &[WriterState]) -> Producers {
     let mut producers = Producers::default();
-    for writer in directory.writers() {
+    for writer in writers {
         for batch in &writer.batches {
-            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.rows, group: 0 };
-            producers.record(writer.id, sent, writer.timestamp_ms);
+            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
+            producers.record(writer.writer_id, sent, writer.timestamp);
         }
     }
     producers

@@ -164,7 +164,7 @@ impl Bucket {
         let sealed = segment.sealed().expect("only full segments are put here");
         let base_offset = segment.base_offset().expect("a full segment has rows");
         let writers = self.log.with_writer(|writer| writer_states(writer.producers(), sealed.end_offset));
-        let bytes = segment.directory.lock().finish(&writers)?;
+        let bytes = segment.directory.lock().encode(&writers);
         write_index(&self.resources, &index_path(segment.path()), &bytes)?;
         self.edit(Edit::Sealed {
             segment_id: segment.id(),
@@ -250,12 +250,12 @@ fn writer_states(producers: &Producers, end_offset: u64) -> Vec<WriterState> {
     for (id, timestamp_ms, sent) in producers.iter() {
         let written = sent.filter(|sent| sent.first_offset < end_offset);
         let batches: Vec<_> =
-            written.map(|sent| WriterBatch { sequence: sent.sequence, first_offset: sent.first_offset, rows: sent.rows }).collect();
+            written.map(|sent| WriterBatch { sequence: sent.sequence, first_offset: sent.first_offset, offsets: sent.rows }).collect();
         if !batches.is_empty() {
-            states.push(WriterState { id, timestamp_ms, batches });
+            states.push(WriterState { writer_id: id, timestamp: timestamp_ms, batches });
         }
     }
-    states.sort_by_key(|state| state.id);
+    states.sort_by_key(|state| state.writer_id);
     states
 }
 

@@ -27,6 +27,7 @@ mod samples;
 
 pub use compression::Compression;
 pub use decode::Decoder;
+pub use directory::Directory;
 pub use encode::{BatchMeta, Encoder, Layout};
 pub use message::{BodyLayout, Node, Span};
 

@@ -13,7 +13,7 @@ use super::view::View;
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
-use crate::format::directory::{Directory, Entry, LargeBatch, Run};
+use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
 use crate::format::frame::{self, Parsed};
 use crate::io::{Driver, FileCache, Pool, Role};
 
@@ -61,9 +61,9 @@ pub enum Next {
 }
 
 enum What {
-    Run(Run),
-    Large(LargeBatch, Arc<Decoder>),
-    Whole(LargeBatch),
+    Run(RunEntry),
+    Parts(Box<BatchEntry>),
+    Whole(Box<BatchEntry>),
 }
 
 struct Ahead {
@@ -184,8 +184,8 @@ impl Cursor {
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
         while ahead.pipeline.has_room() && ahead.planned < end {
             let entries = match segment.sealed() {
-                Some(_) => (self.source.directories)(segment)?.entries_from(ahead.planned, ENTRIES_MAX),
-                None => segment.directory.lock().entries_from(ahead.planned, ENTRIES_MAX),
+                Some(_) => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
+                None => entries_from(&segment.directory.lock(), ahead.planned),
             };
             if entries.is_empty() {
                 return Ok(());
@@ -194,7 +194,7 @@ impl Cursor {
                 if !ahead.pipeline.has_room() || entry.first_offset() >= end {
                     return Ok(());
                 }
-                ahead.planned = entry.end_offset();
+                ahead.planned = entry.next_offset();
                 push(&mut ahead.pipeline, &*self.plan, entry)?;
             }
         }
@@ -223,17 +223,17 @@ impl Cursor {
                 }
             }
             What::Whole(large) => {
-                let at = large.frame_position;
+                let at = large.position;
                 let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?;
                 if stored.first_offset != large.first_offset {
                     return Err(damaged(segment.path(), at, self.offset, "another batch than the directory says"));
                 }
                 self.ready.push_back(stored);
             }
-            What::Large(large, _) => self.ready.push_back(Stored {
+            What::Parts(large) => self.ready.push_back(Stored {
                 first_offset: large.first_offset,
-                end_offset: large.first_offset + large.rows,
-                timestamp_ms: large.timestamp_ms,
+                end_offset: large.first_offset + large.offsets,
+                timestamp_ms: large.timestamp,
                 schema_id: large.schema_id,
                 body: Body::Parts(large.layout, parts.iter().map(|part| part.arrow()).collect()),
             }),
@@ -258,9 +258,9 @@ impl Cursor {
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
         let mut directory = segment.directory.lock();
         let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
-        let from = directory.covered_bytes();
+        let from = directory.end();
         let mut position = from;
-        while directory.end_offset().unwrap_or(0) < end && position - from < WALK_BYTES_MAX {
+        while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
             let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
             let frame = match found {
                 Found::Frame(frame) => frame,
@@ -275,39 +275,47 @@ impl Cursor {
             if !frame.verify(bytes) {
                 return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
             }
-            directory.add_frame(position, bytes);
+            directory.add_frame(position, &frame, bytes)?;
             position += frame.length as u64;
         }
         Ok(None)
     }
 }
 
+/// Some entries from the one that holds `offset` on.
+fn entries_from(directory: &Directory, offset: u64) -> Vec<Entry> {
+    directory.find_offset(offset).map_or_else(Vec::new, |first| directory.entries(first).take(ENTRIES_MAX).collect())
+}
+
+/// Offset of the first entry with a batch committed at `time_ms` or later.
+fn first_since(directory: &Directory, time_ms: i64) -> Option<u64> {
+    directory.find_timestamp(time_ms).and_then(|index| directory.entry(index)).map(|entry| entry.first_offset())
+}
+
 /// Puts what must be read of an entry into the pipeline; nothing when its statistics rule it out.
 fn push(pipeline: &mut Pipeline<What>, plan: &dyn Plan, entry: Entry) -> Result<()> {
     let large = match entry {
         Entry::Run(run) => {
-            let range = run.position..run.position + run.bytes;
+            let range = run.position..run.position + run.length;
             pipeline.push(What::Run(run), vec![range]);
             return Ok(());
         }
-        Entry::Large(large) => large,
+        Entry::Batch(large) => large,
     };
-    if let Some(statistics) = &large.statistics
-        && !plan.may_match(large.schema_id, statistics, large.rows)
-    {
+    if !large.statistics.is_empty() && !plan.may_match(large.schema_id, &large.statistics, large.layout.rows as u64) {
         return Ok(());
     }
     let decoder = plan.decoder(large.schema_id)?;
-    let start = large.frame_position + u64::from(large.batch_start);
+    let start = large.position + u64::from(large.batch.start);
     let planned = decoder.plan(&large.layout)?;
     let needed: usize = planned.iter().map(|range| range.len()).sum();
-    if needed + large.layout.body_start >= large.batch_bytes as usize {
-        let range = start..start + u64::from(large.batch_bytes);
+    if needed + large.layout.body_start >= large.batch.length as usize {
+        let range = start..start + u64::from(large.batch.length);
         pipeline.push(What::Whole(large), vec![range]);
         return Ok(());
     }
     let ranges = planned.iter().map(|range| start + range.start as u64..start + range.end as u64).collect();
-    pipeline.push(What::Large(large, decoder), ranges);
+    pipeline.push(What::Parts(large), ranges);
     Ok(())
 }
 
@@ -328,8 +336,8 @@ pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
             continue;
         }
         let found = match segment.sealed() {
-            Some(_) => (source.directories)(segment)?.offset_at(time_ms),
-            None => segment.directory.lock().offset_at(time_ms),
+            Some(_) => first_since(&*(source.directories)(segment)?, time_ms),
+            None => first_since(&segment.directory.lock(), time_ms),
         };
         if let Some(offset) = found {
             return Ok(offset.max(view.start()));

@@ -112,10 +112,10 @@ impl Scan<'_> {
             };
             let bytes = window.bytes(position, frame.length);
             let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else { break };
+            segment.directory.lock().add_frame(position, &frame, bytes)?;
             if position == 0 {
                 segment.begin(frame.head.first_offset);
             }
-            segment.directory.lock().add_frame(position, bytes);
             position += frame.length as u64;
             segment.advance(position);
             timestamps_ms = Some((timestamps_ms.map_or(first_ms, |(first, _)| first), last_ms));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::format::directory::DirectoryBuilder;
+use crate::format::directory::Directory;
 
 /// Base offset of a segment that holds no frame yet.
 const NO_OFFSET: u64 = u64::MAX;
@@ -36,7 +36,7 @@ pub struct Segment {
     used_bytes: AtomicU64,
     sealed: OnceLock<Sealed>,
     /// The directory as far as it is known, for a segment that is not sealed.
-    pub directory: Mutex<DirectoryBuilder>,
+    pub directory: Mutex<Directory>,
 }
 
 impl Segment {
@@ -49,7 +49,7 @@ impl Segment {
             base_offset: AtomicU64::new(NO_OFFSET),
             used_bytes: AtomicU64::new(0),
             sealed: OnceLock::new(),
-            directory: Mutex::new(DirectoryBuilder::new(id)),
+            directory: Mutex::new(Directory::new(id)),
         }
     }
 

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 
 use super::segment::Segment;
 use super::writer::Durable;
+use crate::format::directory::Directory;
+use crate::format::frame;
 use crate::io::Frozen;
 use crate::io::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
@@ -137,7 +139,7 @@ impl View {
         let mut hot = Vec::with_capacity(frames.len());
         let mut directory = segment.directory.lock();
         for frame in frames {
-            directory.add_frame(at, &frame);
+            note(&mut directory, at, &frame);
             let next = at + frame.len() as u64;
             hot.push(Hot { segment_id: segment.id(), position: at, frame });
             at = next;
@@ -184,6 +186,13 @@ impl View {
     pub fn recent_bytes(&self) -> usize {
         self.recent.lock().bytes
     }
+}
+
+/// Puts a frame of this process into the directory of its segment.
+fn note(directory: &mut Directory, position: u64, bytes: &[u8]) {
+    let frame::Parsed::Frame(parsed) = frame::parse(bytes, directory.segment_id(), 0) else { unreachable!("it was sealed by `gather`") };
+    let noted = directory.add_frame(position, &parsed, bytes);
+    assert!(noted.is_ok(), "a frame of this process is not in order: {noted:?}");
 }
 
 impl Drop for View {

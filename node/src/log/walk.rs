@@ -7,12 +7,12 @@ use super::segment::Segment;
 use super::stored::damaged;
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
-use crate::format::directory::{Directory, DirectoryBuilder, WriterState};
+use crate::format::directory::Directory;
 use crate::io::{Driver, File, Pool};
 
 /// Walks `segment` from its first frame to its end.
-pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, writers: &[WriterState]) -> Result<Directory> {
-    let mut builder = DirectoryBuilder::new(segment.id());
+pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment) -> Result<Directory> {
+    let mut directory = Directory::new(segment.id());
     let mut window = Window::new(driver, file, pool);
     let end = segment.sealed().map_or(segment.used_bytes(), |sealed| sealed.bytes);
     let mut position = 0;
@@ -22,12 +22,12 @@ pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segmen
             Found::Frame(frame) => frame,
             Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
             Found::End(_) => {
-                let offset = builder.end_offset().or(segment.base_offset()).unwrap_or(0);
+                let offset = directory.next_offset().max(segment.base_offset().unwrap_or(0));
                 return Err(damaged(segment.path(), position, offset, "no frame where one should be"));
             }
         };
-        builder.add_frame(position, window.bytes(position, frame.length));
+        directory.add_frame(position, &frame, window.bytes(position, frame.length))?;
         position += frame.length as u64;
     }
-    Directory::decode(&builder.finish(writers)?, segment.id())
+    Ok(directory)
 }

@@ -115,6 +115,8 @@ pub struct Catalog {
 impl LedgerState for Catalog {
     type Edit = Edit;
 
+    const KIND: u16 = 2;
+
     fn apply(&mut self, edit: Edit) -> Result<()> {
         match edit {
             Edit::Folded(catalog) => *self = catalog,

@@ -101,7 +101,7 @@ impl Inner {
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
         let epoch = ledger.state().epoch + 1;
-        ledger.append(&*driver, &pool, Edit::Opened { epoch })?;
+        ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
         let page_path = dir.join(PAGE_NAME);
         let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &page_path, error))?;
         remove_dropped(&*driver, dir, ledger.state())?;
@@ -193,8 +193,8 @@ impl Inner {
         let writing = self.writing()?;
         let mut ledger = writing.ledger.lock();
         let (edits, made) = make(ledger.state())?;
-        for edit in edits {
-            ledger.append(&*self.resources.driver, &self.resources.pool, edit)?;
+        if !edits.is_empty() {
+            ledger.append(&*self.resources.driver, &self.resources.pool, edits)?;
         }
         self.catalog.store(Arc::new(ledger.state().clone()));
         drop(ledger);

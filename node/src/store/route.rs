@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::table::bucketing::BucketFunction;
-struct Partitioner;
-impl Partitioner { fn new(_: &crate::table::TableSchema, _: &[crate::table::PartitionField]) -> Result<Self> { Ok(Partitioner) } fn split(&self, _: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> { Ok(vec![]) } }
+use crate::table::partition::Partitioner;
+use crate::table::rows::group_rows;
 use crate::table::{Assign, TableSpec};
 
 /// Rows for one bucket.
@@ -29,7 +28,7 @@ const STICKY_ROWS: usize = 10_000;
 
 /// Decides for one writer.
 pub struct Router {
-    partitioner: Option<Partitioner>,
+    partitioner: Option<Arc<Partitioner>>,
     function: Option<BucketFunction>,
     buckets: u32,
     assign: Assign,
@@ -43,7 +42,7 @@ impl Router {
     pub fn new(spec: &TableSpec) -> Result<Self> {
         let partitioner = match spec.partition_by.is_empty() {
             true => None,
-            false => Some(Partitioner::new(spec.schema(), &spec.partition_by)?),
+            false => Some(Arc::new(Partitioner::new(spec.schema(), &spec.partition_by)?)),
         };
         let function = match spec.hashed_columns() {
             columns if columns.is_empty() => None,
@@ -63,14 +62,14 @@ impl Router {
     /// Splits rows that fit the table.
     pub fn route(&mut self, rows: &RecordBatch) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        match &self.partitioner {
+        match self.partitioner.clone() {
             None => {
                 let unpartitioned = self.unpartitioned.clone();
                 self.spread(unpartitioned, rows.clone(), &mut pieces)?;
             }
             Some(partitioner) => {
-                for (name, rows) in partitioner.split(rows)? {
-                    self.spread(Arc::from(name), rows, &mut pieces)?;
+                for (key, chosen) in partitioner.split(rows)? {
+                    self.spread(Arc::from(key.name()), chosen.of(rows)?, &mut pieces)?;
                 }
             }
         }
@@ -87,17 +86,8 @@ impl Router {
             pieces.push(Piece { partition, bucket, rows });
             return Ok(());
         };
-        let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); self.buckets as usize];
-        for (row, bucket) in function.buckets(&rows)?.into_iter().enumerate() {
-            chosen[bucket as usize].push(row as u32);
-        }
-        for (bucket, indices) in chosen.into_iter().enumerate().filter(|(_, indices)| !indices.is_empty()) {
-            let rows = match indices.len() == rows.num_rows() {
-                true => rows.clone(),
-                false => take_record_batch(&rows, &UInt32Array::from(indices))
-                    .map_err(|error| Error::internal("cannot choose the rows of a bucket").caused_by(error))?,
-            };
-            pieces.push(Piece { partition: partition.clone(), bucket: bucket as u32, rows });
+        for (bucket, chosen) in group_rows(&function.buckets(&rows)?, self.buckets as usize) {
+            pieces.push(Piece { partition: partition.clone(), bucket, rows: chosen.of(&rows)? });
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ pub(super) fn cached_files(stand: &Stand) {
     for name in ["a", "b", "c"] {
         stand.data(name);
     }
-    let cache = FileCache::new(2);
+    let cache = FileCache::new(2, Mode::Read);
     let open = |name: &str| cache.open(&*stand.driver, &stand.path(name), true).unwrap();
     let is_same = |a: &File, b: &File| std::ptr::eq(a.path(), b.path());
     let a = open("a");
