@@ -51,6 +51,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::table::{Assign, TableOptions};
+pub use alter::{Change, ColumnChange, Position};
+pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
 pub use table::{CreateTable, Table, TableDescription, TableSummary};
@@ -129,9 +131,31 @@ impl Store {
         table::summaries(&self.0)
     }
 
+    /// Changes a table: its columns or its options. All changes hold together.
+    ///
+    /// Errors: Invalid for a change that would make stored rows unreadable, or names what does not exist.
+    pub fn alter_table(&self, name: &str, changes: &[Change]) -> Result<()> {
+        alter::alter(&self.0, &name.parse()?, changes)
+    }
+
     /// Drops a table and its rows, for good.
     pub fn drop_table(&self, name: &str) -> Result<()> {
         self.0.drop_table(&name.parse()?)
+    }
+
+    /// Checks every checksum and invariant of one table or of all. Damage is found, not an error.
+    pub fn verify(&self, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+        inspect::verify(&self.0, table, progress)
+    }
+
+    /// What is stored of one table or of all, bucket by bucket.
+    pub fn stats(&self, table: Option<&str>) -> Result<Vec<BucketStats>> {
+        inspect::stats(&self.0, table)
+    }
+
+    /// Drops what a table's retention no longer keeps, now.
+    pub fn expire(&self, table: &str) -> Result<ExpireReport> {
+        inspect::expire(&self.0, table)
     }
 
     /// Does the background work that is due, in the calling thread. Only the simulator needs to.
