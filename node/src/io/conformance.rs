@@ -121,7 +121,7 @@ macro_rules! suite {
                 locks_exclude_other_openings, reading_only, a_page_is_shared, cached_files);
             suite!(@tests queues:
                 many_in_flight, a_full_queue_gives_back, waiting_for_nothing, refusals_are_completions, dropping_waits,
-                what_was_not_handed_over_is_forgotten, the_bell, time_runs_out, a_pinned_queue_belongs_to_its_first_user);
+                what_was_not_handed_over_is_forgotten, the_bell, time_runs_out, a_movable_queue_outlives_its_submitter, a_pinned_queue_belongs_to_its_first_user);
         }
     )* };
     (@tests $group:ident: $($name:ident),*) => { $(

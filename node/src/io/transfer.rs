@@ -158,9 +158,10 @@ impl Transfer {
     }
 }
 
-/// Whether nothing happened and the same call may be made again.
+/// Whether nothing happened and the same call may be made again. The kernel cancels what a ring has not begun when the thread that
+/// submitted it ends.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::ECANCELED))
 }
 
 #[cfg(test)]
@@ -183,7 +184,7 @@ mod tests {
         let end = (0..=RETRIES_MAX + 1).find_map(|_| transfer.wrote(Ok(512)));
         assert_eq!(end.unwrap().unwrap_err().kind(), io::ErrorKind::WriteZero);
         let mut transfer = Transfer::new(4096, false);
-        let end = (0..=RETRIES_MAX + 1).find_map(|_| transfer.wrote(Err(io::ErrorKind::Interrupted.into())));
+        let end = (0..=RETRIES_MAX + 1).find_map(|_| transfer.wrote(Err(io::Error::from_raw_os_error(libc::EINTR))));
         assert_eq!(end.unwrap().unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 
@@ -191,6 +192,7 @@ mod tests {
     fn errors_of_the_device_are_reported_at_once() {
         let mut transfer = Transfer::new(4096, true);
         assert!(transfer.wrote(Err(io::Error::from_raw_os_error(libc::EIO))).unwrap().is_err());
+        assert!(Transfer::new(4096, true).wrote(Err(io::Error::from_raw_os_error(libc::ECANCELED))).is_none());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The kernel reads and writes the buffers of an operation until its completion has been seen: they live in a slot of the queue until
 //! then, and dropping the queue waits. Short completions go on with the remainder. What the kernel returns from a wait says nothing
 //! (a signal ends it with success and no completion): only the completion ring counts.
-//! Invariant: an occupied slot has exactly one entry in the submission ring, in the kernel, or in the completion ring.
+//! Invariant: an occupied slot has exactly one entry in the submission ring, in the kernel, or in the completion ring. So there are never
+//! more completions than places for them, and nothing overflows.
 
 use super::transfer::{self, Transfer};
 use super::{Bell, Clock, Completion, Operation, Queue, Role, Wait, system};

@@ -1,6 +1,7 @@
 //! Completion queues.
 
 use super::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) fn many_in_flight(stand: &Stand) {
     let file = stand.data("a");
@@ -131,11 +132,21 @@ pub(super) fn the_bell(stand: &Stand) {
     if stand.driver.is_single_threaded() {
         return;
     }
+    // Asleep, awake or between: no ring is lost.
+    let (rung, seen) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..200 {
-            let ringer = scope.spawn(|| bell.ring());
+        scope.spawn(|| {
+            for round in 1..=2000 {
+                rung.store(round, Ordering::SeqCst);
+                bell.ring();
+                while round % 3 != 0 && seen.load(Ordering::SeqCst) < round {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        while seen.load(Ordering::SeqCst) < 2000 {
             queue.wait(&mut done, Wait::BellOrCompletion(None)).unwrap();
-            ringer.join().unwrap();
+            seen.store(rung.load(Ordering::SeqCst), Ordering::SeqCst);
         }
     });
     assert_eq!(done.len(), 1);
@@ -153,6 +164,25 @@ pub(super) fn time_runs_out(stand: &Stand) {
     while done.is_empty() {
         queue.wait(&mut done, Wait::BellOrCompletion(Some(Duration::from_secs(3600)))).unwrap();
     }
+}
+
+pub(super) fn a_movable_queue_outlives_its_submitter(stand: &Stand) {
+    let file = stand.data("a");
+    let mut queue = stand.queue(16);
+    let pattern = stand.pattern(1 << 20, 5);
+    // Writes that make the file grow are done by threads of the kernel that end with the submitter.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for token in 0..16 {
+                queue.submit(token, a_write(&file, vec![pattern.clone()], token << 20, true)).unwrap();
+            }
+            queue.flush().unwrap();
+        });
+    });
+    for done in drain(&mut *queue) {
+        assert_eq!(done.result.unwrap(), 1 << 20);
+    }
+    assert_eq!(stand.read(&file, 15 << 20, 1 << 20).unwrap()[..], pattern[..]);
 }
 
 pub(super) fn a_pinned_queue_belongs_to_its_first_user(stand: &Stand) {

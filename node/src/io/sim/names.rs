@@ -297,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn syncing_one_end_of_a_rename_syncs_what_it_rests_on() {
+        let mut names = with_dirs();
+        names.create(path("a/new"), 1).unwrap();
+        names.rename(path("a/new"), path("b/1")).unwrap();
+        names.sync_dir(path("b")).unwrap();
+        assert!(crashes(&names).all(|after| after.find(path("a/new")).is_err() && after.find(path("b/1")).is_ok()));
+    }
+
+    #[test]
     fn what_lies_in_a_lost_directory_is_lost() {
         let mut names = Names::new();
         names.create_dir(path("a")).unwrap();
