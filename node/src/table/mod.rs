@@ -4,8 +4,10 @@
 //! Field ids, never names or positions, say which column is which once data is written.
 
 pub mod bucketing;
+pub mod change;
 pub mod conform;
 pub mod evolution;
+pub mod filter;
 pub mod mapping;
 pub mod name;
 pub mod options;
@@ -28,8 +30,10 @@ mod statistics;
 
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
+pub use change::ChangeType;
 pub use conform::conform;
 pub use evolution::{Change, Position};
+pub use filter::{Bound, Filter};
 pub use literal::{parse_value, print_value};
 pub use mapping::Mapping;
 pub use name::TableName;
