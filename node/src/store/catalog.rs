@@ -13,24 +13,24 @@ use crate::error::{Error, Result};
 use crate::table::{TableName, TableSpec};
 
 /// Name of the file in the store's directory.
-pub const FILE_NAME: &str = "catalog";
+pub(super) const FILE_NAME: &str = "catalog";
 
 /// Slots of the commit page: the store's own, then one per table and one per bucket.
-pub const SLOTS_MAX: usize = 65_536;
+pub(super) const SLOTS_MAX: usize = 65_536;
 
 /// The slot whose word says that the catalog changed.
-pub const STORE_SLOT: usize = 0;
+pub(super) const STORE_SLOT: usize = 0;
 
 /// The partition of a table without partitions.
-pub const ONLY_PARTITION: u32 = 0;
+pub(super) const ONLY_PARTITION: u32 = 0;
 
 /// Partitions that one table may have.
-pub const PARTITIONS_MAX: usize = 10_000;
+pub(super) const PARTITIONS_MAX: usize = 10_000;
 
 /// One change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Edit {
+pub(super) enum Edit {
     /// The store was opened for writing.
     Opened {
         /// Counts the opens.
@@ -70,27 +70,27 @@ pub enum Edit {
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Partition {
+pub(super) struct Partition {
     /// Its canonical name; empty in a table without partitions.
-    pub name: String,
+    pub(super) name: String,
     /// Slot of its first bucket.
-    pub slot: usize,
+    pub(super) slot: usize,
 }
 
 /// One table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TableEntry {
+pub(super) struct TableEntry {
     /// What it is.
-    pub spec: TableSpec,
+    pub(super) spec: TableSpec,
     /// Its own slot.
-    pub slot: usize,
+    pub(super) slot: usize,
     /// By id.
-    pub partitions: BTreeMap<u32, Partition>,
+    pub(super) partitions: BTreeMap<u32, Partition>,
 }
 
 impl TableEntry {
     /// The partition of that name.
-    pub fn partition(&self, name: &str) -> Option<u32> {
+    pub(super) fn partition(&self, name: &str) -> Option<u32> {
         self.partitions.iter().find(|(_, partition)| partition.name == name).map(|(id, _)| *id)
     }
 
@@ -103,13 +103,13 @@ impl TableEntry {
 
 /// What the edits add up to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Catalog {
+pub(super) struct Catalog {
     /// Opens for writing so far.
-    pub epoch: u32,
+    pub(super) epoch: u32,
     /// The id of the next table.
-    pub next_table_id: u32,
+    pub(super) next_table_id: u32,
     /// By id.
-    pub tables: BTreeMap<u32, TableEntry>,
+    pub(super) tables: BTreeMap<u32, TableEntry>,
 }
 
 impl LedgerState for Catalog {
@@ -150,14 +150,14 @@ impl Catalog {
     }
 
     /// The table of that name.
-    pub fn find(&self, name: &TableName) -> Option<&TableEntry> {
+    pub(super) fn find(&self, name: &TableName) -> Option<&TableEntry> {
         self.tables.values().find(|entry| entry.spec.name == *name)
     }
 
     /// The first run of `count` slots that no table uses.
     ///
     /// Errors: Exhausted when the page is full.
-    pub fn free_slots(&self, count: usize) -> Result<usize> {
+    pub(super) fn free_slots(&self, count: usize) -> Result<usize> {
         let mut used: Vec<Range<usize>> = self.tables.values().flat_map(TableEntry::slots).collect();
         used.sort_by_key(|range| range.start);
         let mut first = STORE_SLOT + 1;

@@ -14,20 +14,20 @@ use crate::table::{Assign, TableSpec};
 
 /// Rows for one bucket.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub(super) struct Piece {
     /// The partition's name; empty in a table without partitions.
-    pub partition: Arc<str>,
+    pub(super) partition: Arc<str>,
     /// The bucket.
-    pub bucket: u32,
+    pub(super) bucket: u32,
     /// The rows.
-    pub rows: RecordBatch,
+    pub(super) rows: RecordBatch,
 }
 
 /// Rows after which a sticky writer goes to the next bucket.
 const STICKY_ROWS: usize = 10_000;
 
 /// Decides for one writer.
-pub struct Router {
+pub(super) struct Router {
     partitioner: Option<Arc<Partitioner>>,
     function: Option<BucketFunction>,
     buckets: u32,
@@ -39,7 +39,7 @@ pub struct Router {
 
 impl Router {
     /// A router for the rows of a table.
-    pub fn new(spec: &TableSpec) -> Result<Self> {
+    pub(super) fn new(spec: &TableSpec) -> Result<Self> {
         let partitioner = match spec.partition_by.is_empty() {
             true => None,
             false => Some(Arc::new(Partitioner::new(spec.schema(), &spec.partition_by)?)),
@@ -60,7 +60,7 @@ impl Router {
     }
 
     /// Splits rows that fit the table.
-    pub fn route(&mut self, rows: &RecordBatch) -> Result<Vec<Piece>> {
+    pub(super) fn route(&mut self, rows: &RecordBatch) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         match self.partitioner.clone() {
             None => {

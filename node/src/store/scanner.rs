@@ -19,6 +19,7 @@ use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
 use crate::log::cursor::{Cursor, Next as CursorNext, Plan, Source};
 use crate::log::view::View;
+use crate::table::partition::Partitioner;
 
 /// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -158,7 +159,6 @@ struct Lane {
     partition: Arc<str>,
     bucket: u32,
     cursor: Cursor,
-    view: Arc<View>,
     origin: Origin,
     /// A bounded scan ends here.
     end: u64,
@@ -249,8 +249,12 @@ impl Scanner {
         self.catalog = store.catalog()?;
         let entry = store.entry(self.table.id, &self.table.name)?;
         self.reading.refresh(&entry.spec);
+        let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
         for (&partition_id, partition) in &entry.partitions {
             let name: Arc<str> = Arc::from(partition.name.as_str());
+            if !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
+                continue;
+            }
             for bucket in 0..entry.spec.buckets {
                 if !self.known.insert((partition_id, bucket)) {
                     continue;
@@ -291,7 +295,7 @@ impl Scanner {
             return Err(outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them")));
         }
         let plan: Arc<dyn Plan> = self.reading.clone();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(view.clone(), source, plan, offset), view, origin, end })
+        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.
