@@ -1,1 +1,323 @@
-//! To be written.
+//! One bucket: one log and the manifest that says what belongs to it.
+//!
+//! Only this floor commits truth: `log` returns what happened, the bucket makes it durable in its manifest and then visible. A bucket is opened when it is
+//! first used. Invariants: a segment's file is durable under its name, and in the manifest, before a frame is written to it; a segment
+//! leaves the manifest before its file may be used again.
+//! This module knows nothing of tables, schemas or when background work is done.
+
+pub mod committer;
+pub mod directories;
+pub mod follower;
+pub mod ledger;
+pub mod manifest;
+pub mod resources;
+pub mod segments;
+pub mod spare;
+pub mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::directory::WriterState;
+use crate::io::page;
+use crate::io::sync::{AtomicBool, Ordering};
+use crate::log::commit::{Effects, Log, Turn};
+use crate::log::fate::Fate;
+use crate::log::gather::Place;
+use crate::log::producers::{Producers, Sent};
+use crate::log::recovery::{Known, Reach, Recovered, recover};
+use crate::log::segment::Segment;
+use crate::log::view::View;
+use crate::log::writer::{Record, Writer};
+use manifest::{Edit, Manifest, State};
+use resources::Resources;
+use work::Work;
+
+/// Directories whose names a new bucket makes besides its own: its partition, its table, `tables`, the store.
+const DIRECTORIES_ABOVE: usize = 4;
+
+/// Where a bucket lies and how it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The table.
+    pub table_id: u32,
+    /// The partition; 0 in a table without partitions.
+    pub partition_id: u32,
+    /// The bucket.
+    pub bucket: u32,
+    /// Its slot in the commit page.
+    pub slot: usize,
+    /// The slot whose word wakes those who follow the table.
+    pub table_slot: usize,
+}
+
+impl Address {
+    /// Marks the slot as this bucket's: slots change hands when tables are dropped.
+    pub fn owner(&self) -> u64 {
+        u64::from(self.table_id) << 32 | u64::from(self.partition_id)
+    }
+
+    /// Offset up to which rows were acknowledged, as far as the commit page knows; 0 when it knows nothing of this bucket.
+    pub fn promised(&self, resources: &Resources) -> u64 {
+        let view = resources.page.slot(self.slot).view();
+        view.filter(|view| view.owner == self.owner()).map_or(0, |view| view.end)
+    }
+}
+
+/// How segments of a bucket are made and dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentPolicy {
+    /// Segments grow to this many bytes.
+    pub bytes_max: u64,
+    /// Rows older than this may go; `None` keeps them.
+    pub retention_ms: Option<u64>,
+    /// Oldest segments go when sealed ones hold more; `None` keeps them.
+    pub retention_bytes: Option<u64>,
+}
+
+/// A batch on its way to the device.
+#[derive(Debug)]
+#[must_use = "rows are durable once this says so"]
+pub struct Pending {
+    fate: Arc<Fate>,
+    /// Offset of its first row.
+    pub first_offset: u64,
+    /// It was here before.
+    pub duplicate: bool,
+    awake: bool,
+}
+
+impl Pending {
+    /// Waits until the rows are durable.
+    ///
+    /// Errors: those of the write that failed.
+    pub fn wait(&self, resources: &Resources) -> Result<()> {
+        resources.wait_for(&self.fate, self.awake)
+    }
+
+    /// The result, once there is one.
+    pub fn poll(&self) -> Option<Result<()>> {
+        self.fate.poll()
+    }
+}
+
+/// See the head of this module.
+pub struct Bucket {
+    resources: Arc<Resources>,
+    address: Address,
+    policy: Mutex<SegmentPolicy>,
+    /// The log.
+    pub log: Log,
+    manifest: Mutex<Manifest>,
+    /// Sealed, but not yet in the manifest as such.
+    to_seal: Mutex<Vec<Arc<Segment>>>,
+    /// Dropped from the manifest; recycled once no reader holds them.
+    dropped: Mutex<Vec<Arc<Segment>>>,
+    /// What the commit page says.
+    shown: Mutex<page::View>,
+    /// It waits for the ring thread already.
+    pub(in crate::bucket) called: AtomicBool,
+}
+
+impl Bucket {
+    /// Opens a bucket for writing: folds its manifest, recovers its log.
+    ///
+    /// Errors: Corrupt for a damaged manifest; those of the device. Damage in the log makes the log refuse rows, not the bucket refuse to open.
+    pub fn open(resources: &Arc<Resources>, address: Address, policy: SegmentPolicy) -> Result<Arc<Self>> {
+        let driver = &*resources.driver;
+        let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
+        let state = manifest.state();
+        segments::remove_orphans(resources, &address.dir, state)?;
+        let found = find(resources, &address.dir, state, true)?;
+        let Found { sealed, recovered } = found;
+        let mut segments = sealed;
+        segments.extend(recovered.segments());
+        let end = recovered.start.next_offset;
+        let to_seal = recovered.sealed.clone();
+        let writer = Writer::new(recovered.start);
+        let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
+        let place = Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
+        let promised = address.promised(resources);
+        let log = Log::new(writer, view, place, resources.durable);
+        if promised > end {
+            log.poison(lost(&address, end, promised));
+        }
+        let shown = page::View { start: state.start_offset, end, epoch: resources.epoch, owner: address.owner() };
+        resources.page.publish(address.slot, shown);
+        let bucket = Arc::new(Bucket {
+            resources: resources.clone(),
+            policy: Mutex::new(policy),
+            log,
+            manifest: Mutex::new(manifest),
+            to_seal: Mutex::new(to_seal),
+            dropped: Mutex::new(Vec::new()),
+            called: AtomicBool::new(false),
+            shown: Mutex::new(shown),
+            address,
+        });
+        if !bucket.to_seal.lock().is_empty() {
+            bucket.resources.board.post(&bucket, Work::Seal);
+        }
+        Ok(bucket)
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What readers see.
+    pub fn view(&self) -> &Arc<View> {
+        self.log.view()
+    }
+
+    /// Changes how segments are made and dropped from now on.
+    pub fn set_policy(&self, policy: SegmentPolicy) {
+        *self.policy.lock() = policy;
+    }
+
+    /// Takes a batch in and starts to write it. With `inline`, the calling thread writes it itself while the log is quiet, so the call takes as
+    /// long as the write; without, it returns at once.
+    ///
+    /// Errors: as [`Log::submit`].
+    pub fn append(self: &Arc<Self>, record: Record, inline: bool) -> Result<Pending> {
+        let now_ms = self.resources.driver.clock().wall_ms();
+        let (receipt, turn) = self.log.submit(record, now_ms, inline).map_err(|error| self.here(error))?;
+        let awake = matches!(turn, Turn::Write(_));
+        self.take(turn);
+        Ok(Pending { fate: receipt.fate, first_offset: receipt.first_offset, duplicate: receipt.duplicate, awake })
+    }
+
+    fn take(self: &Arc<Self>, turn: Turn) {
+        match turn {
+            Turn::Done => {}
+            Turn::CallRing => self.call(),
+            Turn::Prepare { bytes } => {
+                let effects = self.prepare_now(bytes);
+                self.apply(effects);
+            }
+            Turn::Write(write) => {
+                let Resources { driver, files, pool, .. } = &*self.resources;
+                let effects = self.log.write_inline(write, &**driver, files, pool);
+                self.apply(effects);
+            }
+        }
+    }
+
+    /// Tells everybody what a finished write means: followers through the page, producers through their fates, the background through the board.
+    pub fn apply(self: &Arc<Self>, mut effects: Effects) {
+        if effects.advanced {
+            self.show();
+        }
+        effects.wake();
+        if effects.advanced {
+            self.resources.page.notify(self.address.table_slot);
+        }
+        if !effects.sealed.is_empty() {
+            self.to_seal.lock().append(&mut effects.sealed);
+            self.resources.board.post(self, Work::Seal);
+        }
+        if effects.call_ring {
+            self.call();
+        }
+        if effects.wants_segment {
+            self.resources.board.post(self, Work::Prepare);
+        }
+    }
+
+    fn call(self: &Arc<Self>) {
+        if !self.resources.calls.call(self) {
+            self.called.store(false, Ordering::Release);
+            self.give_up();
+        }
+    }
+
+    /// Fails what is queued: the store is being closed.
+    pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
+        let closed = Error::unavailable("the store is closed").hint("open it again");
+        let mut effects = self.log.give_up(closed);
+        effects.wake();
+    }
+
+    /// Whether it can be closed without anybody noticing.
+    pub fn is_idle(&self) -> bool {
+        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0);
+        !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
+    }
+
+    /// Brings the commit page up to date.
+    fn show(&self) {
+        let mut shown = self.shown.lock();
+        shown.start = self.view().start();
+        shown.end = self.view().end();
+        self.resources.page.publish(self.address.slot, *shown);
+    }
+
+    /// Adds where to an error.
+    fn here(&self, error: Error) -> Error {
+        here(&self.address, error)
+    }
+
+    fn edit(&self, edit: Edit) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        manifest.append(&*self.resources.driver, &self.resources.pool, vec![edit]).map_err(|error| self.here(error))?;
+        Ok(())
+    }
+
+    /// The folded manifest.
+    pub fn state(&self) -> State {
+        self.manifest.lock().state().clone()
+    }
+}
+
+fn here(address: &Address, error: Error) -> Error {
+    error.at("bucket", address.bucket).at("directory", address.dir.display())
+}
+
+fn lost(address: &Address, end: u64, promised: u64) -> Error {
+    let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1));
+    here(address, error).at("offset", end).hint("run `aquifer verify`; rows before them can be read, new rows are refused")
+}
+
+struct Found {
+    sealed: Vec<Arc<Segment>>,
+    recovered: Recovered,
+}
+
+/// The segments of a bucket: the sealed ones as the manifest tells, the others by reading them.
+fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Result<Found> {
+    let path = |id: u64| segments::log_path(dir, id);
+    let sealed: Vec<Arc<Segment>> = state
+        .sealed
+        .iter()
+        .map(|known| Arc::new(Segment::sealed_at(known.segment_id, path(known.segment_id), known.base_offset, known.sealed())))
+        .collect();
+    let open = state.open.iter().map(|(&id, &bytes)| Arc::new(Segment::prepared(id, path(id), bytes))).collect();
+    let known = Known {
+        end_offset: state.sealed_end(),
+        last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
+        producers: match sealed.last() {
+            Some(last) => remembered(&resources.directories.writers(last)?),
+            None => Producers::default(),
+        },
+    };
+    let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
+    Ok(Found { sealed, recovered: recover(reach, known, open)? })
+}
+
+/// The writers that a sealed segment's directory remembers.
+fn remembered(writers: &[WriterState]) -> Producers {
+    let mut producers = Producers::default();
+    for writer in writers {
+        for batch in &writer.batches {
+            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
+            producers.record(writer.writer_id, sent, writer.timestamp);
+        }
+    }
+    producers
+}

@@ -1,7 +1,7 @@
 //! The kernel as the engine sees it: files, durable writes, completion queues, clocks.
 //!
-//! One seam, [`Driver`], with three implementations: `uring` (io_uring), `threads` (pwritev2 and preadv2 in a pool) and `sim`
-//! (a seeded disk in memory that reorders, tears, fails and crashes). Buffers are **owned**: they move into an operation and come
+//! One seam, [`Driver`], with three implementations: `uring` (io_uring) and `threads` (pwritev2 and preadv2 in a pool), which share their
+//! blocking calls, and `sim` (a seeded disk in memory that reorders, tears, fails and crashes). Buffers are **owned**: they move into an operation and come
 //! back with its completion, and nothing can be cancelled by dropping it, so the kernel never writes into freed memory.
 //!
 //! Invariant: a successful write is whole (the driver continues short ones), a successful durable write is on the device, and a failed
@@ -11,11 +11,19 @@
 pub mod buffer;
 pub mod clock;
 pub mod file;
+pub mod futex;
+mod lock;
+pub mod sync;
 pub mod page;
 pub mod probe;
 pub mod sim;
-pub mod threads;
-pub mod uring;
+pub mod system;
+mod threads;
+mod transfer;
+mod uring;
+
+#[cfg(test)]
+mod conformance;
 
 use std::io;
 use std::path::Path;
@@ -25,6 +33,7 @@ use std::time::Duration;
 pub use buffer::{Buffer, Frozen, Pool};
 pub use clock::Clock;
 pub use file::{File, FileCache};
+pub use page::Page;
 
 /// Every block on disk starts at a multiple of this many bytes, and so do buffers and the lengths of direct reads and writes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -71,7 +80,7 @@ pub trait Driver: Send + Sync {
     /// Entries of a directory, sorted by name.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
-    /// Makes a directory and its parents.
+    /// Makes a directory and its parents. Each name is durable after [`Driver::sync_dir`] of the directory above it.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// Renames a file within a file system, replacing what was there. Durable after [`Driver::sync_dir`].
@@ -95,7 +104,8 @@ pub trait Driver: Send + Sync {
     /// Reserves blocks for `[0, bytes)` and extends the length to it, without writing them.
     fn allocate(&self, file: &File, bytes: u64) -> io::Result<()>;
 
-    /// Reads into `buffer` from its start until `len` bytes or the end of the file; returns how many.
+    /// Reads into `buffer` from its start until `len` bytes (at most its capacity) or the end of the file; returns how many, and sets the
+    /// length of the buffer to it.
     fn read_at(&self, file: &File, buffer: &mut Buffer, len: usize, offset: u64) -> io::Result<usize>;
 
     /// Writes the pieces one behind the other. With `durable` they are on the device when it returns.
@@ -107,8 +117,11 @@ pub trait Driver: Send + Sync {
     /// Takes the lock for writing on a file until the returned guard is dropped; `None` when somebody else holds it.
     fn lock(&self, file: &File) -> io::Result<Option<Lock>>;
 
-    /// Whether somebody (in this or another process) holds the lock.
+    /// Whether somebody (in this or another process) holds the lock through another opening of the file.
     fn is_locked(&self, file: &File) -> io::Result<bool>;
+
+    /// Maps a page of `bytes`: made if it does not exist (`writable`), else an existing one to read.
+    fn page(&self, path: &Path, bytes: usize, writable: bool) -> io::Result<Page>;
 
     /// A completion queue of `depth` operations in flight.
     fn queue(&self, depth: usize, role: Role) -> io::Result<Box<dyn Queue>>;
@@ -132,7 +145,8 @@ pub struct Lock(#[allow(dead_code, reason = "dropping it gives the lock back")] 
 /// An operation with its buffers.
 #[derive(Debug)]
 pub enum Operation {
-    /// Read `len` bytes at `offset` into the start of `buffer`; fewer only at the end of the file.
+    /// Read `len` bytes at `offset` into the start of `buffer`, which then has the length of what was read; fewer only at the end of
+    /// the file.
     Read {
         /// From where.
         file: File,
@@ -183,9 +197,9 @@ pub enum Wait {
 
 /// A completion queue: operations go in with a token and come out in any order.
 pub trait Queue: Send {
-    /// Starts an operation; gives it back when `capacity` operations are in flight. Submitted to the kernel at the next [`Queue::wait`] or
-    /// [`Queue::flush`], whichever is first.
-    fn submit(&mut self, token: u64, operation: Operation) -> std::result::Result<(), Operation>;
+    /// Takes an operation; gives it back when `capacity` operations are in flight. Handed to the kernel at the next [`Queue::wait`] or
+    /// [`Queue::flush`], whichever is first; dropping the queue forgets what was not handed over and waits for the rest.
+    fn submit(&mut self, token: u64, operation: Operation) -> Result<(), Operation>;
 
     /// Hands what was submitted to the kernel without waiting.
     fn flush(&mut self) -> io::Result<()>;

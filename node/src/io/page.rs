@@ -1,1 +1,269 @@
-//! To be written.
+//! A page of slots shared between processes: where each bucket stands, and a word to wait on.
+//!
+//! One process writes, any number map it read-only and sleep on a slot's word without polling. It is the only file that is ever mapped:
+//! its blocks are reserved before and it never shrinks, so that no access can fault.
+//! Invariant: a view of a slot is a state that its writer published, never a mixture of two.
+//! This module knows nothing of buckets.
+
+use super::futex;
+use rustix::fs::FallocateFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::futex::Flags;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+/// Bytes of a [`Slot`]: a cache line.
+pub const SLOT_BYTES: usize = 64;
+
+/// One line of a [`Page`]: read by anybody, written through [`Page::publish`].
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Slot {
+    end: AtomicU64,
+    start: AtomicU64,
+    word: AtomicU32,
+    epoch: AtomicU32,
+    /// Odd while the writer changes the slot.
+    generation: AtomicU32,
+    spare: AtomicU32,
+    owner: AtomicU64,
+    spares: [AtomicU64; 3],
+}
+
+const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
+
+/// What a slot says. All zeros in a new page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// First offset that is there.
+    pub start: u64,
+    /// First offset that is not durable yet.
+    pub end: u64,
+    /// The opening of the store that published this.
+    pub epoch: u32,
+    /// Whose slot it is, as the writer numbers them, for slots that change hands.
+    pub owner: u64,
+}
+
+impl Slot {
+    /// What was last published; `None` while the writer changes it, or when it died doing so: wait, then look again.
+    pub fn view(&self) -> Option<View> {
+        let generation = load_word(&self.generation);
+        let view = View {
+            start: self.start.load(Ordering::Relaxed),
+            end: self.end.load(Ordering::Relaxed),
+            epoch: self.epoch.load(Ordering::Relaxed),
+            owner: self.owner.load(Ordering::Relaxed),
+        };
+        fence(Ordering::Acquire);
+        (generation.is_multiple_of(2) && self.generation.load(Ordering::Relaxed) == generation).then_some(view)
+    }
+
+    /// The word that changes with every publication. Read it **before** the view, then wait on what was read.
+    pub fn word(&self) -> u32 {
+        load_word(&self.word)
+    }
+
+    /// What a new start of the simulated machine finds: all of it, or zeros.
+    pub(crate) fn copy_if(&self, kept: bool) -> Slot {
+        let copy = Slot::default();
+        if kept {
+            copy.end.store(self.end.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.start.store(self.start.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.owner.store(self.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.word.store(self.word.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+            copy.generation.store(self.generation.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        copy
+    }
+
+    fn publish(&self, view: View) {
+        // A writer that died while changing left an odd number: this heals it.
+        let changing = self.generation.load(Ordering::Relaxed) | 1;
+        self.generation.store(changing, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.start.store(view.start, Ordering::Relaxed);
+        self.end.store(view.end, Ordering::Relaxed);
+        self.epoch.store(view.epoch, Ordering::Relaxed);
+        self.owner.store(view.owner, Ordering::Relaxed);
+        self.generation.store(changing.wrapping_add(1), Ordering::Release);
+        self.word.store(self.word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+}
+
+/// An acquiring load that is also allowed on read-only memory, where only relaxed loads are.
+fn load_word(word: &AtomicU32) -> u32 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}
+
+/// A fixed number of slots in shared memory. Clones share the mapping.
+#[derive(Clone)]
+pub struct Page(Arc<Memory>);
+
+enum Memory {
+    Mapped(Mapping),
+    Simulated { slots: Arc<[Slot]>, writable: bool, pump: Pump },
+}
+
+/// Lets the simulation go on instead of sleeping, for at most so long.
+pub(crate) type Pump = Box<dyn Fn(Option<Duration>) + Send + Sync>;
+
+impl Page {
+    /// Maps the page file to write, made if it does not exist. What an existing one holds is kept: others may be mapping it.
+    pub fn create(path: &Path, bytes: usize) -> io::Result<Page> {
+        let slots = slots_of(bytes)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // Reserved blocks: storing to a hole of a mapped file on a full disk is a fatal signal, this is an error.
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes as u64) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::OPNOTSUPP) => fill(&file, bytes)?,
+            Err(error) => return Err(error.into()),
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        Ok(Page(Arc::new(Memory::Mapped(Mapping::new(&file, slots, protection)?))))
+    }
+
+    /// Maps an existing page file of at least `bytes` to read.
+    pub fn open_read_only(path: &Path, bytes: usize) -> io::Result<Page> {
+        let slots = slots_of(bytes)?;
+        let file = OpenOptions::new().read(true).open(path)?;
+        if file.metadata()?.len() < bytes as u64 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("a page file shorter than {bytes} bytes")));
+        }
+        Ok(Page(Arc::new(Memory::Mapped(Mapping::new(&file, slots, ProtFlags::READ)?))))
+    }
+
+    /// A page in the simulator's memory.
+    pub(crate) fn simulated(slots: Arc<[Slot]>, writable: bool, pump: Pump) -> Page {
+        Page(Arc::new(Memory::Simulated { slots, writable, pump }))
+    }
+
+    /// How many slots.
+    pub fn slots(&self) -> usize {
+        self.all().len()
+    }
+
+    /// One slot. Panics when there is none of that number.
+    pub fn slot(&self, index: usize) -> &Slot {
+        &self.all()[index]
+    }
+
+    /// Publishes a new state of a slot and moves its word on; [`Page::wake_all`] wakes who waits. One publisher a slot at a time.
+    /// Panics when the page was opened read-only.
+    pub fn publish(&self, index: usize, view: View) {
+        assert!(self.is_writable(), "a page that was opened read-only is not written to");
+        self.slot(index).publish(view);
+    }
+
+    /// Moves the word of a slot on and wakes every waiter of it, in all processes. Any number of threads may.
+    pub fn notify(&self, index: usize) {
+        assert!(self.is_writable(), "a page that was opened read-only is not written to");
+        self.slot(index).word.fetch_add(1, Ordering::Release);
+        self.wake_all(index);
+    }
+
+    /// Sleeps while the word of a slot is `expected`, until woken, a signal, or the time-out. The caller looks again in every case.
+    /// In the simulator it lets the simulation go on a step and returns.
+    pub fn wait(&self, index: usize, expected: u32, timeout: Option<Duration>) {
+        let slot = self.slot(index);
+        match &*self.0 {
+            Memory::Mapped(_) => futex::sleep(&slot.word, Flags::empty(), expected, timeout),
+            Memory::Simulated { pump, .. } => {
+                if slot.word() == expected {
+                    pump(timeout);
+                }
+            }
+        }
+    }
+
+    /// Wakes every waiter of a slot, in all processes.
+    pub fn wake_all(&self, index: usize) {
+        if let Memory::Mapped(_) = &*self.0 {
+            // Waking fails on no valid word; without waiters it wakes nobody.
+            let _ = rustix::thread::futex::wake(&self.slot(index).word, Flags::empty(), i32::MAX as u32);
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        match &*self.0 {
+            Memory::Mapped(mapping) => mapping.writable,
+            Memory::Simulated { writable, .. } => *writable,
+        }
+    }
+
+    fn all(&self) -> &[Slot] {
+        match &*self.0 {
+            Memory::Mapped(mapping) => mapping.all(),
+            Memory::Simulated { slots, .. } => slots,
+        }
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Page({} slots)", self.slots())
+    }
+}
+
+pub(crate) fn slots_of(bytes: usize) -> io::Result<usize> {
+    match bytes {
+        0 => Err(io::Error::new(io::ErrorKind::InvalidInput, "a page without slots")),
+        bytes if bytes % SLOT_BYTES != 0 => Err(io::Error::new(io::ErrorKind::InvalidInput, "a page of broken slots")),
+        bytes => Ok(bytes / SLOT_BYTES),
+    }
+}
+
+/// Writes zeros behind the end of a file, up to `bytes`.
+fn fill(file: &std::fs::File, bytes: usize) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let have = file.metadata()?.len();
+    let missing = (bytes as u64).saturating_sub(have) as usize;
+    file.write_all_at(&vec![0; missing], have)
+}
+
+/// A shared mapping of a whole number of slots.
+struct Mapping {
+    start: NonNull<Slot>,
+    slots: usize,
+    writable: bool,
+}
+
+// SAFETY: a mapping has no thread affinity, and all access to it is atomic.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(file: &std::fs::File, slots: usize, protection: ProtFlags) -> io::Result<Mapping> {
+        let bytes = slots * SLOT_BYTES;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+        let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0) }?;
+        let start = NonNull::new(start.cast()).expect("mmap does not map at null");
+        Ok(Mapping { start, slots, writable: protection.contains(ProtFlags::WRITE) })
+    }
+
+    fn all(&self) -> &[Slot] {
+        // SAFETY: the mapping is this long, aligned to a page, lives as long as `self`, is backed by a file that never shrinks, and any
+        // bits are a valid Slot. Other processes change it through atomics only; no store goes to a read-only mapping (publish asserts).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.slots) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped, and no reference to it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.slots * SLOT_BYTES) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,192 @@
-//! To be written.
+//! Background work of an open store: which job next, and how much of it at a time.
+//!
+//! Two threads: the ring's owner, and one worker that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
+//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: foreground work never waits
+//! for the worker; the worker's steps are bounded, and it yields to appends by pausing between them.
+//! This module decides when; `bucket` knows how.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::bucket::Bucket;
+use crate::bucket::committer::Committer;
+use crate::bucket::resources::Resources;
+use crate::bucket::segments::{Preparation, ZERO_STEP_BYTES};
+use crate::bucket::work::Work;
+use crate::error::{Error, Result};
+use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
+
+/// Zeroing proceeds at this many bytes a second while appends go on beside it: their p50 stays as alone.
+const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
+
+/// How often retention looks at the open buckets.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Failures of background work that are kept to be reported.
+const FAILURES_MAX: usize = 16;
+
+/// The open buckets of a store, as the floor above knows them.
+pub type OpenBuckets = Arc<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>;
+
+struct Shared {
+    resources: Arc<Resources>,
+    buckets: OpenBuckets,
+    stop: AtomicBool,
+    failures: Mutex<Vec<Error>>,
+}
+
+/// See the head of this module.
+pub struct Schedule {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Schedule {
+    /// Starts the threads of a store.
+    pub fn start(resources: &Arc<Resources>, buckets: OpenBuckets) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            resources: resources.clone(),
+            buckets,
+            stop: AtomicBool::new(false),
+            failures: Mutex::new(Vec::new()),
+        });
+        let mut schedule = Schedule { shared: shared.clone(), threads: Vec::new() };
+        if resources.driver.is_single_threaded() {
+            *resources.pumped.lock() = Some(Committer::new(resources)?);
+            return Ok(schedule);
+        }
+        let (sender, made) = std::sync::mpsc::channel();
+        schedule.spawn("aquifer-commit", move |shared| own_the_ring(shared, &sender))?;
+        schedule.spawn("aquifer-work", work)?;
+        made.recv().unwrap_or_else(|_| Err(Error::internal("the ring thread died at its start")))?;
+        Ok(schedule)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || body(&shared));
+        let thread = thread.map_err(|error| Error::exhausted(format!("cannot start the thread {name}")).caused_by(error))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Does everything that is due, in the calling thread.
+    pub fn pump(&self) -> Result<()> {
+        let shared = &*self.shared;
+        while let Some((bucket, work)) = shared.resources.board.take() {
+            shared.do_work(&bucket, work)?;
+        }
+        shared.retain()
+    }
+
+    /// Failures of background work since the last call. Foreground work is not affected by them.
+    pub fn take_failures(&self) -> Vec<Error> {
+        std::mem::take(&mut *self.shared.failures.lock())
+    }
+
+    /// Ends the threads; what was queued is written first.
+    pub fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.resources.calls.stop();
+        self.shared.resources.board.ring();
+        for thread in self.threads.drain(..) {
+            // The last owner of a store may be the worker itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+        while self.shared.resources.board.take().is_some() {}
+        self.shared.resources.calls.end();
+        *self.shared.resources.pumped.lock() = None;
+    }
+}
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The ring is made on the thread that drives it; whoever starts the thread hears how that went.
+fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
+    let mut committer = match Committer::new(&shared.resources) {
+        Ok(committer) => committer,
+        Err(error) => {
+            let _ = made.send(Err(error));
+            return;
+        }
+    };
+    let _ = made.send(Ok(()));
+    if let Err(error) = committer.run() {
+        shared.failed(error);
+        shared.resources.calls.end();
+    }
+}
+
+fn work(shared: &Shared) {
+    let board = &shared.resources.board;
+    let clock = shared.resources.driver.clock();
+    let mut retained_at = clock.monotonic();
+    loop {
+        let seen = board.word.load(Ordering::Acquire);
+        while let Some((bucket, work)) = board.take() {
+            if let Err(error) = shared.do_work(&bucket, work) {
+                shared.failed(error);
+            }
+        }
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        if clock.monotonic().saturating_sub(retained_at) >= RETENTION_INTERVAL {
+            retained_at = clock.monotonic();
+            if let Err(error) = shared.retain() {
+                shared.failed(error);
+            }
+        }
+        wait(&board.word, seen, Some(RETENTION_INTERVAL));
+    }
+}
+
+impl Shared {
+    fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
+        match work {
+            Work::Seal => bucket.seal().map(|_| ()),
+            Work::Prepare => match bucket.prepare_ahead()? {
+                Some(preparation) => self.prepare(bucket, preparation),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Zeroes a segment in small steps, with pauses unless it is needed very soon.
+    fn prepare(&self, bucket: &Arc<Bucket>, mut preparation: Preparation) -> Result<()> {
+        let pause = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_000_000 / ZERO_BYTES_PER_SECOND);
+        let nobody = AtomicU32::new(0);
+        while preparation.step(&self.resources)? {
+            let is_urgent = bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes());
+            if !is_urgent && !self.stop.load(Ordering::Acquire) && !self.resources.driver.is_single_threaded() {
+                wait(&nobody, 0, Some(pause));
+            }
+        }
+        bucket.finish_preparation(preparation)
+    }
+
+    fn retain(&self) -> Result<()> {
+        let now_ms = self.resources.driver.clock().wall_ms();
+        for bucket in (self.buckets)() {
+            bucket.retain(now_ms)?;
+            bucket.recycle()?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: Error) {
+        let mut failures = self.failures.lock();
+        if failures.len() < FAILURES_MAX {
+            failures.push(error);
+        }
+    }
+}

@@ -23,7 +23,7 @@ mod calendar;
 mod cast;
 mod literal;
 mod nearest;
-mod rows;
+pub mod rows;
 mod scalar;
 mod schema_file;
 mod statistics;

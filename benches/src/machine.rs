@@ -1,0 +1,58 @@
+//! What stands beside each number: kernel, file system, CPU time.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// User and system CPU seconds of this process so far.
+pub fn cpu_s() -> f64 {
+    // SAFETY: a rusage is plain numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is alive for the call.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// User and system CPU seconds of another process so far.
+pub fn cpu_of_process_s(process: u32) -> io::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in brackets may hold anything; user and system time are the 14th and 15th field, the 12th and 13th behind the name.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok()).ok_or(io::ErrorKind::InvalidData);
+    // SAFETY: the call takes a number only.
+    let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    Ok((ticks(11)? + ticks(12)?) as f64 / ticks_per_s)
+}
+
+/// Release of the kernel, as in `6.1.0`.
+pub fn kernel() -> String {
+    // SAFETY: a utsname is arrays of bytes, for which zero is a value.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is alive for the call, which ends each array with a zero.
+    unsafe {
+        libc::uname(&mut name);
+        CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
+    }
+}
+
+/// Name of the file system of a directory; its magic number when the name is not known here.
+pub fn file_system(dir: &Path) -> String {
+    let Ok(path) = CString::new(dir.as_os_str().as_bytes()) else { return "unknown".to_string() };
+    // SAFETY: a statfs is plain numbers, for which zero is a value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: path and struct are alive for the call.
+    if unsafe { libc::statfs(path.as_ptr(), &mut found) } != 0 {
+        return "unknown".to_string();
+    }
+    match found.f_type {
+        0xEF53 => "ext4".to_string(),
+        0x5846_5342 => "xfs".to_string(),
+        0x9123_683E => "btrfs".to_string(),
+        0x0102_1994 => "tmpfs".to_string(),
+        0x794C_7630 => "overlayfs".to_string(),
+        0x2FC1_2FC1 => "zfs".to_string(),
+        other => format!("{other:#x}"),
+    }
+}

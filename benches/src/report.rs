@@ -1,0 +1,148 @@
+//! What is said at the end: one line a case, as a table or as JSON, with medians, extremes and the ratio to the limit of the same run.
+
+use crate::case::{Contender, Load};
+use crate::round::Round;
+use serde::Serialize;
+
+/// One line of JSON; fields that make no sense are left out.
+#[derive(Serialize, Default)]
+#[allow(missing_docs, reason = "the names are the documentation: they are what is printed")]
+pub struct Line {
+    pub bench: &'static str,
+    pub case: String,
+    pub metric: &'static str,
+    pub value: f64,
+    pub min: f64,
+    pub max: f64,
+    pub unit: &'static str,
+    pub better: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_name: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_max: Option<f64>,
+    pub cpu_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_cpu_s: Option<f64>,
+    pub cpu_us_per_record: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
+    pub load: String,
+    pub durability: &'static str,
+    pub kernel: String,
+    pub fs: String,
+    pub rounds: usize,
+}
+
+/// The middle of the values, and the least and the greatest.
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The middle; of an even number, the lower one.
+    pub median: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        assert!(!values.is_empty(), "a spread of nothing");
+        Spread { min: values[0], median: values[(values.len() - 1) / 2], max: values[values.len() - 1] }
+    }
+}
+
+/// Records a second.
+pub fn rate(round: &Round) -> f64 {
+    round.records as f64 / round.seconds
+}
+
+/// The line of one contender; `limit` holds the rounds of the limit in the same order, for the ratios of pairs.
+pub fn append_line(
+    bench: &'static str,
+    contender: &Contender,
+    load: Load,
+    rounds: &[Round],
+    limit: Option<(&'static str, &[Round])>,
+) -> Line {
+    let value = Spread::of(rounds.iter().map(rate));
+    let records: u64 = rounds.iter().map(|round| round.records).sum();
+    let cpu_s: f64 = rounds.iter().map(|round| round.cpu_s).sum();
+    let mut latency_ns = crate::round::histogram();
+    rounds.iter().for_each(|round| latency_ns.add(&round.latency_ns).expect("equal histograms"));
+    let percentile = |p: f64| (contender.in_flight == 1).then(|| latency_ns.value_at_quantile(p) as f64 / 1e3);
+    let ratio = limit.map(|(_, limits)| Spread::of(rounds.iter().zip(limits).map(|(round, limit)| rate(round) / rate(limit))));
+    Line {
+        bench,
+        case: format!("{} {}", contender.name, describe(load)),
+        metric: "records",
+        value: value.median,
+        min: value.min,
+        max: value.max,
+        unit: "1/s",
+        better: "higher",
+        limit_name: limit.map(|(name, _)| name),
+        limit: limit.map(|(_, limits)| Spread::of(limits.iter().map(rate)).median),
+        ratio: ratio.as_ref().map(|ratio| ratio.median),
+        ratio_min: ratio.as_ref().map(|ratio| ratio.min),
+        ratio_max: ratio.as_ref().map(|ratio| ratio.max),
+        cpu_s,
+        limit_cpu_s: limit.map(|(_, limits)| limits.iter().map(|round| round.cpu_s).sum()),
+        cpu_us_per_record: cpu_s * 1e6 / records.max(1) as f64,
+        p50_us: percentile(0.5),
+        p99_us: percentile(0.99),
+        driver: contender.driver,
+        version: contender.version,
+        load: format!("closed loop, {} in flight a producer", contender.in_flight),
+        durability: "sync",
+        kernel: crate::machine::kernel(),
+        fs: String::new(),
+        rounds: rounds.len(),
+    }
+}
+
+/// A load in words: `4 KiB x 16`.
+pub fn describe(load: Load) -> String {
+    let bytes = load.record_bytes;
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB x {}", bytes >> 20, load.producers),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB x {}", bytes >> 10, load.producers),
+        _ => format!("{bytes} B x {}", load.producers),
+    }
+}
+
+/// Prints a line as JSON or as a row of a table.
+pub fn print(line: &Line, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(line).expect("plain values"));
+        return;
+    }
+    let number = |value: Option<f64>, digits: usize| value.map_or("-".to_string(), |value| format!("{value:.digits$}"));
+    let ratio = match (line.ratio, line.ratio_min, line.ratio_max) {
+        (Some(ratio), Some(min), Some(max)) => format!("{ratio:.2} ({min:.2} - {max:.2}) of {}", line.limit_name.unwrap_or("the limit")),
+        _ => "the limit".to_string(),
+    };
+    println!(
+        "{:<28} {:>8.0} {:>8.0} {:>8.0} /s   p50 {:>7} p99 {:>7} us   CPU {:>6.1} us a record   {ratio}",
+        line.case,
+        line.min,
+        line.value,
+        line.max,
+        number(line.p50_us, 0),
+        number(line.p99_us, 0),
+        line.cpu_us_per_record,
+    );
+}

@@ -1,0 +1,202 @@
+//! The ring's owner: takes what many callers queued in many logs and keeps the device busy with it.
+//!
+//! One per store, usually on a thread of its own; where one thread does everything, whoever waits steps it. Invariant: a write stays in its
+//! table until its completion came, and so do its buffers. The device is fed before anybody is woken.
+//! This module knows nothing of what is in the frames.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Bucket;
+use super::resources::Resources;
+use crate::error::{Error, Result};
+use crate::io::sync::{AtomicBool, Mutex, Ordering};
+use crate::io::{Bell, Completion, Frozen, Operation, Queue, Role, Wait};
+use crate::log::commit::{Effects, Hand, Turn};
+use crate::log::writer::Write;
+
+/// Writes of all logs in flight at a time.
+pub const WRITES_MAX: usize = 128;
+
+/// Logs that wait for the ring thread, and how to wake it.
+#[derive(Default)]
+pub struct Calls {
+    waiting: Mutex<Waiting>,
+    bell: Mutex<Option<Bell>>,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    buckets: VecDeque<Arc<Bucket>>,
+    ended: bool,
+}
+
+impl Calls {
+    /// A log has something queued; `false` when nobody will come for it any more. The bucket remembers that it called, so it waits here once.
+    pub fn call(&self, bucket: &Arc<Bucket>) -> bool {
+        if !bucket.called.swap(true, Ordering::AcqRel) {
+            let mut waiting = self.waiting.lock();
+            if waiting.ended {
+                return false;
+            }
+            waiting.buckets.push_back(bucket.clone());
+            drop(waiting);
+            self.ring();
+        }
+        true
+    }
+
+    /// Nobody drives the ring from now on: calls are refused, and those that came too late are given up.
+    pub fn end(&self) {
+        let late = {
+            let mut waiting = self.waiting.lock();
+            waiting.ended = true;
+            std::mem::take(&mut waiting.buckets)
+        };
+        for bucket in late {
+            bucket.called.store(false, Ordering::Release);
+            bucket.give_up();
+        }
+    }
+
+    /// The ring thread ends when everything queued is written.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = &*self.bell.lock() {
+            bell.ring();
+        }
+    }
+}
+
+struct InFlight {
+    bucket: Arc<Bucket>,
+    group: u64,
+}
+
+/// See the head of this module.
+pub struct Committer {
+    resources: Arc<Resources>,
+    queue: Box<dyn Queue>,
+    in_flight: HashMap<u64, InFlight>,
+    next_token: u64,
+    done: Vec<Completion>,
+    /// Buckets that could start no write because the queue was full.
+    backlog: VecDeque<Arc<Bucket>>,
+}
+
+impl Committer {
+    /// Makes the queue; call it on the thread that will step it.
+    pub fn new(resources: &Arc<Resources>) -> Result<Self> {
+        let queue = resources
+            .driver
+            .queue(WRITES_MAX, Role::Pinned)
+            .map_err(|error| Error::io("make a completion queue for", &resources.dir, error))?;
+        *resources.calls.bell.lock() = Some(queue.bell());
+        Ok(Committer {
+            resources: resources.clone(),
+            queue,
+            in_flight: HashMap::new(),
+            next_token: 0,
+            done: Vec::new(),
+            backlog: VecDeque::new(),
+        })
+    }
+
+    /// Steps until told to stop and nothing is left to write.
+    pub fn run(&mut self) -> Result<()> {
+        while !self.is_done() {
+            self.step(Wait::BellOrCompletion(None))?;
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let calls = &self.resources.calls;
+        calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().buckets.is_empty()
+    }
+
+    /// Starts what is queued, waits, finishes what is done. Returns whether anything was started or finished.
+    pub fn step(&mut self, wait: Wait) -> Result<bool> {
+        let started = self.start_called();
+        let wait = if self.in_flight.is_empty() && wait == Wait::Completion { Wait::Nothing } else { wait };
+        let mut done = std::mem::take(&mut self.done);
+        self.queue.wait(&mut done, wait).map_err(|error| Error::io("wait for writes in", &self.resources.dir, error))?;
+        let finished = !done.is_empty();
+        let mut effects: Vec<(Arc<Bucket>, Effects)> = Vec::with_capacity(done.len());
+        for completion in done.drain(..) {
+            let entry = self.in_flight.remove(&completion.token).expect("a completion of ours");
+            let effect = finish(&entry, completion);
+            effects.push((entry.bucket, effect));
+        }
+        self.done = done;
+        for (bucket, _) in &effects {
+            self.start_writes(bucket.clone());
+        }
+        let flushed = self.queue.flush();
+        for (bucket, effects) in effects {
+            bucket.apply(effects);
+        }
+        flushed.map_err(|error| Error::io("submit writes to", &self.resources.dir, error))?;
+        Ok(started || finished)
+    }
+
+    fn start_called(&mut self) -> bool {
+        let mut called = std::mem::take(&mut self.backlog);
+        called.append(&mut self.resources.calls.waiting.lock().buckets);
+        let any = !called.is_empty();
+        for bucket in called {
+            bucket.called.store(false, Ordering::Release);
+            self.start_writes(bucket);
+        }
+        any
+    }
+
+    /// Starts writes of a log until it has enough in flight.
+    fn start_writes(&mut self, bucket: Arc<Bucket>) {
+        while self.queue.in_flight() < self.queue.capacity() {
+            match bucket.log.ring_turn() {
+                Turn::Write(write) => self.submit(&bucket, write),
+                Turn::Prepare { bytes } => {
+                    let effects = bucket.prepare_now(bytes);
+                    bucket.apply(effects);
+                }
+                Turn::Done | Turn::CallRing => return,
+            }
+        }
+        self.backlog.push_back(bucket);
+    }
+
+    fn submit(&mut self, bucket: &Arc<Bucket>, mut write: Write) {
+        let frames = bucket.log.gather(&mut write, &self.resources.pool);
+        let opened = self.resources.files.open(&*self.resources.driver, write.segment.path(), true);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                let error = Error::io("open", write.segment.path(), error);
+                let effects = bucket.log.finish(write.group, Err(error), Hand::Ring);
+                return bucket.apply(effects);
+            }
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        let durable = bucket.log.is_durable();
+        let operation = Operation::Write { file, pieces: frames, offset: write.position, durable };
+        let refused = self.queue.submit(token, operation);
+        assert!(refused.is_ok(), "the queue had room");
+        self.in_flight.insert(token, InFlight { bucket: bucket.clone(), group: write.group });
+    }
+}
+
+fn finish(entry: &InFlight, completion: Completion) -> Effects {
+    let Operation::Write { file, pieces, .. } = completion.operation else { unreachable!("the ring thread only writes") };
+    let result: Result<Vec<Frozen>> = match completion.result {
+        Ok(_) => Ok(pieces),
+        Err(error) => Err(Error::io("write", file.path(), error)),
+    };
+    entry.bucket.log.finish(entry.group, result, Hand::Ring)
+}

@@ -1,0 +1,160 @@
+//! A bucket that another process writes, or nobody: read only.
+//!
+//! While its writer lives, the commit page says what is durable and the manifest which segments there are. Without a writer the log is recovered as a writer
+//! would, but nothing is changed. Invariants: only durable rows are shown; a segment whose file may have been recycled is never trusted: the page's
+//! start moves before that, and `Cursor` looks at it after every read. This module knows nothing of tables.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::manifest::{FILE_NAME, State};
+use super::resources::Resources;
+use super::{Address, Found, find, here, ledger, segments};
+use crate::error::{Error, Result};
+use crate::format::frame::{self, Parsed};
+use crate::io::{BLOCK_BYTES, page};
+use crate::log::segment::Segment;
+use crate::log::view::View;
+
+/// See the head of this module.
+pub struct Follower {
+    resources: Arc<Resources>,
+    address: Address,
+    view: Arc<View>,
+    /// One at a time looks at the manifest.
+    refreshing: Mutex<()>,
+}
+
+/// Who writes the store now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriterState {
+    /// Somebody, with this epoch.
+    Live(u32),
+    /// Nobody.
+    Absent,
+}
+
+impl Follower {
+    /// Looks at the bucket for the first time.
+    pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState) -> Result<Arc<Self>> {
+        let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
+        let follower = Arc::new(Follower { resources: resources.clone(), address, view, refreshing: Mutex::new(()) });
+        follower.refresh(writer)?;
+        Ok(follower)
+    }
+
+    /// What readers see; call [`Follower::refresh`] to bring it up to date.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Brings the view up to date. Cheap when nothing changed.
+    pub fn refresh(&self, writer: WriterState) -> Result<()> {
+        let _one_at_a_time = self.refreshing.lock();
+        let refreshed = match self.shown(writer) {
+            Some(shown) => self.follow(shown.start, shown.end),
+            None => self.recover(),
+        };
+        refreshed.map_err(|error| here(&self.address, error))
+    }
+
+    /// Reads the manifest again: the segments that the view knows are not all.
+    pub fn refresh_segments(&self, writer: WriterState) -> Result<()> {
+        let _one_at_a_time = self.refreshing.lock();
+        let looked = match self.shown(writer) {
+            Some(shown) => self.fold(shown.start, shown.end),
+            None => self.recover(),
+        };
+        looked.map_err(|error| here(&self.address, error))
+    }
+
+    /// What the commit page says of this bucket; `None` when nobody writes to it (or has not opened it yet).
+    fn shown(&self, writer: WriterState) -> Option<page::View> {
+        let WriterState::Live(epoch) = writer else { return None };
+        let shown = self.resources.page.slot(self.address.slot).view()?;
+        (shown.owner == self.address.owner() && shown.epoch == epoch).then_some(shown)
+    }
+
+    fn follow(&self, start: u64, end: u64) -> Result<()> {
+        if start == self.view.start() && end == self.view.end() {
+            return Ok(());
+        }
+        let known = self.view.segments();
+        if known.is_empty() {
+            return self.fold(start, end);
+        }
+        let is_kept = |segment: &&Arc<Segment>| segment.sealed().is_none_or(|sealed| sealed.end_offset > start);
+        self.view.refresh(known.iter().filter(is_kept).cloned().collect(), start, end);
+        Ok(())
+    }
+
+    fn fold(&self, start: u64, end: u64) -> Result<()> {
+        let Some(folded) = self.manifest()? else { return Ok(()) };
+        let segments = self.segments(&folded, end)?;
+        self.view.refresh(segments, start, end);
+        Ok(())
+    }
+
+    fn manifest(&self) -> Result<Option<State>> {
+        let path = self.address.dir.join(FILE_NAME);
+        Ok(ledger::read::<State>(&*self.resources.driver, &self.resources.pool, &path)?.map(|folded| folded.state))
+    }
+
+    /// The segments of a live log: those in the manifest, as far as they hold rows before `end`.
+    fn segments(&self, state: &State, end: u64) -> Result<Vec<Arc<Segment>>> {
+        let known = self.view.segments();
+        let find = |id: u64| known.iter().find(|segment| segment.id() == id).cloned();
+        let path = |id: u64| segments::log_path(&self.address.dir, id);
+        let mut found = Vec::with_capacity(state.sealed.len() + 1);
+        for sealed in &state.sealed {
+            found.push(match find(sealed.segment_id).filter(|segment| segment.sealed().is_some()) {
+                Some(segment) => segment,
+                None => Arc::new(Segment::sealed_at(sealed.segment_id, path(sealed.segment_id), sealed.base_offset, sealed.sealed())),
+            });
+        }
+        for (&id, &bytes) in &state.open {
+            let segment = match find(id) {
+                Some(segment) => segment,
+                None => match self.first_offset(id)? {
+                    Some(offset) if offset < end && offset >= state.sealed_end() => {
+                        let segment = Segment::prepared(id, path(id), bytes);
+                        segment.begin(offset);
+                        Arc::new(segment)
+                    }
+                    _ => continue,
+                },
+            };
+            found.push(segment);
+        }
+        found.sort_by_key(|segment| segment.base_offset());
+        Ok(found)
+    }
+
+    /// Offset of the first row in an open segment; `None` when it has no frame yet.
+    fn first_offset(&self, segment_id: u64) -> Result<Option<u64>> {
+        let path = segments::log_path(&self.address.dir, segment_id);
+        let Resources { driver, files, pool, .. } = &*self.resources;
+        let failed = |error| Error::io("read", &path, error);
+        let file = files.open(&**driver, &path, true).map_err(failed)?;
+        let mut block = pool.get(BLOCK_BYTES);
+        let read = driver.read_at(&file, &mut block, BLOCK_BYTES, 0).map_err(failed)?;
+        Ok(match frame::parse(&block[..read], segment_id, 0) {
+            Parsed::Frame(frame) => Some(frame.head.first_offset),
+            _ => None,
+        })
+    }
+
+    /// Finds the end of a log that nobody writes.
+    fn recover(&self) -> Result<()> {
+        let Some(state) = self.manifest()? else { return Ok(()) };
+        let Found { sealed, recovered } = find(&self.resources, &self.address.dir, &state, false)?;
+        let end = recovered.start.next_offset;
+        if end == self.view.end() && state.start_offset == self.view.start() && !self.view.segments().is_empty() {
+            return Ok(());
+        }
+        let segments = sealed.into_iter().chain(recovered.segments()).collect();
+        self.view.refresh(segments, state.start_offset, end);
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! A file of edits that add up to a state: manifests and the catalog.
+//!
+//! Edits are appended in durable records and folded when the file is opened; once enough have gathered, the folded state takes their place
+//! by a rewrite and a rename. Invariants: what is folded is durable; an edit that failed half-way is overwritten by the next one; after a failed
+//! sync nothing more is written. docs/format/manifest.md has the bytes. This module knows nothing of what the edits mean.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::manifest as records;
+use crate::io::{Driver, File, Mode, Pool};
+
+/// Edits after which the file is rewritten.
+const EDITS_MAX: usize = 512;
+
+/// What the edits of a ledger add up to.
+pub trait LedgerState: Default {
+    /// One change.
+    type Edit: Serialize + DeserializeOwned;
+
+    /// The number that tells this ledger's file from others.
+    const KIND: u16;
+
+    /// Adds an edit. An edit that contradicts the state is Corrupt.
+    fn apply(&mut self, edit: Self::Edit) -> Result<()>;
+
+    /// One edit that makes this state from nothing.
+    fn folded(&self) -> Self::Edit;
+}
+
+/// A ledger as read.
+#[derive(Debug)]
+pub struct Folded<S> {
+    /// What its edits add up to.
+    pub state: S,
+    valid_bytes: u64,
+    edits: usize,
+}
+
+/// Reads and folds a ledger; `None` when there is none.
+///
+/// Errors: Corrupt for a bad record in the middle, Invalid for one of a newer program; those of the device.
+pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result<Option<Folded<S>>> {
+    let file = match driver.open(path, Mode::Read, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    let bytes = driver.len(&file).map_err(|error| Error::io("look at", path, error))? as usize;
+    let mut buffer = pool.get(bytes.max(1));
+    let read = driver.read_at(&file, &mut buffer, bytes, 0).map_err(|error| Error::io("read", path, error))?;
+    let found = records::fold::<S::Edit>(S::KIND, &buffer[..read]).map_err(|error| error.at("file", path.display()))?;
+    let edits = found.edits.len();
+    let mut state = S::default();
+    for edit in found.edits {
+        state.apply(edit).map_err(|error| error.at("file", path.display()))?;
+    }
+    Ok(Some(Folded { state, valid_bytes: found.valid_length as u64, edits }))
+}
+
+/// A ledger, open for writing.
+pub struct Ledger<S> {
+    file: File,
+    path: PathBuf,
+    state: S,
+    valid_bytes: u64,
+    edits: usize,
+    failed: bool,
+}
+
+impl<S: LedgerState> Ledger<S> {
+    /// Opens the ledger `name` in `dir` for writing, or makes it and the directory. `above` directories over `dir` are new with it.
+    pub fn open(driver: &dyn Driver, pool: &Pool, dir: &Path, name: &str, above: usize) -> Result<Self> {
+        let path = dir.join(name);
+        if let Some(Folded { state, valid_bytes, edits }) = read(driver, pool, &path)? {
+            let file = driver.open(&path, Mode::Write, false).map_err(|error| Error::io("open", &path, error))?;
+            return Ok(Ledger { file, path, state, valid_bytes, edits, failed: false });
+        }
+        driver.create_dir_all(dir).map_err(|error| Error::io("make", dir, error))?;
+        let file = driver.open(&path, Mode::Create, false).map_err(|error| Error::io("make", &path, error))?;
+        for dir in dir.ancestors().take(1 + above) {
+            driver.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+        }
+        Ok(Ledger { file, path, state: S::default(), valid_bytes: 0, edits: 0, failed: false })
+    }
+
+    /// The folded state.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Makes edits durable, all or none, then true.
+    ///
+    /// Errors: Exhausted when the device is full (it may be tried again), else Unavailable, and then for good.
+    pub fn append(&mut self, driver: &dyn Driver, pool: &Pool, edits: Vec<S::Edit>) -> Result<()> {
+        if self.failed {
+            let refused = Error::unavailable(format!("{} takes no more edits after a failed write", self.path.display()));
+            return Err(refused.hint("close and open the store again"));
+        }
+        let bytes = records::record(S::KIND, &edits)?;
+        let record = pool.copy_of(&bytes).freeze();
+        if let Err(error) = driver.write_at(&self.file, &[record], self.valid_bytes, true) {
+            let error = Error::io("write", &self.path, error);
+            self.failed = error.kind() != Kind::Exhausted;
+            return Err(error);
+        }
+        self.valid_bytes += bytes.len() as u64;
+        self.edits += edits.len();
+        for edit in edits {
+            self.state.apply(edit)?;
+        }
+        if self.edits > EDITS_MAX {
+            self.rewrite(driver, pool)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the folded state in the place of its edits.
+    fn rewrite(&mut self, driver: &dyn Driver, pool: &Pool) -> Result<()> {
+        let bytes = records::record(S::KIND, &[self.state.folded()])?;
+        match self.replace(driver, pool, &bytes) {
+            Ok(file) => {
+                self.file = file;
+                self.valid_bytes = bytes.len() as u64;
+                self.edits = 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.failed = true;
+                Err(Error::io("rewrite", &self.path, error))
+            }
+        }
+    }
+
+    fn replace(&self, driver: &dyn Driver, pool: &Pool, bytes: &[u8]) -> std::io::Result<File> {
+        let next = self.path.with_extension("next");
+        match driver.remove(&next) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = driver.open(&next, Mode::Create, false)?;
+        driver.write_at(&file, &[pool.copy_of(bytes).freeze()], 0, true)?;
+        driver.sync(&file)?;
+        driver.rename(&next, &self.path)?;
+        driver.sync_dir(self.path.parent().expect("a file in a directory"))?;
+        driver.open(&self.path, Mode::Write, false)
+    }
+}

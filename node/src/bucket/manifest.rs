@@ -1,0 +1,130 @@
+//! The truth about one bucket: which segments it has and where its log starts.
+//!
+//! Invariants: sealed segments follow each other without a gap; a segment is prepared before it is sealed.
+//! `ledger` keeps the edits; docs/format/manifest.md has the bytes. This module knows nothing of what segments hold.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Ledger, LedgerState};
+use crate::error::{Error, Result};
+use crate::log::segment::Sealed;
+
+/// The manifest of a bucket.
+pub type Manifest = Ledger<State>;
+
+/// Name of the file in the bucket's directory.
+pub const FILE_NAME: &str = "manifest";
+
+/// One edit, or several that hold together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edit {
+    /// A file stands ready to take frames.
+    Prepared {
+        /// Its id.
+        segment_id: u64,
+        /// Bytes that it can take.
+        bytes: u64,
+    },
+    /// A segment is full and durable.
+    Sealed {
+        /// Its id.
+        segment_id: u64,
+        /// Offset of its first row.
+        base_offset: u64,
+        /// Offset behind its last row.
+        end_offset: u64,
+        /// Bytes of frames.
+        bytes: u64,
+        /// Smallest and largest commit time, in milliseconds.
+        timestamps_ms: (i64, i64),
+    },
+    /// The log starts at `offset`; these segments are gone.
+    Trimmed {
+        /// Offset of the oldest row that can be read.
+        start_offset: u64,
+        /// Gone.
+        segment_ids: Vec<u64>,
+    },
+    /// Everything before this edit, folded.
+    Folded(State),
+}
+
+/// A sealed segment in the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSegment {
+    /// Its id.
+    pub segment_id: u64,
+    /// Offset of its first row.
+    pub base_offset: u64,
+    /// Offset behind its last row.
+    pub end_offset: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Smallest and largest commit time, in milliseconds.
+    pub timestamps_ms: (i64, i64),
+}
+
+impl SealedSegment {
+    /// As the log sees it.
+    pub fn sealed(&self) -> Sealed {
+        Sealed { end_offset: self.end_offset, bytes: self.bytes, timestamps_ms: self.timestamps_ms }
+    }
+}
+
+/// What the edits add up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Offset of the oldest row that can be read.
+    pub start_offset: u64,
+    /// By offset.
+    pub sealed: Vec<SealedSegment>,
+    /// Prepared or in use, by id, with the bytes of the file.
+    pub open: BTreeMap<u64, u64>,
+}
+
+impl LedgerState for State {
+    type Edit = Edit;
+
+    const KIND: u16 = 1;
+
+    fn folded(&self) -> Edit {
+        Edit::Folded(self.clone())
+    }
+
+    fn apply(&mut self, edit: Edit) -> Result<()> {
+        match edit {
+            Edit::Folded(state) => *self = state,
+            Edit::Prepared { segment_id, bytes } => {
+                self.open.insert(segment_id, bytes);
+            }
+            Edit::Sealed { segment_id, base_offset, end_offset, bytes, timestamps_ms } => {
+                let file_bytes = self.open.remove(&segment_id).ok_or_else(|| unknown(segment_id))?;
+                if base_offset >= end_offset || self.sealed.last().is_some_and(|last| last.end_offset != base_offset) {
+                    return Err(Error::corrupt(format!("segment {segment_id:x} does not follow the one before it")));
+                }
+                self.sealed.push(SealedSegment { segment_id, base_offset, end_offset, bytes, file_bytes, timestamps_ms });
+            }
+            Edit::Trimmed { start_offset, segment_ids } => {
+                self.start_offset = self.start_offset.max(start_offset);
+                self.sealed.retain(|segment| !segment_ids.contains(&segment.segment_id));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Offset behind the last sealed segment.
+    pub fn sealed_end(&self) -> u64 {
+        self.sealed.last().map_or(self.start_offset, |last| last.end_offset)
+    }
+}
+
+fn unknown(segment_id: u64) -> Error {
+    Error::corrupt(format!("segment {segment_id:x} was sealed but never prepared"))
+}

@@ -1,0 +1,124 @@
+//! What the buckets of an open store share: driver, files, buffers, the commit page, budgets.
+//!
+//! Invariant: segment ids are unique in the store for ever (the epoch of the open stands in their upper half).
+//! This module knows nothing of tables.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use super::committer::{Calls, Committer};
+use super::directories::Directories;
+use super::spare::Spare;
+use super::work::Board;
+use crate::error::{Error, Result};
+use crate::io::page::Page;
+use crate::io::sync::wait;
+use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::log::fate::Fate;
+use crate::log::view::RecentBudget;
+
+/// Sizes that the owner of the store chose.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open files.
+    pub files_open_max: usize,
+    /// Bytes of idle buffers kept for reuse.
+    pub pool_bytes_max: usize,
+    /// Bytes of newest frames kept for readers.
+    pub recent_bytes_max: usize,
+    /// Bytes of dropped segments kept to be recycled.
+    pub spare_bytes_max: u64,
+}
+
+/// See the head of this module.
+pub struct Resources {
+    /// The kernel.
+    pub driver: Arc<dyn Driver>,
+    /// Open segment files.
+    pub files: Arc<FileCache>,
+    /// Directories of sealed segments.
+    pub directories: Directories,
+    /// Buffers.
+    pub pool: Pool,
+    /// What followers in other processes watch.
+    pub page: Page,
+    /// Budget of frames in memory.
+    pub recent: Arc<RecentBudget>,
+    /// Dropped segments to be used again.
+    pub spare: Spare,
+    /// What background work there is.
+    pub board: Board,
+    /// Logs that wait for the ring thread.
+    pub calls: Calls,
+    /// Where the store lies.
+    pub dir: PathBuf,
+    /// This open, counted by the catalog; 0 for a follower.
+    pub epoch: u32,
+    /// Acknowledged means on the device.
+    pub durable: bool,
+    next_segment: AtomicU32,
+    /// The ring's owner when there is no ring thread (the simulator).
+    pub pumped: Mutex<Option<Committer>>,
+}
+
+impl Resources {
+    /// Puts them together.
+    pub fn new(driver: Arc<dyn Driver>, page: Page, dir: PathBuf, epoch: u32, durable: bool, limits: Limits) -> Result<Arc<Self>> {
+        let spare = Spare::open(&*driver, dir.join("spare"), limits.spare_bytes_max, epoch > 0)?;
+        let files = Arc::new(FileCache::new(limits.files_open_max, if epoch > 0 { Mode::Write } else { Mode::Read }));
+        let pool = Pool::new(limits.pool_bytes_max);
+        Ok(Arc::new(Resources {
+            directories: Directories::new(driver.clone(), files.clone(), pool.clone()),
+            files,
+            pool,
+            recent: RecentBudget::new(limits.recent_bytes_max),
+            spare,
+            board: Board::default(),
+            calls: Calls::default(),
+            page,
+            dir,
+            epoch,
+            durable,
+            next_segment: AtomicU32::new(1),
+            pumped: Mutex::new(None),
+            driver,
+        }))
+    }
+
+    /// A name for a new segment.
+    pub fn next_segment_id(&self) -> u64 {
+        let count = self.next_segment.fetch_add(1, Ordering::Relaxed);
+        assert!(count != 0 && self.epoch > 0, "segments are named by writers, fewer than 2^32 in one open");
+        u64::from(self.epoch) << 32 | u64::from(count)
+    }
+
+    /// Waits for a group. Where one thread does everything, that thread pumps the ring meanwhile.
+    pub fn wait_for(&self, fate: &Fate, awake: bool) -> Result<()> {
+        if self.driver.is_single_threaded() {
+            return self.pump_until(fate);
+        }
+        if awake { fate.wait_awake() } else { fate.wait() }
+    }
+
+    fn pump_until(&self, fate: &Fate) -> Result<()> {
+        loop {
+            if let Some(result) = fate.poll() {
+                return result;
+            }
+            let mut pumped = self.pumped.lock();
+            let committer = pumped.as_mut().ok_or_else(|| Error::internal("nobody drives the ring"))?;
+            let progress = committer.step(crate::io::Wait::Completion)?;
+            assert!(progress || fate.poll().is_some(), "a group waits and nothing is in flight");
+        }
+    }
+
+    /// Sleeps until `word` is no longer `expected`, at most a little while.
+    pub fn sleep_on(&self, word: &AtomicU32, expected: u32) {
+        if !self.driver.is_single_threaded() {
+            wait(word, expected, None);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The life of a segment's file: prepared, sealed, dropped, used again.
+//!
+//! Invariants: see `bucket`. Every step can be cut off by a crash: what the manifest does not name is removed at the next open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest::{Edit, FILE_NAME, State};
+use super::resources::Resources;
+use super::{Bucket, here};
+use crate::error::{Error, Kind, Result};
+use crate::format::directory::{WriterBatch, WriterState};
+use crate::io::{File, Frozen, Mode};
+use crate::log::commit::Effects;
+use crate::log::producers::Producers;
+use crate::log::segment::Segment;
+
+/// Bytes of a bucket's first segment; each later one has [`GROWTH`] times as many, up to the table's limit.
+pub const FIRST_BYTES: u64 = 1 << 20;
+
+/// See [`FIRST_BYTES`].
+pub const GROWTH: u64 = 4;
+
+/// Bytes of one step of zeroing: small enough that an append beside it waits little.
+pub const ZERO_STEP_BYTES: usize = 256 << 10;
+
+/// A new segment of at most this many bytes is zeroed even while a row waits for it; a larger one takes rows unzeroed.
+const ZEROED_AT_ONCE_BYTES_MAX: u64 = 4 << 20;
+
+/// File of a segment.
+pub fn log_path(dir: &Path, segment_id: u64) -> PathBuf {
+    dir.join(format!("{segment_id:016x}.log"))
+}
+
+/// File of a segment's directory.
+pub fn index_path(log_path: &Path) -> PathBuf {
+    log_path.with_extension("index")
+}
+
+/// A segment's file that is being made ready, in steps.
+pub struct Preparation {
+    segment_id: u64,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    zeroed: u64,
+    zeros: Frozen,
+}
+
+impl Preparation {
+    /// Zeroes a little more; `false` when all is done.
+    pub fn step(&mut self, resources: &Resources) -> Result<bool> {
+        if self.zeroed >= self.bytes {
+            return Ok(false);
+        }
+        let bytes = (self.bytes - self.zeroed).min(ZERO_STEP_BYTES as u64);
+        let piece = self.zeros.slice(..bytes as usize);
+        let written = resources.driver.write_at(&self.file, &[piece], self.zeroed, false);
+        written.map_err(|error| Error::io("write", &self.path, error))?;
+        self.zeroed += bytes;
+        Ok(self.zeroed < self.bytes)
+    }
+
+    /// Bytes still to zero.
+    pub fn left_bytes(&self) -> u64 {
+        self.bytes - self.zeroed
+    }
+}
+
+impl Bucket {
+    /// Bytes of the next segment: it grows with the log, and holds at least `need`.
+    fn next_segment_bytes(&self, need: u64) -> u64 {
+        let bytes_max = self.policy.lock().bytes_max;
+        let active = self.log.with_writer(|writer| writer.active().map(|(segment, _)| segment.capacity_bytes()));
+        let grown = active.map_or(FIRST_BYTES, |bytes| bytes.saturating_mul(GROWTH));
+        grown.clamp(FIRST_BYTES, bytes_max.max(FIRST_BYTES)).max(need.next_multiple_of(FIRST_BYTES))
+    }
+
+    /// Prepares a segment while a group waits for it. Whatever comes of it goes to the log.
+    pub(in crate::bucket) fn prepare_now(self: &Arc<Self>, need: usize) -> Effects {
+        let segment = (|| {
+            let mut preparation = self.begin_preparation(need as u64)?;
+            if preparation.bytes <= ZEROED_AT_ONCE_BYTES_MAX {
+                while preparation.step(&self.resources)? {}
+            }
+            self.end_preparation(preparation)
+        })();
+        self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
+    }
+
+    /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
+    pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
+        if !self.log.wants_segment() {
+            return Ok(None);
+        }
+        self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
+    }
+
+    /// Hands a segment prepared ahead to the log.
+    pub fn finish_preparation(self: &Arc<Self>, preparation: Preparation) -> Result<()> {
+        let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
+        self.log.add_segment(segment);
+        Ok(())
+    }
+
+    fn begin_preparation(&self, need: u64) -> Result<Preparation> {
+        let resources = &*self.resources;
+        let driver = &*resources.driver;
+        let bytes = self.next_segment_bytes(need);
+        let segment_id = resources.next_segment_id();
+        let path = log_path(&self.address.dir, segment_id);
+        let zeros = resources.pool.zeros(ZERO_STEP_BYTES);
+        if let Some(bytes) = resources.spare.take(driver, need.max(FIRST_BYTES), bytes, &path)? {
+            let file = resources.files.open(driver, &path, true).map_err(|error| Error::io("open", &path, error))?;
+            return Ok(Preparation { segment_id, path, file, bytes, zeroed: bytes, zeros });
+        }
+        let made = driver.open(&path, Mode::Create, true).and_then(|file| {
+            let allocated = driver.allocate(&file, bytes);
+            allocated.map(|()| file)
+        });
+        match made {
+            Ok(file) => Ok(Preparation { segment_id, path, file, bytes, zeroed: 0, zeros }),
+            Err(error) => {
+                self.abandon(&path);
+                Err(Error::io("allocate", &path, error))
+            }
+        }
+    }
+
+    fn end_preparation(&self, preparation: Preparation) -> Result<Arc<Segment>> {
+        let Preparation { segment_id, path, file, bytes, .. } = preparation;
+        let driver = &*self.resources.driver;
+        let named = driver.sync(&file).and_then(|()| driver.sync_dir(&self.address.dir));
+        let known = named.map_err(|error| Error::io("sync", &path, error)).and_then(|()| self.edit(Edit::Prepared { segment_id, bytes }));
+        if let Err(error) = known {
+            if error.kind() == Kind::Exhausted {
+                self.abandon(&path);
+            }
+            return Err(error);
+        }
+        Ok(Arc::new(Segment::prepared(segment_id, path, bytes)))
+    }
+
+    /// Removes a file that came to nothing. If that fails too, the next open removes it.
+    fn abandon(&self, path: &Path) {
+        self.resources.files.invalidate(path);
+        let _ = self.resources.driver.remove(path);
+    }
+
+    /// Writes the directories of full segments and tells the manifest. Returns how many.
+    pub fn seal(&self) -> Result<usize> {
+        let segments = std::mem::take(&mut *self.to_seal.lock());
+        let count = segments.len();
+        for (index, segment) in segments.iter().enumerate() {
+            if let Err(error) = self.seal_one(segment) {
+                self.to_seal.lock().splice(0..0, segments[index..].iter().cloned());
+                return Err(here(&self.address, error));
+            }
+        }
+        Ok(count)
+    }
+
+    fn seal_one(&self, segment: &Segment) -> Result<()> {
+        let sealed = segment.sealed().expect("only full segments are put here");
+        let base_offset = segment.base_offset().expect("a full segment has rows");
+        let writers = self.log.with_writer(|writer| writer_states(writer.producers(), sealed.end_offset));
+        let bytes = segment.directory.lock().encode(&writers);
+        write_index(&self.resources, &index_path(segment.path()), &bytes)?;
+        self.edit(Edit::Sealed {
+            segment_id: segment.id(),
+            base_offset,
+            end_offset: sealed.end_offset,
+            bytes: sealed.bytes,
+            timestamps_ms: sealed.timestamps_ms,
+        })
+    }
+
+    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went.
+    pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
+        let state = self.state();
+        let policy = *self.policy.lock();
+        let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
+        let mut gone = Vec::new();
+        let mut start_offset = state.start_offset;
+        let mut bytes = 0;
+        for segment in &state.sealed {
+            let too_old = policy.retention_ms.is_some_and(|keep| segment.timestamps_ms.1.saturating_add_unsigned(keep) < now_ms);
+            let too_many = policy.retention_bytes.is_some_and(|keep| held > keep);
+            if !too_old && !too_many {
+                break;
+            }
+            held -= segment.bytes;
+            bytes += segment.bytes;
+            start_offset = segment.end_offset;
+            gone.push(segment.segment_id);
+        }
+        if gone.is_empty() {
+            return Ok((0, 0));
+        }
+        self.edit(Edit::Trimmed { start_offset, segment_ids: gone })?;
+        let dropped = self.view().trim(start_offset);
+        self.show();
+        self.dropped.lock().extend(dropped);
+        self.resources.page.notify(self.address.table_slot);
+        Ok((start_offset - state.start_offset, bytes))
+    }
+
+    /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
+    pub fn recycle(&self) -> Result<usize> {
+        let dropped = std::mem::take(&mut *self.dropped.lock());
+        let mut waiting = Vec::new();
+        for segment in dropped {
+            if Arc::strong_count(&segment) > 1 {
+                waiting.push(segment);
+                continue;
+            }
+            let driver = &*self.resources.driver;
+            self.resources.files.invalidate(segment.path());
+            self.resources.directories.forget(segment.id());
+            remove_if_there(driver, &index_path(segment.path()))?;
+            let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
+            let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
+            self.resources.spare.give(driver, segment.path(), bytes)?;
+        }
+        let count = waiting.len();
+        self.dropped.lock().append(&mut waiting);
+        Ok(count)
+    }
+}
+
+fn remove_if_there(driver: &dyn crate::io::Driver, path: &Path) -> Result<()> {
+    match driver.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a directory beside its segment. Not synced: a lost or torn one is made again from the segment.
+fn write_index(resources: &Resources, path: &Path, bytes: &[u8]) -> Result<()> {
+    let driver = &*resources.driver;
+    remove_if_there(driver, path)?;
+    let file = driver.open(path, Mode::Create, false).map_err(|error| Error::io("make", path, error))?;
+    let piece = resources.pool.copy_of(bytes).freeze();
+    driver.write_at(&file, &[piece], 0, false).map_err(|error| Error::io("write", path, error))
+}
+
+/// What the directory of a segment remembers of the writers, as far as its end.
+fn writer_states(producers: &Producers, end_offset: u64) -> Vec<WriterState> {
+    let mut states = Vec::new();
+    for (id, timestamp_ms, sent) in producers.iter() {
+        let written = sent.filter(|sent| sent.first_offset < end_offset);
+        let batches: Vec<_> =
+            written.map(|sent| WriterBatch { sequence: sent.sequence, first_offset: sent.first_offset, offsets: sent.rows }).collect();
+        if !batches.is_empty() {
+            states.push(WriterState { writer_id: id, timestamp: timestamp_ms, batches });
+        }
+    }
+    states.sort_by_key(|state| state.writer_id);
+    states
+}
+
+/// Removes what a crash left in a bucket's directory and the manifest does not name.
+pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Result<()> {
+    let driver = &*resources.driver;
+    let entries = driver.list(dir).map_err(|error| Error::io("list", dir, error))?;
+    for entry in entries {
+        let (stem, extension) = entry.name.rsplit_once('.').unwrap_or((&entry.name, ""));
+        let id = u64::from_str_radix(stem, 16).ok();
+        let known = id.is_some_and(|id| match extension {
+            "log" => state.open.contains_key(&id) || state.sealed.iter().any(|segment| segment.segment_id == id),
+            "index" => state.sealed.iter().any(|segment| segment.segment_id == id),
+            _ => false,
+        });
+        if !known && entry.name != FILE_NAME && !entry.is_dir {
+            let path = dir.join(&entry.name);
+            driver.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

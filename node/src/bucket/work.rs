@@ -1,0 +1,68 @@
+//! The board on which buckets write what should be done in the background. Whoever reads it decides when.
+//!
+//! Invariant: a piece of work stands on the board once. This module does no work and knows nothing of who reads it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::Bucket;
+use crate::io::sync::{AtomicU32, Mutex, Ordering, wake_all};
+
+/// Something to do for a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Work {
+    /// The next segment should be ready before it is needed.
+    Prepare,
+    /// Segments are full: write their directories, tell the manifest.
+    Seal,
+}
+
+#[derive(Default)]
+struct List {
+    order: VecDeque<(Arc<Bucket>, Work)>,
+    known: HashSet<(usize, Work)>,
+}
+
+/// See the head of this module.
+#[derive(Default)]
+pub struct Board {
+    list: Mutex<List>,
+    /// Counts what is posted, for the reader to sleep on.
+    pub word: AtomicU32,
+}
+
+impl Board {
+    /// Posts a piece of work, unless it stands there already.
+    pub fn post(&self, bucket: &Arc<Bucket>, work: Work) {
+        let mut list = self.list.lock();
+        if list.known.insert((Arc::as_ptr(bucket) as usize, work)) {
+            list.order.push_back((bucket.clone(), work));
+            drop(list);
+            self.ring();
+        }
+    }
+
+    /// Wakes the reader.
+    pub fn ring(&self) {
+        self.word.fetch_add(1, Ordering::Release);
+        wake_all(&self.word);
+    }
+
+    /// Takes the oldest piece of work.
+    pub fn take(&self) -> Option<(Arc<Bucket>, Work)> {
+        let mut list = self.list.lock();
+        let (bucket, work) = list.order.pop_front()?;
+        list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
+        Some((bucket, work))
+    }
+
+    /// Pieces of work that wait.
+    pub fn len(&self) -> usize {
+        self.list.lock().order.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

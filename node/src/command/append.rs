@@ -1,0 +1,146 @@
+//! `append`: rows of a file or pipe into a log table.
+//!
+//! Invariant: whatever ends it (the end of the input, a bad row, an interrupt), what was sent before is made durable and counted;
+//! a bad row ends it before anything of its batch was sent. Knows nothing of formats.
+
+use std::time::{Duration, Instant};
+
+use aquifer_node::{Error, Kind};
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use super::arguments::Append;
+use super::input::{Event, Input};
+use super::outcome::{Failure, Outcome};
+use super::output::write_line;
+use super::progress::{Pace, Progress};
+use super::report::Report;
+use super::session::Session;
+use super::store::{Ack, Writer};
+use super::{interrupt, latency};
+
+/// With a rate, a batch holds the rows of so many seconds at most.
+const PACED_BATCH_SECONDS: f64 = 0.05;
+
+pub(crate) fn append(session: &Session, arguments: &Append) -> Outcome {
+    let store = session.store_to_change()?;
+    let table = store.table(&arguments.table)?;
+    let batch_rows =
+        arguments.rate.map_or(arguments.batch_rows, |rate| arguments.batch_rows.min((rate * PACED_BATCH_SECONDS).max(1.0) as u32));
+    let mut input = Input::open(&arguments.from, arguments.format, table.schema()?, batch_rows, arguments.on_error)?;
+    interrupt::catch();
+    let progress = Progress::new("append", input.rows_total(), session.config.quiet);
+    let mut run =
+        Run { writer: table.writer()?, progress, latencies: latency::histogram(), rows: 0, open: false, prints_acks: arguments.acks };
+    let ended = run.pump(&mut input, arguments.rate);
+    let settled = run.settle();
+    let pace = run.progress.finish();
+    let outcome = match ended.and(settled) {
+        Err(Failure::Error(error, code)) => Err(Failure::Error(error.at("rows_appended", run.rows), code)),
+        other => other,
+    };
+    if let Ok(()) | Err(Failure::Interrupted) = outcome {
+        run.report(session, arguments, pace, input.skipped())?;
+    }
+    store.close()?;
+    outcome
+}
+
+struct Run {
+    writer: Writer,
+    progress: Progress,
+    latencies: Histogram<u64>,
+    /// Rows acknowledged.
+    rows: u64,
+    /// Something was sent that is not known to be acknowledged.
+    open: bool,
+    prints_acks: bool,
+}
+
+impl Run {
+    /// Sends what the input has, at `rate` rows per second if one is given.
+    fn pump(&mut self, input: &mut Input, rate: Option<f64>) -> Outcome {
+        let started = Instant::now();
+        let mut sent = 0_u64;
+        loop {
+            interrupt::check()?;
+            match input.next().map_err(Failure::of_data)? {
+                Event::Rows(batch) => {
+                    if let Some(rate) = rate {
+                        interrupt::wait_until(started + Duration::from_secs_f64(sent as f64 / rate))?;
+                    }
+                    self.open = true;
+                    // The writer counts rows from the start of the batch, from 0.
+                    let placed = |error: Error| if error.kind() == Kind::Invalid { error.at("behind_row", sent) } else { error };
+                    self.writer.send(&batch).map_err(|error| Failure::of_data(placed(error)))?;
+                    sent += batch.num_rows() as u64;
+                    let acks = self.writer.acks().map_err(Failure::of_data)?;
+                    self.count(&acks)?;
+                }
+                // Nothing more comes at once: the time to wait for what is under way.
+                Event::Idle => self.settle()?,
+                Event::End => return Ok(()),
+            }
+            if rate.is_some() {
+                self.settle()?;
+            }
+        }
+    }
+
+    /// Waits until all that was sent is durable.
+    fn settle(&mut self) -> Outcome {
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        let acks = self.writer.flush().map_err(Failure::of_data)?;
+        self.count(&acks)
+    }
+
+    fn count(&mut self, acks: &[Ack]) -> Outcome {
+        let mut printed = Ok(());
+        for ack in acks {
+            self.rows += ack.rows;
+            self.progress.add(ack.rows, ack.bytes);
+            latency::record(&mut self.latencies, ack.latency);
+            if self.prints_acks && printed.is_ok() {
+                printed = write_line(&ack_line(ack, self.rows));
+            }
+        }
+        printed
+    }
+
+    fn report(&self, session: &Session, arguments: &Append, pace: Pace, skipped: u64) -> Outcome {
+        if session.config.quiet {
+            return Ok(());
+        }
+        let (p50_ms, p99_ms) = (latency::quantile_ms(&self.latencies, 0.5), latency::quantile_ms(&self.latencies, 0.99));
+        if self.prints_acks {
+            let (rows_per_s, mb_per_s) = (pace.rows_per_s(), pace.mb_per_s());
+            session.say(&format!("{} rows, {rows_per_s:.0} rows/s, {mb_per_s:.1} MB/s, ack p50 {p50_ms} ms, p99 {p99_ms} ms", self.rows));
+            return Ok(());
+        }
+        session.print(&Report::one([
+            ("table", arguments.table.as_str().into()),
+            ("rows", self.rows.into()),
+            ("skipped", skipped.into()),
+            ("bytes", pace.bytes.into()),
+            ("seconds", round(pace.seconds).into()),
+            ("rows_per_s", pace.rows_per_s().round().into()),
+            ("mb_per_s", round(pace.mb_per_s()).into()),
+            ("ack_p50_ms", p50_ms.into()),
+            ("ack_p99_ms", p99_ms.into()),
+        ]))
+    }
+}
+
+fn ack_line(ack: &Ack, rows_total: u64) -> String {
+    let mut line = json!({ "rows": ack.rows, "rows_total": rows_total, "bucket": ack.bucket, "first_offset": ack.first_offset });
+    if !ack.partition.is_empty() {
+        line["partition"] = ack.partition.to_string().into();
+    }
+    line.to_string()
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

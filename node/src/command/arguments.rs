@@ -1,0 +1,458 @@
+//! The command line as the user types it: verbs, options, help with examples.
+//!
+//! Invariant: what parses here is well formed, though it may name what does not exist.
+//! Knows nothing of how a verb is carried out.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::input::Format as InputFormat;
+use super::output::Format as OutputFormat;
+
+/// A columnar log store on your NVMe: rows durable in under a millisecond, tailed a millisecond later.
+#[derive(Parser, Debug)]
+#[command(name = "aquifer", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// Change one setting of the store; `aquifer config` lists them
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Try it:     aquifer demo shop --seconds 10
+Settings:   flag, then environment (AQUIFER__SECTION__KEY), then --config FILE, then default
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 corrupt data found, 6 plugin failed, 130 interrupted";
+
+/// Options that every verb takes.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The data directory [default: ./aquifer-data, or $AQUIFER_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// A TOML file with settings
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to reach the device [default: auto]
+    #[arg(long, global = true, value_name = "DRIVER", value_parser = ["auto", "uring", "threads"])]
+    pub(crate) io: Option<String>,
+    /// When a row counts as written: on the device, or in the system's memory [default: sync]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = ["sync", "os"])]
+    pub(crate) durability: Option<String>,
+    /// How rows are printed [default: table on a terminal, else json lines]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    /// Print rows to a file [default: standard output]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// No progress, no summary
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more on stderr
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Store settings behind the verb; `create` and `alter` have table options under the same name instead.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Settings {
+    /// Change one setting of the store; `aquifer config` lists them
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Global options")]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Make a data directory (other verbs that write make it too)
+    #[command(after_help = "Example: aquifer --dir /data/shop init")]
+    Init(Settings),
+    /// Create a table
+    #[command(after_help = "Examples:
+  aquifer create clicks --like clicks.parquet --buckets 4
+  aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set log.retention=7d
+
+A schema file:
+  [[field]]
+  name = \"user_id\"
+  type = \"int64\"
+  nullable = false
+  [[field]]
+  name = \"price\"
+  type = \"decimal128(10,2)\"
+
+Types: bool, int8..int64, float32, float64, decimal128(p,s), date, time(unit), timestamp(unit), timestamp(unit, UTC), utf8,
+binary, fixed_size_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
+    Create(Create),
+    /// Change a table
+    #[command(after_help = "Examples:
+  aquifer alter clicks --add-column 'device utf8' --rename page=url
+  aquifer alter clicks --widen 'quantity int64' --drop-column referrer")]
+    Alter(Alter),
+    /// Drop a table and its rows
+    #[command(after_help = "Example: aquifer drop clicks")]
+    Drop(Named),
+    /// List the tables
+    #[command(after_help = "Example: aquifer list --output csv")]
+    List(Settings),
+    /// Columns, partitions, buckets and options of a table
+    #[command(after_help = "Example: aquifer describe clicks")]
+    Describe(Named),
+    /// Write rows into a log table
+    #[command(after_help = "Examples:
+  aquifer append clicks --from clicks.parquet
+  generate | aquifer append clicks --from - --format ndjson --acks
+  aquifer append clicks --from clicks.csv --on-error skip
+
+Text: csv has a header row; an empty cell is null, \"\" an empty text; binary is hex; lists, maps and structs are JSON.
+A time without offset is UTC where the column has a zone. ndjson is one object a line.")]
+    Append(Append),
+    /// Rows as they become durable
+    #[command(after_help = "Examples:
+  aquifer tail clicks --follow --from latest --columns user_id,price --where \"price > 100\"
+  aquifer tail clicks --from timestamp:2026-01-31T12:00:00Z --meta --limit 10")]
+    Tail(Tail),
+    /// The rows of a table now
+    #[command(after_help = "Examples:
+  aquifer scan clicks --columns user_id,price --where \"country = 'NL'\" --limit 20
+  aquifer scan clicks --output parquet --out clicks.parquet")]
+    Scan(Scan),
+    /// Drop what is older or more than the table's retention allows
+    #[command(after_help = "Example: aquifer expire clicks")]
+    Expire(Named),
+    /// Rows, bytes and segments of each bucket
+    #[command(after_help = "Example: aquifer stats clicks")]
+    Stats(MaybeNamed),
+    /// The same figures as Prometheus text
+    #[command(after_help = "Example: aquifer metrics > /var/lib/node_exporter/aquifer.prom")]
+    Metrics(Settings),
+    /// What this machine offers: kernel, io_uring (and why not), locked memory, direct I/O, file system, clock, free space
+    #[command(after_help = "Example: aquifer --dir /data/shop doctor")]
+    Doctor(Settings),
+    /// Check every checksum and invariant; exits 5 if one fails
+    #[command(after_help = "Example: aquifer verify clicks")]
+    Verify(MaybeNamed),
+    /// The effective settings and where each comes from
+    #[command(after_help = "Example: AQUIFER__OUTPUT=csv aquifer config")]
+    Config(Settings),
+    /// The whole story on generated data
+    #[command(subcommand)]
+    Demo(Demo),
+    /// Measure this machine
+    #[command(after_help = "Examples:
+  aquifer bench list
+  aquifer bench append --seconds 5 --producers 16 --size 64KiB --json")]
+    Bench(Bench),
+}
+
+/// A table by its name.
+#[derive(Args, Debug)]
+pub(crate) struct Named {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// One table, or all.
+#[derive(Args, Debug)]
+pub(crate) struct MaybeNamed {
+    /// `name` or `db.name` [default: all tables]
+    pub(crate) table: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// `create`
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("columns_from").required(true).args(["schema", "like"]))]
+pub(crate) struct Create {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    /// The columns, from a TOML file
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) schema: Option<PathBuf>,
+    /// The columns of a parquet, arrow, csv or ndjson file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) like: Option<PathBuf>,
+    /// Partition by these columns, as in `country,day(ts)`
+    #[arg(long, value_name = "COLUMNS", default_value = "", hide_default_value = true)]
+    pub(crate) partition_by: String,
+    /// Buckets of each partition: independent logs, each in order
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) buckets: u32,
+    /// Rows with the same values here share a bucket [default: any bucket]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) bucket_key: Vec<String>,
+    /// An option of the table
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// `alter`
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["add_column", "rename", "drop_column", "widen", "set"]))]
+pub(crate) struct Alter {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    /// Add a nullable column
+    #[arg(long, value_name = "'NAME TYPE'")]
+    pub(crate) add_column: Vec<String>,
+    /// Rename a column
+    #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
+    pub(crate) rename: Vec<(String, String)>,
+    /// Drop a column
+    #[arg(long, value_name = "NAME")]
+    pub(crate) drop_column: Vec<String>,
+    /// Give a column a wider type
+    #[arg(long, value_name = "'NAME TYPE'")]
+    pub(crate) widen: Vec<String>,
+    /// Change an option of the table
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// What becomes of the rows when one of them cannot be read.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// Stop there: nothing of its batch and after is written; what was acknowledged before stays
+    Fail,
+    /// Leave it out, print it on stderr, go on
+    Skip,
+}
+
+/// `append`
+#[derive(Args, Debug)]
+pub(crate) struct Append {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    /// The rows; `-` is standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) from: PathBuf,
+    /// How the rows are written [default: by the name and first bytes]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<InputFormat>,
+    /// Rows of a batch at most
+    #[arg(long, value_name = "N", default_value_t = super::input::BATCH_ROWS, value_parser = clap::value_parser!(u32).range(1..=super::input::BATCH_ROWS_MAX as i64))]
+    pub(crate) batch_rows: u32,
+    /// Rows per second at most, as in `5000/s`
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// When a row cannot be read
+    #[arg(long, value_enum, default_value_t = OnError::Fail)]
+    pub(crate) on_error: OnError,
+    /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset
+    #[arg(long)]
+    pub(crate) acks: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Where a tail starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The first row that is kept.
+    Earliest,
+    /// Behind the last row.
+    Latest,
+    /// This offset, in every bucket.
+    Offset(u64),
+    /// The first batch committed at or after this moment, in milliseconds since 1970.
+    TimestampMs(i64),
+}
+
+/// `tail`
+#[derive(Args, Debug)]
+pub(crate) struct Tail {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    /// Start at `earliest`, `latest`, `offset:N` or `timestamp:T` (a time, or milliseconds since 1970)
+    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = from)]
+    pub(crate) from: From,
+    /// Do not end: wait for rows
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// `scan`
+#[derive(Args, Debug)]
+pub(crate) struct Scan {
+    /// `name` or `db.name`
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Which rows and columns.
+#[derive(Args, Debug)]
+pub(crate) struct Select {
+    /// Only these columns
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) columns: Option<Vec<String>>,
+    /// Only rows for which this holds, as in "a > 5 and b = 'x'"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) filter: Option<String>,
+    /// Rows at most
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Add _bucket, _offset, _timestamp and _op
+    #[arg(long)]
+    pub(crate) meta: bool,
+}
+
+/// `demo`
+#[derive(Subcommand, Debug)]
+pub(crate) enum Demo {
+    /// A shop: visitors, purchases, and fraudsters to be caught while they click
+    #[command(after_help = "Example: aquifer demo shop --seconds 20 --rate 20000/s")]
+    Shop(Shop),
+}
+
+/// `demo shop`
+#[derive(Args, Debug)]
+pub(crate) struct Shop {
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// Events per second
+    #[arg(long, value_name = "N/s", default_value = "10000/s", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// The same seed makes the same shop
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Keep the data in this directory, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// `bench`
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// A case, or `list`
+    pub(crate) name: String,
+    /// How long each round
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Bytes of a batch [default: each of 4KiB, 64KiB and 1MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) size: Option<usize>,
+    /// Threads that append [default: each of 1, 16 and 128]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) producers: Option<u32>,
+    /// One JSON line a case
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the figures
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let digits = text.strip_suffix("/s").unwrap_or(text).replace('_', "");
+    let (digits, factor) = match digits.as_bytes().last() {
+        Some(b'k' | b'K') => (&digits[..digits.len() - 1], 1e3),
+        Some(b'm' | b'M') => (&digits[..digits.len() - 1], 1e6),
+        _ => (digits.as_str(), 1.0),
+    };
+    match digits.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value * factor),
+        _ => Err("expected a rate above zero, as in 5000/s or 50k/s".into()),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let shift = match text[end..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        _ => return Err("expected bytes, as in 4096, 64KiB or 1MiB".into()),
+    };
+    let count = text[..end].parse::<usize>().ok().filter(|count| *count > 0);
+    count.and_then(|count| count.checked_mul(1 << shift)).ok_or_else(|| "expected bytes above zero".into())
+}
+
+fn from(text: &str) -> Result<From, String> {
+    let wrong = || "expected earliest, latest, offset:N or timestamp:T".to_string();
+    match text.split_once(':') {
+        None if text == "earliest" => Ok(From::Earliest),
+        None if text == "latest" => Ok(From::Latest),
+        Some(("offset", number)) => number.parse().map(From::Offset).map_err(|_| wrong()),
+        Some(("timestamp", time)) => match time.parse() {
+            Ok(timestamp_ms) => Ok(From::TimestampMs(timestamp_ms)),
+            Err(_) => {
+                super::time_text::parse_timestamp(time, 3, true).map(From::TimestampMs).map_err(|what| format!("{what}; {}", wrong()))
+            }
+        },
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound_and_every_verb_has_an_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for verb in
+            command.get_subcommands().flat_map(|verb| if verb.has_subcommands() { verb.get_subcommands().collect() } else { vec![verb] })
+        {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("aquifer "), "{} has no example", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn set_belongs_to_the_store_before_create_and_to_the_table_behind_it() {
+        let typed = ["aquifer", "--set", "a.b=1", "create", "t", "--like", "x.parquet", "--set", "c.d=2"];
+        let arguments = Arguments::try_parse_from(typed).unwrap();
+        assert_eq!(arguments.set, [("a.b".to_string(), "1".to_string())]);
+        let Verb::Create(create) = arguments.verb else { panic!("not create") };
+        assert_eq!(create.set, [("c.d".to_string(), "2".to_string())]);
+    }
+
+    #[test]
+    fn places_to_start_are_understood_or_refused() {
+        assert_eq!(from("latest"), Ok(From::Latest));
+        assert_eq!(from("offset:7"), Ok(From::Offset(7)));
+        assert_eq!(from("timestamp:1500"), Ok(From::TimestampMs(1500)));
+        assert_eq!(from("timestamp:1970-01-01T00:00:01.5Z"), Ok(From::TimestampMs(1500)));
+        for wrong in ["", "offset:-1", "offset", "timestamp:soon", "yesterday"] {
+            assert!(from(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_and_sizes_take_the_usual_suffixes() {
+        assert_eq!(rate("50k/s"), Ok(50_000.0));
+        assert_eq!(rate("12.5"), Ok(12.5));
+        assert!(rate("0/s").is_err() && rate("fast").is_err() && rate("inf").is_err());
+        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert!(bytes("0").is_err() && bytes("4GB").is_err() && bytes("99999999999999999999").is_err());
+    }
+}

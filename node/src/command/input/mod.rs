@@ -1,0 +1,175 @@
+//! Rows from files and pipes as batches: parquet, arrow, csv, ndjson.
+//!
+//! Invariant: bounded memory whatever the size of the input; values come in exactly or are refused with the place they stand at.
+//! Text is read as the schema of the table says, parquet and arrow as they are: the writer makes them fit. Knows nothing of the store.
+
+mod chunks;
+mod column;
+mod columnar;
+mod csv_record;
+mod infer;
+mod json_text;
+mod rows;
+mod scalar;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aquifer_node::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use clap::ValueEnum;
+
+use super::arguments::OnError;
+use chunks::Chunks;
+use columnar::Columnar;
+pub(super) use infer::infer;
+use text::Text;
+
+/// Rows of a batch unless the user says otherwise.
+pub(super) const BATCH_ROWS: u32 = 10_000;
+
+/// Rows of a batch at most.
+pub(super) const BATCH_ROWS_MAX: u32 = 1_000_000;
+
+/// Bytes of text behind a batch at most; the batch is handed on before its rows are counted full.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// A pipe that brings nothing for so long is idle: its rows are handed on.
+const IDLE: Duration = Duration::from_millis(5);
+
+/// A row from a pipe waits for others so long at most.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// How long one call waits for a pipe that is known to be idle.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How rows are written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Parquet
+    Parquet,
+    /// Arrow IPC, file or stream
+    Arrow,
+    /// Comma-separated, with a header row
+    Csv,
+    /// One JSON object a line
+    Ndjson,
+}
+
+/// What the input has next.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Rows; those of text have the schema of the table.
+    Rows(RecordBatch),
+    /// A pipe has nothing at the moment: a good time to finish what was begun.
+    Idle,
+    End,
+}
+
+enum Reader {
+    Text(Box<Text>),
+    Columnar(Box<Columnar>),
+}
+
+pub(crate) struct Input {
+    reader: Reader,
+    path: PathBuf,
+    batch_rows: usize,
+    /// What remains of a batch bigger than `batch_rows`.
+    rest: Option<RecordBatch>,
+    rows_total: Option<u64>,
+}
+
+impl Input {
+    /// Opens `path` (`-` is standard input) for a table with `schema`.
+    pub(crate) fn open(path: &Path, format: Option<Format>, schema: SchemaRef, batch_rows: u32, on_error: OnError) -> Result<Self> {
+        let batch_rows = batch_rows as usize;
+        let mut chunks = Chunks::open(path)?;
+        let format = match format {
+            Some(format) => format,
+            None => guess(path, &mut chunks)?,
+        };
+        let at_file = |error: Error| error.at("file", path.display());
+        let mut rows_total = None;
+        let owned = path.to_path_buf();
+        let reader = match format {
+            Format::Csv => Reader::Text(Box::new(Text::csv(chunks, owned, schema.clone(), batch_rows, on_error)?)),
+            Format::Ndjson => Reader::Text(Box::new(Text::ndjson(chunks, owned, schema.clone(), batch_rows, on_error)?)),
+            Format::Arrow if chunks.peek(ARROW_FILE.len())?.starts_with(ARROW_FILE) => {
+                Reader::Columnar(Box::new(Columnar::arrow_file(chunks.into_file()?).map_err(at_file)?))
+            }
+            Format::Arrow => Reader::Columnar(Box::new(Columnar::arrow_stream(chunks))),
+            Format::Parquet => {
+                let (reader, rows) = Columnar::parquet(chunks.into_file()?, batch_rows).map_err(at_file)?;
+                rows_total = Some(rows);
+                Reader::Columnar(Box::new(reader))
+            }
+        };
+        Ok(Input { reader, path: path.to_path_buf(), batch_rows, rest: None, rows_total })
+    }
+
+    /// What comes next; waits for a pipe 100 ms at most.
+    pub(crate) fn next(&mut self) -> Result<Event> {
+        if let Some(batch) = self.rest.take() {
+            return Ok(Event::Rows(self.slice(batch)));
+        }
+        let event = match &mut self.reader {
+            Reader::Text(text) => text.next()?,
+            Reader::Columnar(columnar) => columnar.next().map_err(|error| error.at("file", self.path.display()))?,
+        };
+        Ok(match event {
+            Event::Rows(batch) => Event::Rows(self.slice(batch)),
+            other => other,
+        })
+    }
+
+    fn slice(&mut self, batch: RecordBatch) -> RecordBatch {
+        let count = batch.num_rows().min(self.batch_rows);
+        if count < batch.num_rows() {
+            self.rest = Some(batch.slice(count, batch.num_rows() - count));
+        }
+        batch.slice(0, count)
+    }
+
+    /// Lines that were left out.
+    pub(crate) fn skipped(&self) -> u64 {
+        match &self.reader {
+            Reader::Text(text) => text.skipped(),
+            Reader::Columnar(_) => 0,
+        }
+    }
+
+    /// Rows of the whole input, where its head says so.
+    pub(crate) fn rows_total(&self) -> Option<u64> {
+        self.rows_total
+    }
+}
+
+const PARQUET: &[u8] = b"PAR1";
+const ARROW_FILE: &[u8] = b"ARROW1";
+/// A stream of arrow begins with a message: this mark, then its length.
+const ARROW_STREAM: &[u8] = b"\xff\xff\xff\xff";
+
+/// The format by the first bytes where these are telling, else by the name, else by what text looks like.
+fn guess(path: &Path, chunks: &mut Chunks) -> Result<Format> {
+    let start = chunks.peek(ARROW_FILE.len())?;
+    for (mark, format) in [(PARQUET, Format::Parquet), (ARROW_FILE, Format::Arrow), (ARROW_STREAM, Format::Arrow)] {
+        if start.starts_with(mark) {
+            return Ok(format);
+        }
+    }
+    let looks_like_json = start.trim_ascii_start().starts_with(b"{");
+    Ok(match path.extension().and_then(|extension| extension.to_str()) {
+        Some("parquet") => Format::Parquet,
+        Some("arrow" | "arrows" | "feather" | "ipc") => Format::Arrow,
+        Some("csv") => Format::Csv,
+        Some("ndjson" | "jsonl" | "json") => Format::Ndjson,
+        _ if looks_like_json => Format::Ndjson,
+        _ => Format::Csv,
+    })
+}
+
+#[cfg(test)]
+mod tests;

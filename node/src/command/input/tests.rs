@@ -1,0 +1,163 @@
+//! Inputs as users write them, good and bad.
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Field, Int64Type, Schema};
+
+use super::*;
+use crate::command::type_text::parse_type;
+
+fn schema(columns: &[(&str, &str)]) -> SchemaRef {
+    let field = |(name, data_type): &(&str, &str)| {
+        let (data_type, nullable) = data_type.strip_suffix(" not null").map_or((*data_type, true), |data_type| (data_type, false));
+        Field::new(*name, parse_type(data_type).unwrap(), nullable)
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Everything that an input gives, or the error behind the batches before it.
+fn read(name: &str, bytes: &[u8], schema: &SchemaRef, batch_rows: u32, on_error: OnError) -> (Vec<RecordBatch>, Result<u64>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    let mut batches = Vec::new();
+    let mut input = match Input::open(&path, None, schema.clone(), batch_rows, on_error) {
+        Ok(input) => input,
+        Err(error) => return (batches, Err(error)),
+    };
+    loop {
+        match input.next() {
+            Ok(Event::Rows(batch)) => batches.push(batch),
+            Ok(Event::Idle) => {}
+            Ok(Event::End) => return (batches, Ok(input.skipped())),
+            Err(error) => return (batches, Err(error)),
+        }
+    }
+}
+
+fn failure(name: &str, text: &str, schema: &SchemaRef) -> String {
+    read(name, text.as_bytes(), schema, 100, OnError::Fail).1.unwrap_err().to_string()
+}
+
+fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
+    batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+#[test]
+fn a_bad_csv_line_is_named_by_number_and_column() {
+    let schema = schema(&[("a", "int64"), ("b", "utf8 not null")]);
+    assert!(failure("x.csv", "b,a\n\"two\nlines\",1\nx,2\ny,no\n", &schema).contains("line 5, column a"));
+    assert!(failure("x.csv", "a,b\n1,x\n2\n", &schema).contains("1 cells where the header has 2, file"));
+    assert!(failure("x.csv", "a,b\n1,\n", &schema).contains("line 2, column b"));
+    assert!(failure("x.csv", "a,b\n1,\"x\"y\n", &schema).contains("text behind a closing quote"));
+    assert!(failure("x.csv", "a,b\n1,\"x\n", &schema).contains("a quote is not closed"));
+    assert!(failure("x.csv", "a,c\n1,x\n", &schema).contains("unknown column 'c'"));
+    assert!(failure("x.csv", "a\n1\n", &schema).contains("lacks column 'b'"));
+    assert!(failure("x.csv", "a,a\n1,2\n", &schema).contains("twice"));
+}
+
+#[test]
+fn a_bad_json_line_is_named_by_number_and_field() {
+    let schema = schema(&[("a", "int64"), ("b", "struct<c: date not null>")]);
+    assert!(failure("x.ndjson", "{\"a\":1}\n\n{\"a\":1,\"d\":2}\n", &schema).contains("unknown field 'd', file"));
+    let message = failure("x.ndjson", "{\"a\":1}\n\n{\"a\":2,\"b\":{\"c\":\"soon\"}}\n", &schema);
+    assert!(message.contains("line 3, column b.c"), "{message}");
+    assert!(failure("x.ndjson", "{\"a\":1}\n{\"a\":", &schema).contains("line 2"));
+    assert!(failure("x.ndjson", "{\"a\":1} {\"a\":2}", &schema).contains("line 1"));
+}
+
+#[test]
+fn bad_lines_are_left_out_on_request_and_nothing_else_is() {
+    let schema = schema(&[("a", "int64"), ("b", "list<int32>")]);
+    let csv = "a,b\n1,[1]\nx,[2]\n3,\"[3,\"\n4,\"\"\"x\n5,[]\n6,[1],7\n\"8\"9,\n10,\n";
+    let (batches, skipped) = read("x.csv", csv.as_bytes(), &schema, 100, OnError::Skip);
+    assert_eq!(numbers(&batches), [1, 5, 10]);
+    assert_eq!(batches.len(), 1);
+    assert_eq!(skipped.unwrap(), 5);
+    let json = "{\"a\":1,\"b\":[1,\"x\"]}\n{\"a\":2,\"b\":[1]}\nnonsense\n{\"a\":3}";
+    let (batches, skipped) = read("x.json", json.as_bytes(), &schema, 100, OnError::Skip);
+    assert_eq!(numbers(&batches), [2, 3]);
+    assert_eq!(skipped.unwrap(), 2);
+}
+
+#[test]
+fn batches_before_a_bad_one_are_given_and_its_own_rows_are_not() {
+    let schema = schema(&[("a", "int64")]);
+    let (batches, ended) = read("x.csv", b"a\n1\n2\n3\n4\n5\nx\n", &schema, 2, OnError::Fail);
+    assert_eq!(numbers(&batches), [1, 2, 3, 4]);
+    assert!(ended.is_err());
+}
+
+#[test]
+fn empty_cells_are_null_and_quoted_ones_are_not() {
+    let schema = schema(&[("a", "utf8"), ("b", "utf8")]);
+    let (batches, _) = read("x.csv", b"\xef\xbb\xbfa,b\r\n,\"\"\r\n\r\n\"x\",y\r\n", &schema, 9, OnError::Fail);
+    let (a, b) = (batches[0].column(0).as_string::<i32>(), batches[0].column(1).as_string::<i32>());
+    assert!(a.is_null(0) && b.is_valid(0) && b.value(0).is_empty());
+    assert_eq!((batches[0].num_rows(), a.value(1), b.value(1)), (2, "x", "y"));
+}
+
+#[test]
+fn columns_that_the_input_lacks_are_null() {
+    let schema = schema(&[("a", "int64"), ("b", "utf8"), ("c", "list<int32>")]);
+    let (batches, _) = read("x.csv", b"a\n1\n2\n", &schema, 9, OnError::Fail);
+    assert_eq!([batches[0].column(1).null_count(), batches[0].column(2).null_count()], [2, 2]);
+}
+
+#[test]
+fn formats_are_told_by_their_first_bytes_before_their_names() {
+    let guessed = |name: &str, bytes: &[u8]| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        guess(&path, &mut Chunks::open(&path).unwrap()).unwrap()
+    };
+    assert_eq!(guessed("x.csv", b"PAR1...."), Format::Parquet);
+    assert_eq!(guessed("x", b"ARROW1\0\0"), Format::Arrow);
+    assert_eq!(guessed("x", b"\xff\xff\xff\xff\0\0"), Format::Arrow);
+    assert_eq!(guessed("x.csv", b"{a},{b}"), Format::Csv);
+    assert_eq!(guessed("x.jsonl", b"\n"), Format::Ndjson);
+    assert_eq!(guessed("x", b"  {\"a\":1}"), Format::Ndjson);
+    assert_eq!(guessed("x", b"a,b"), Format::Csv);
+    assert_eq!(guessed("x", b""), Format::Csv);
+}
+
+#[test]
+fn what_is_not_there_or_no_file_is_refused() {
+    let schema = schema(&[("a", "int64")]);
+    let open = |path: &Path| Input::open(path, None, schema.clone(), 10, OnError::Fail).err().unwrap();
+    assert_eq!(open(Path::new("/no/such/file")).kind(), aquifer_node::Kind::NotFound);
+    assert_eq!(open(Path::new("/tmp")).kind(), aquifer_node::Kind::Invalid);
+}
+
+#[test]
+fn a_pipe_hands_on_what_came_when_it_pauses() {
+    use std::io::Write;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (row, paused) = std::sync::mpsc::channel::<&'static str>();
+    let writer_path = path.clone();
+    let writer = std::thread::spawn(move || {
+        let mut pipe = fs::OpenOptions::new().write(true).open(writer_path).unwrap();
+        paused.into_iter().for_each(|line| pipe.write_all(line.as_bytes()).unwrap());
+    });
+    row.send("{\"a\":1}\n{\"a\"").unwrap();
+    let mut input = Input::open(&path, None, schema(&[("a", "int64")]), 1000, OnError::Fail).unwrap();
+    let next = |input: &mut Input| match input.next().unwrap() {
+        Event::Rows(batch) => numbers(&[batch]),
+        Event::Idle => vec![],
+        Event::End => vec![-1],
+    };
+    assert_eq!(next(&mut input), [1]);
+    assert!(next(&mut input).is_empty(), "an empty pipe is idle at once");
+    row.send(":2}\n").unwrap();
+    let second = std::iter::repeat_with(|| next(&mut input)).find(|rows| !rows.is_empty());
+    assert_eq!(second.unwrap(), [2]);
+    drop(row);
+    let end = std::iter::repeat_with(|| next(&mut input)).find(|rows| !rows.is_empty());
+    assert_eq!(end.unwrap(), [-1]);
+    writer.join().unwrap();
+}

@@ -1,0 +1,50 @@
+//! SIGINT and SIGTERM as a flag that loops look at; the second one ends the program at once.
+//!
+//! Invariant: set once, never cleared. Knows nothing of what is interrupted.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::outcome::Failure;
+
+/// How long a loop waits before it looks again.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn flag() -> &'static Arc<AtomicBool> {
+    FLAG.get_or_init(|| Arc::new(AtomicBool::new(false)))
+}
+
+/// From here on an interrupt waits until a loop looks. If the system refuses, it ends the program as it always did.
+pub(crate) fn catch() {
+    for signal in [SIGINT, SIGTERM] {
+        let second = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag().clone());
+        let _ = second.and_then(|_| signal_hook::flag::register(signal, flag().clone()));
+    }
+}
+
+/// Whether the user said stop.
+pub(crate) fn came() -> bool {
+    flag().load(Ordering::Relaxed)
+}
+
+/// Waits until `due`, or fails as soon as the user says stop.
+pub(crate) fn wait_until(due: Instant) -> Result<(), Failure> {
+    loop {
+        check()?;
+        match due.checked_duration_since(Instant::now()) {
+            None | Some(Duration::ZERO) => return Ok(()),
+            Some(left) => std::thread::park_timeout(left.min(LOOK_EVERY)),
+        }
+    }
+}
+
+/// Fails if the user said stop.
+pub(crate) fn check() -> Result<(), Failure> {
+    if came() { Err(Failure::Interrupted) } else { Ok(()) }
+}

@@ -1,0 +1,95 @@
+//! The command line: from what the user typed to a verb, and from its outcome to an exit code.
+//!
+//! Invariant: a verb returns its outcome; printing an error and the exit code happen once, in `outcome`.
+//! Knows the engine by its door only.
+
+#![allow(clippy::disallowed_methods, reason = "the command line reads clocks and files of the user, not of the store")]
+
+mod append;
+mod arguments;
+mod config;
+mod define;
+mod doctor;
+mod input;
+mod interrupt;
+mod latency;
+mod outcome;
+mod output;
+mod progress;
+mod read;
+mod report;
+mod schema_file;
+mod session;
+mod shop;
+mod show;
+mod store_stub;
+mod time_text;
+mod type_text;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Demo, Verb};
+use config::Config;
+use outcome::Outcome;
+use output::Format;
+use session::Session;
+use store_stub as store;
+
+/// Runs the program; `typed` begins with its name.
+pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<_> = typed.collect();
+    // Before the command line is understood, what it says about the output has to be guessed.
+    let words: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
+    let json_typed =
+        words.iter().any(|word| word == "--output=json") || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    let arguments = match Arguments::try_parse_from(typed) {
+        Ok(arguments) => arguments,
+        Err(error) => return outcome::refuse(&error, json_typed),
+    };
+    let sets = settings(&arguments);
+    let config = match Config::load(&arguments.global, &sets, environment()) {
+        Ok(config) => config,
+        Err(error) => return outcome::conclude(Err(error.into()), json_typed),
+    };
+    let as_json = config.output == Some(Format::Json);
+    outcome::conclude(dispatch(&Session { config }, arguments.verb), as_json)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Store settings from before and behind the verb.
+fn settings(arguments: &Arguments) -> Vec<(String, String)> {
+    let behind = match &arguments.verb {
+        Verb::Init(settings) | Verb::List(settings) | Verb::Metrics(settings) | Verb::Doctor(settings) | Verb::Config(settings) => settings,
+        Verb::Drop(named) | Verb::Describe(named) | Verb::Expire(named) => &named.settings,
+        Verb::Stats(named) | Verb::Verify(named) => &named.settings,
+        Verb::Append(append) => &append.settings,
+        Verb::Tail(tail) => &tail.settings,
+        Verb::Scan(scan) => &scan.settings,
+        Verb::Demo(Demo::Shop(shop)) => &shop.settings,
+        Verb::Bench(bench) => &bench.settings,
+        Verb::Create(_) | Verb::Alter(_) => return arguments.set.clone(),
+    };
+    arguments.set.iter().chain(&behind.set).cloned().collect()
+}
+
+fn dispatch(session: &Session, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Init(_) => define::init(session),
+        Verb::Create(create) => define::create(session, create),
+        Verb::Drop(named) => define::drop(session, &named.table),
+        Verb::List(_) => show::list(session),
+        Verb::Config(_) => show::config(session),
+        Verb::Append(arguments) => append::append(session, &arguments),
+        Verb::Tail(tail) => read::tail(session, &tail),
+        Verb::Scan(scan) => read::scan(session, &scan),
+        Verb::Doctor(_) => doctor::doctor(session),
+        Verb::Demo(Demo::Shop(arguments)) => shop::run(session, &arguments),
+        _ => Err(aquifer_node::Error::unavailable("not yet").into()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Rows to where the user wants them: a table for eyes, json lines, csv, arrow or parquet; to standard output or a file.
+//!
+//! Invariant: what goes out comes back in through `append` unchanged (the table excepted). A file that is not followed appears
+//! whole or not at all. A closed pipe is no error. Knows nothing of the store.
+
+mod destination;
+mod table;
+mod text;
+mod value;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aquifer_node::{Error, Result};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::ipc::writer::StreamWriter;
+use clap::ValueEnum;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::outcome::Failure;
+use destination::Destination;
+pub(super) use destination::write_line;
+
+/// Bytes of a parquet row group in memory at most.
+const ROW_GROUP_BYTES: usize = 32 << 20;
+
+/// Rows of a parquet row group at most.
+const ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// How rows are printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Aligned columns
+    Table,
+    /// One JSON object a line
+    Json,
+    /// Comma-separated, with a header row
+    Csv,
+    /// Arrow IPC stream
+    Arrow,
+    /// Parquet
+    Parquet,
+}
+
+impl Format {
+    /// The word for it on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Table => "table",
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Arrow => "arrow",
+            Format::Parquet => "parquet",
+        }
+    }
+}
+
+enum Sink {
+    Table(table::Table),
+    Text(text::Text),
+    Arrow(Box<StreamWriter<Destination>>),
+    Parquet(Box<ArrowWriter<Destination>>),
+}
+
+/// Takes rows of one schema.
+pub(crate) struct Output {
+    sink: Sink,
+    schema: SchemaRef,
+    rows: u64,
+}
+
+impl Output {
+    /// Opens standard output, or `file`. With `following` each batch is visible as soon as it is written.
+    pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, following: bool) -> Result<Self, Failure> {
+        let schema = without_metadata(&schema);
+        let destination = match file {
+            Some(path) if following => Destination::file(path)?,
+            Some(path) => Destination::whole_file(path)?,
+            None => Destination::standard_output(),
+        };
+        if format == Format::Parquet && destination.is_terminal() {
+            return Err(Error::invalid("parquet would fill the terminal with bytes").hint("name a file with --out").into());
+        }
+        let sink = match format {
+            Format::Table => Sink::Table(table::Table::new(destination, schema.clone(), following)),
+            Format::Json => Sink::Text(text::Text::json(destination)),
+            Format::Csv => Sink::Text(text::Text::csv(destination, &schema)?),
+            Format::Arrow => Sink::Arrow(Box::new(StreamWriter::try_new(destination, &schema).map_err(arrow_failed)?)),
+            Format::Parquet => Sink::Parquet(Box::new(parquet(destination, schema.clone())?)),
+        };
+        Ok(Output { sink, schema, rows: 0 })
+    }
+
+    /// Writes rows.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        self.rows += batch.num_rows() as u64;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options).map_err(arrow_failed)?;
+        match &mut self.sink {
+            Sink::Table(table) => table.write(&batch),
+            Sink::Text(text) => text.write(&batch),
+            Sink::Arrow(writer) => writer.write(&batch).map_err(arrow_failed),
+            Sink::Parquet(writer) => {
+                writer.write(&batch).map_err(parquet_failed)?;
+                if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                    writer.flush().map_err(parquet_failed)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes visible what was written, as far as the format can.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        match &mut self.sink {
+            Sink::Table(table) => table.flush(),
+            Sink::Text(text) => text.flush(),
+            Sink::Arrow(writer) => writer.flush().map_err(arrow_failed),
+            Sink::Parquet(_) => Ok(()),
+        }
+    }
+
+    /// Writes what stands behind the last row; returns how many rows there were.
+    pub(crate) fn finish(self) -> Result<u64, Failure> {
+        match self.sink {
+            Sink::Table(table) => table.finish()?,
+            Sink::Text(text) => text.finish()?,
+            Sink::Arrow(writer) => writer.into_inner().map_err(arrow_failed)?.finish()?,
+            Sink::Parquet(writer) => writer.into_inner().map_err(parquet_failed)?.finish()?,
+        }
+        Ok(self.rows)
+    }
+}
+
+/// The columns without what the table notes on them (field ids): whoever put a file in gets the same schema out.
+fn without_metadata(schema: &SchemaRef) -> SchemaRef {
+    let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
+    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
+}
+
+fn parquet(destination: Destination, schema: SchemaRef) -> Result<ArrowWriter<Destination>, Failure> {
+    let level = ZstdLevel::try_new(1).map_err(|error| Error::internal(error.to_string()))?;
+    let properties =
+        WriterProperties::builder().set_compression(Compression::ZSTD(level)).set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
+    ArrowWriter::try_new(destination, schema, Some(properties)).map_err(parquet_failed)
+}
+
+fn arrow_failed(error: arrow::error::ArrowError) -> Failure {
+    match error {
+        arrow::error::ArrowError::IoError(_, error) => Failure::writing(error),
+        other => Error::internal(format!("arrow is not written: {other}")).into(),
+    }
+}
+
+fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
+    match error {
+        parquet::errors::ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => Failure::writing(*error),
+            Err(other) => Error::internal(format!("parquet is not written: {other}")).into(),
+        },
+        other => Error::invalid(format!("parquet is not written: {other}")).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! `tail` and `scan`: rows of a table to the output.
+//!
+//! Invariant: with `--follow`, rows are visible as soon as the scanner has them. Knows nothing of formats.
+
+use super::arguments::{From, Scan, Select, Tail};
+use super::interrupt;
+use super::outcome::{Failure, Outcome};
+use super::output::Output;
+use super::progress::Progress;
+use super::session::Session;
+use super::store::{Next, Scanner, Start};
+
+pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
+    let start = match tail.from {
+        From::Earliest => Start::Earliest,
+        From::Latest => Start::Latest,
+        From::Offset(offset) => Start::Offset(offset),
+        From::TimestampMs(timestamp_ms) => Start::Timestamp(timestamp_ms),
+    };
+    read(session, &tail.table, &tail.select, start, tail.follow)
+}
+
+pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
+    read(session, &scan.table, &scan.select, Start::Earliest, false)
+}
+
+fn read(session: &Session, table: &str, select: &Select, start: Start, follow: bool) -> Outcome {
+    let store = session.store_to_read()?;
+    let mut scan = store.table(table)?.scan().start(start).follow(follow).meta(select.meta);
+    if let Some(columns) = &select.columns {
+        let columns: Vec<_> = columns.iter().map(|column| column.trim()).collect();
+        scan = scan.columns(&columns);
+    }
+    if let Some(filter) = &select.filter {
+        scan = scan.filter(filter);
+    }
+    if let Some(limit) = select.limit {
+        scan = scan.limit(limit);
+    }
+    let mut scanner = scan.build()?;
+    let mut output = session.output(scanner.schema(), follow)?;
+    interrupt::catch();
+    let is_silent = session.config.quiet || follow || session.prints_to_terminal();
+    let mut progress = Progress::new("scan", None, is_silent);
+    let ended = pass_on(&mut scanner, &mut output, follow, &mut progress);
+    progress.finish();
+    match ended {
+        Ok(()) | Err(Failure::Interrupted) => output.finish()?,
+        Err(_) => 0,
+    };
+    ended
+}
+
+fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress) -> Outcome {
+    loop {
+        interrupt::check()?;
+        match scanner.next(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
+            Next::Batch(found) => {
+                output.write(&found.batch)?;
+                progress.add(found.batch.num_rows() as u64, found.batch.get_array_memory_size() as u64);
+                if follow {
+                    output.flush()?;
+                }
+            }
+            Next::Waiting => {}
+            Next::End => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What verbs share: the configuration, the opened store, and printing small results.
+//!
+//! Invariant: a store is opened for writing only by verbs that write. Knows nothing of single verbs.
+
+use std::io::IsTerminal;
+
+use aquifer_node::Error;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::config::Config;
+use super::outcome::Outcome;
+use super::output::{Format, Output};
+use super::report::Report;
+use super::store::Store;
+
+pub(crate) struct Session {
+    pub(crate) config: Config,
+}
+
+impl Session {
+    /// The store to write to; makes its directory.
+    pub(crate) fn store(&self) -> Outcome<Store> {
+        Ok(Store::open(&self.config.dir, self.config.options.clone())?)
+    }
+
+    /// The store to write to, which must be there: nothing is made for a table that cannot be in it.
+    pub(crate) fn store_to_change(&self) -> Outcome<Store> {
+        self.check_dir()?;
+        self.store()
+    }
+
+    /// The store to read from, which must be there.
+    pub(crate) fn store_to_read(&self) -> Outcome<Store> {
+        self.check_dir()?;
+        Ok(Store::open_read_only(&self.config.dir, self.config.options.clone())?)
+    }
+
+    fn check_dir(&self) -> Outcome {
+        let dir = &self.config.dir;
+        if dir.exists() {
+            return Ok(());
+        }
+        let missing = Error::not_found("there is no data directory").at("dir", dir.display());
+        Err(missing.hint("name it with --dir, or make it with aquifer init").into())
+    }
+
+    /// The format of the output: as asked for, else a table on a terminal and json lines elsewhere.
+    pub(crate) fn format(&self) -> Format {
+        self.config.output.unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
+    }
+
+    /// Whether somebody reads the output as it comes.
+    pub(crate) fn prints_to_terminal(&self) -> bool {
+        self.config.out.is_none() && std::io::stdout().is_terminal()
+    }
+
+    /// Opens the output for rows.
+    pub(crate) fn output(&self, schema: SchemaRef, following: bool) -> Outcome<Output> {
+        Output::open(self.format(), self.config.out.as_deref(), schema, following)
+    }
+
+    /// Prints rows that are all there.
+    pub(crate) fn print_batch(&self, batch: &RecordBatch) -> Outcome {
+        let mut output = self.output(batch.schema(), false)?;
+        output.write(batch)?;
+        output.finish()?;
+        Ok(())
+    }
+
+    /// Prints a small result.
+    pub(crate) fn print(&self, report: &Report) -> Outcome {
+        self.print_batch(&report.batch()?)
+    }
+
+    /// Says that something was done, to people only.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.config.quiet {
+            eprintln!("{text}");
+        }
+    }
+}

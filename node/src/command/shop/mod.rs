@@ -1,0 +1,183 @@
+//! `demo shop`: a shop writes its events, a tail finds the fraudsters while they click, and at the end everything is checked.
+//!
+//! Invariant: leaves no data behind unless asked to keep it. The load is open: events are due when the shop says so, however long
+//! the writer takes, and latencies count from there.
+
+mod check;
+mod event;
+mod fraud;
+mod random;
+mod visits;
+mod zipf;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use aquifer_node::Error;
+
+use super::arguments::Shop;
+use super::outcome::{Failure, Outcome};
+use super::progress::Progress;
+use super::session::Session;
+use super::store::{CreateTable, Next, Start, Store, Table, Writer};
+use super::{interrupt, latency};
+use check::{Seen, Written};
+use event::Batches;
+use visits::Visits;
+
+/// Events are gathered so long, at the pace of the shop.
+const BATCH_EVERY: Duration = Duration::from_millis(2);
+
+/// Buckets of the table; the events of a user stay together.
+const BUCKETS: u32 = 4;
+
+/// When rows are missing at the end, the tail waits so long for them.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says that the number of rows is not known yet.
+const UNKNOWN: u64 = u64::MAX;
+
+pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
+    let dir = Directory::make(arguments)?;
+    interrupt::catch();
+    let store = Store::open(&dir.path, session.config.options.clone())?;
+    let create = CreateTable {
+        schema: event::schema(),
+        partition_by: String::new(),
+        buckets: BUCKETS,
+        bucket_key: vec!["user_id".to_string()],
+        options: Vec::new(),
+    };
+    let table = store.create_table("clicks", create)?;
+    session.say(&format!(
+        "shop: {} events/s for {} s, seed {}, in {}",
+        arguments.rate,
+        arguments.seconds,
+        arguments.seed,
+        dir.path.display()
+    ));
+    let (written, seen) = trade(session, arguments, &table)?;
+    store.close()?;
+    let (report, all_hold) = check::conclude(&written, &seen);
+    session.print(&report)?;
+    interrupt::check()?;
+    if all_hold { Ok(()) } else { Err(Failure::check_failed()) }
+}
+
+/// Where the data of the demo lies.
+struct Directory {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Directory {
+    fn make(arguments: &Shop) -> Outcome<Self> {
+        let path = match &arguments.keep {
+            Some(path) => path.clone(),
+            None => std::env::temp_dir().join(format!("aquifer-demo-{}", std::process::id())),
+        };
+        std::fs::create_dir(&path).map_err(|error| Error::io("make the directory", &path, error))?;
+        Ok(Directory { path, is_kept: arguments.keep.is_some() })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // A leftover in the directory for temporary files is only untidy.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// What the two sides of the shop tell each other.
+struct Shared {
+    /// Rows that will have been written, once known.
+    rows: AtomicU64,
+    /// One side failed: the other need not go on.
+    failed: AtomicBool,
+}
+
+/// Writes on this thread, tails on another.
+fn trade(session: &Session, arguments: &Shop, table: &Table) -> Outcome<(Written, Seen)> {
+    let shared = Shared { rows: AtomicU64::new(UNKNOWN), failed: AtomicBool::new(false) };
+    let mut progress = Progress::new("shop", Some((arguments.rate * f64::from(arguments.seconds)) as u64), session.config.quiet);
+    std::thread::scope(|scope| {
+        let tail = scope.spawn(|| watched(&shared, || tail(table, &shared)));
+        let written = watched(&shared, || write(arguments, table, &shared, &mut progress));
+        let seen = tail.join().unwrap_or_else(|_| Err(Error::internal("the tail panicked").into()));
+        progress.finish();
+        Ok((written?, seen?))
+    })
+}
+
+fn watched<T>(shared: &Shared, side: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let outcome = side();
+    if outcome.is_err() {
+        shared.failed.store(true, Ordering::Relaxed);
+    }
+    outcome
+}
+
+fn write(arguments: &Shop, table: &Table, shared: &Shared, progress: &mut Progress) -> Outcome<Written> {
+    let mut visits = Visits::new(arguments.seed, arguments.rate);
+    let mut writer = table.writer()?;
+    let batches = Batches::new(table.schema()?, now_us());
+    let started = Instant::now();
+    let end = Duration::from_secs(arguments.seconds.into());
+    let mut written = Written { rows: 0, seconds: 0.0, bytes: 0, acks: latency::histogram(), frauds: Default::default() };
+    let mut due = Duration::ZERO;
+    while due < end && !interrupt::came() && !shared.failed.load(Ordering::Relaxed) {
+        due = (due + BATCH_EVERY).max(started.elapsed()).min(end);
+        // An interrupt ends the wait; the loop sees it too.
+        let _ = interrupt::wait_until(started + due);
+        let events: Vec<_> = std::iter::from_fn(|| visits.next_before(due.as_micros() as u64)).collect();
+        if !events.is_empty() {
+            writer.send(&batches.batch(&events)?)?;
+            written.rows += events.len() as u64;
+        }
+        count(&mut writer, &mut written, progress, false)?;
+    }
+    count(&mut writer, &mut written, progress, true)?;
+    written.seconds = started.elapsed().as_secs_f64();
+    written.frauds = visits.frauds();
+    shared.rows.store(written.rows, Ordering::Release);
+    Ok(written)
+}
+
+fn count(writer: &mut Writer, written: &mut Written, progress: &mut Progress, is_last: bool) -> Outcome {
+    let acks = if is_last { writer.flush()? } else { writer.acks()? };
+    for ack in acks {
+        latency::record(&mut written.acks, ack.latency);
+        written.bytes += ack.bytes;
+        progress.add(ack.rows, ack.bytes);
+    }
+    Ok(())
+}
+
+fn tail(table: &Table, shared: &Shared) -> Outcome<Seen> {
+    let mut scanner = table.scan().columns(&fraud::COLUMNS).start(Start::Earliest).follow(true).build()?;
+    let (mut seen, mut detector) = (Seen::new(), fraud::FraudDetector::default());
+    let mut last_row = Instant::now();
+    loop {
+        let rows = shared.rows.load(Ordering::Acquire);
+        if seen.rows >= rows || shared.failed.load(Ordering::Relaxed) || rows != UNKNOWN && last_row.elapsed() > PATIENCE {
+            return Ok(seen);
+        }
+        if let Next::Batch(found) = scanner.next(Some(interrupt::LOOK_EVERY))? {
+            let alerts = detector.take(&found.batch)?;
+            for alert in &alerts {
+                seen.alert(alert, Duration::from_micros(now_us().saturating_sub(alert.sent_us).max(0) as u64));
+            }
+            seen.rows(&found.partition, found.bucket, found.first_offset, &found.batch)?;
+            last_row = Instant::now();
+        }
+    }
+}
+
+/// Microseconds since 1970.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,201 @@
+//! From Arrow to the bytes of a log batch: header, message and checksum in one call, each value copied once.
+//!
+//! Knows nothing of frames; it only wants `out` to start at a multiple of 64 of one, so that the body does too.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::BODY_ALIGNMENT;
+use super::body::{Sizer, Writer, walk};
+use super::bytes::{align_up, put};
+use super::compression::{Compression, Compressor};
+use super::log_batch::{self, BatchHeader, CHANGE_TYPE_MAX, HEADER_BYTES_V0, LENGTH_OVERHEAD};
+use super::shape::Shape;
+use super::template::{PAIR_BYTES, Template};
+use crate::error::{Error, Result};
+
+/// A batch is at most this long: what its length field can say.
+pub const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+
+/// What the free choices of the format are set to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// The body is 64-aligned counted from the start of the batch; no validity is written where nothing is null.
+    #[default]
+    Native,
+    /// Byte for byte what the Rust client of Fluss writes: validity always, metadata padded by itself.
+    Fluss,
+}
+
+/// What a batch says besides its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchMeta<'a> {
+    /// The schema of the rows.
+    pub schema_id: i16,
+    /// The idempotent writer, or [`log_batch::NO_WRITER_ID`].
+    pub writer_id: i64,
+    /// The writer's number for this batch, or [`log_batch::NO_SEQUENCE`].
+    pub sequence: i32,
+    /// What happened, one entry a row; `None` when all rows are appends.
+    pub change_types: Option<&'a [i8]>,
+}
+
+impl BatchMeta<'static> {
+    /// Appends of rows of `schema_id`, without an idempotent writer.
+    pub fn append(schema_id: i16) -> Self {
+        BatchMeta { schema_id, writer_id: log_batch::NO_WRITER_ID, sequence: log_batch::NO_SEQUENCE, change_types: None }
+    }
+}
+
+/// Encodes batches of one schema. Shared by threads.
+pub struct Encoder {
+    schema: SchemaRef,
+    layout: Layout,
+    template: Template,
+    compressor: Compressor,
+}
+
+impl Encoder {
+    /// An encoder for batches of `schema`.
+    ///
+    /// Errors with `Invalid` when the schema has a type that batches do not hold, or the compression no such level.
+    pub fn new(schema: &SchemaRef, layout: Layout, compression: Compression) -> Result<Self> {
+        let shape = Shape::of(schema)?;
+        let template = Template::new(shape.nodes, shape.buffers, compression.codec())?;
+        Ok(Encoder { schema: schema.clone(), layout, template, compressor: Compressor::new(compression)? })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The most bytes that [`Encoder::encode`] writes for `batch`; exact without compression.
+    pub fn size_bound(&self, batch: &RecordBatch, meta: &BatchMeta<'_>) -> usize {
+        let start = HEADER_BYTES_V0 + meta.change_types.map_or(0, <[i8]>::len);
+        if batch.num_rows() == 0 {
+            return start;
+        }
+        let mut sizer = Sizer::new(self.compressor.compression());
+        for column in batch.columns() {
+            walk(column.as_ref(), self.layout == Layout::Fluss, &mut sizer);
+        }
+        start + self.message_bytes(start) + sizer.length
+    }
+
+    /// Writes `batch` at the start of `out` and returns the bytes written. Base offset and commit timestamp are zero; set
+    /// them with [`log_batch::patch`]. A batch without rows becomes a header alone.
+    ///
+    /// Errors with `Invalid` when the batch does not fit the schema or the change types the batch, with `Exhausted` when
+    /// `out` is shorter than [`Encoder::size_bound`] says or the batch longer than [`BATCH_BYTES_MAX`].
+    pub fn encode(&self, batch: &RecordBatch, meta: &BatchMeta<'_>, out: &mut [u8]) -> Result<usize> {
+        self.check(batch)?;
+        check_change_types(batch.num_rows(), meta.change_types)?;
+        let change_types = meta.change_types.unwrap_or_default();
+        let start = HEADER_BYTES_V0 + change_types.len();
+        let room = out.len();
+        let parts = out.get_mut(HEADER_BYTES_V0..).ok_or_else(|| too_small(room))?;
+        let length = if batch.num_rows() == 0 {
+            start
+        } else {
+            let (types, message) = parts.split_at_mut_checked(change_types.len()).ok_or_else(|| too_small(room))?;
+            for (to, from) in types.iter_mut().zip(change_types) {
+                *to = *from as u8;
+            }
+            start + self.write_message(batch, start, message)?
+        };
+        if length > BATCH_BYTES_MAX {
+            return Err(Error::exhausted("the batch is too long").at("bytes", length).at("limit", BATCH_BYTES_MAX));
+        }
+        debug_assert!(length > LENGTH_OVERHEAD);
+        write_header(batch.num_rows(), meta, &mut out[..length]);
+        Ok(length)
+    }
+
+    /// Bytes of the message before its body, when it starts `start` bytes behind the start of the batch.
+    fn message_bytes(&self, start: usize) -> usize {
+        match self.layout {
+            Layout::Native => align_up(start + self.template.length(), BODY_ALIGNMENT) - start,
+            Layout::Fluss => align_up(self.template.length(), BODY_ALIGNMENT),
+        }
+    }
+
+    fn write_message(&self, batch: &RecordBatch, start: usize, out: &mut [u8]) -> Result<usize> {
+        let (room, message_bytes) = (out.len(), self.message_bytes(start));
+        let (message, body) = out.split_at_mut_checked(message_bytes).ok_or_else(|| too_small(room))?;
+        self.template.copy(message);
+        // Buffers stand before nodes in the message, because it is built from its end.
+        let (nodes_at, buffers_at) = (self.template.nodes_at(), self.template.buffers_at());
+        assert!(nodes_at < buffers_at, "nodes at {nodes_at}, buffers at {buffers_at}");
+        let (front, buffers) = message.split_at_mut(buffers_at);
+        let mut writer = Writer::new(body, &mut front[nodes_at..], buffers, &self.compressor);
+        for column in batch.columns() {
+            walk(column.as_ref(), self.layout == Layout::Fluss, &mut writer);
+        }
+        let body_length = writer.finish()?;
+        self.template.patch(message, batch.num_rows(), body_length);
+        Ok(message_bytes + body_length)
+    }
+
+    /// Batches made with the encoder's own schema object need no look at each column.
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
+        if std::sync::Arc::ptr_eq(batch.schema_ref(), &self.schema) {
+            return Ok(());
+        }
+        if batch.num_columns() != self.schema.fields().len() {
+            let (given, wanted) = (batch.num_columns(), self.schema.fields().len());
+            return Err(Error::invalid("the batch has another number of columns").at("columns", given).at("expected", wanted));
+        }
+        for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
+            if !column.data_type().equals_datatype(field.data_type()) {
+                let error = Error::invalid("the batch has another type").at("column", field.name());
+                return Err(error.at("type", column.data_type()).at("expected", field.data_type()));
+            }
+            if !field.is_nullable() && column.null_count() > 0 {
+                return Err(Error::invalid("nulls in a column that has none").at("column", field.name()).at("nulls", column.null_count()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_change_types(rows: usize, change_types: Option<&[i8]>) -> Result<()> {
+    let Some(types) = change_types else { return Ok(()) };
+    if types.len() != rows {
+        return Err(Error::invalid("not one change type a row").at("change_types", types.len()).at("rows", rows));
+    }
+    match types.iter().find(|kind| !(0..=CHANGE_TYPE_MAX).contains(kind)) {
+        Some(kind) => Err(Error::invalid("no such change type").at("change_type", kind)),
+        None => Ok(()),
+    }
+}
+
+fn write_header(rows: usize, meta: &BatchMeta<'_>, batch: &mut [u8]) {
+    let header = BatchHeader {
+        base_offset: 0,
+        length: batch.len(),
+        version: 0,
+        commit_timestamp: 0,
+        crc: 0,
+        schema_id: meta.schema_id,
+        append_only: meta.change_types.is_none(),
+        last_offset_delta: rows.saturating_sub(1) as i32,
+        writer_id: meta.writer_id,
+        sequence: meta.sequence,
+        rows,
+        statistics_bytes: 0,
+    };
+    header.write(batch);
+    let crc = log_batch::checksum(batch);
+    put(batch, log_batch::CRC_AT, crc.to_le_bytes());
+}
+
+#[cold]
+fn too_small(room: usize) -> Error {
+    Error::exhausted("the batch does not fit into its buffer").at("bytes", room)
+}
+
+const _: () = assert!(PAIR_BYTES == 16);
+
+#[cfg(test)]
+pub(super) mod tests;

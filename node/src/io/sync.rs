@@ -1,0 +1,11 @@
+//! The synchronisation that the commit path uses, under one name, so that a test can put a model checker's in its place
+//! (`tests/interleave` compiles `log` against `shuttle` through this module).
+//!
+//! Invariant: no type here is poisoned by a panic. This module knows nothing of files.
+
+pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+pub use parking_lot::{Mutex, MutexGuard};
+pub use std::hint::spin_loop;
+
+pub use super::futex::{wait, wake_all};

@@ -1,0 +1,255 @@
+//! Who writes when: the calling thread itself while a log is quiet, the ring thread once several callers meet.
+//!
+//! - Up to [`INLINE_MAX`] callers write their own group at once, while nothing is queued and the ring has no write in flight: no hand-over, no wake.
+//! - Else a group is queued; the ring thread takes everything and keeps [`RING_DEPTH`] writes in flight, inline ones counted. It is *sticky*:
+//!   nobody goes inline until it has drained, or groups would stay small exactly when they should grow.
+//!
+//! Invariants: one short lock; what is published (view, fates) is published in order, under it; a thread is woken only after the lock is left.
+//! Figures behind the numbers: docs/decisions/0002-commit.md. This module knows nothing of buckets, manifests or the ring itself.
+
+use std::sync::Arc;
+
+use super::fate::Fate;
+use super::gather::{Place, gather};
+use super::segment::Segment;
+use super::view::View;
+use super::writer::{Outcome, Receipt, Record, Step, Write, Writer};
+use crate::error::{Error, Result};
+use crate::io::sync::{Mutex, MutexGuard};
+use crate::io::{Driver, FileCache, Frozen, Pool};
+
+/// Callers that write their own group at the same time.
+pub const INLINE_MAX: u32 = 4;
+
+/// Writes of one log that the ring keeps in flight.
+pub const RING_DEPTH: usize = 2;
+
+/// Who makes a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// The caller of an append.
+    Inline,
+    /// The ring thread.
+    Ring,
+}
+
+/// What the holder of the turn does next.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nothing: the rows are queued with a hand that is busy, or there is nothing to do.
+    Done,
+    /// Tell the ring thread that this log has something queued.
+    CallRing,
+    /// Prepare a segment of at least this many bytes and call [`Log::segment_ready`]: everybody else waits for it.
+    Prepare {
+        /// Bytes of the group that waits.
+        bytes: usize,
+    },
+    /// Make this write and call [`Log::finish`].
+    Write(Write),
+}
+
+/// What a finished write means for those above and those who wait.
+#[derive(Debug, Default)]
+#[must_use = "waiters must be woken"]
+pub struct Effects {
+    decided: Vec<Arc<Fate>>,
+    /// Segments that are full and durable, oldest first.
+    pub sealed: Vec<Arc<Segment>>,
+    /// Groups became durable.
+    pub advanced: bool,
+    /// Something is queued for the ring thread.
+    pub call_ring: bool,
+    /// The next segment should be prepared soon.
+    pub wants_segment: bool,
+}
+
+impl Effects {
+    /// Wakes everybody whose group was decided.
+    pub fn wake(&mut self) {
+        for fate in self.decided.drain(..) {
+            fate.wake();
+        }
+    }
+}
+
+struct Head {
+    writer: Writer,
+    inline: u32,
+    ring: u32,
+    preparing: bool,
+}
+
+/// The log of one bucket, open for writing.
+pub struct Log {
+    head: Mutex<Head>,
+    view: Arc<View>,
+    place: Place,
+    durable: bool,
+}
+
+impl Log {
+    /// A log that goes on where `writer` stands. Without `durable`, writes are not synced.
+    pub fn new(writer: Writer, view: Arc<View>, place: Place, durable: bool) -> Self {
+        Log { head: Mutex::new(Head { writer, inline: 0, ring: 0, preparing: false }), view, place, durable }
+    }
+
+    /// What readers see.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Whose log this is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Takes a batch in. With `inline`, the caller is willing to write it itself when its turn comes at once.
+    ///
+    /// Errors: as [`Writer::enqueue`].
+    pub fn submit(&self, record: Record, now_ms: i64, inline: bool) -> Result<(Receipt, Turn)> {
+        let mut head = self.head.lock();
+        let inline = inline && head.may_go_inline();
+        let receipt = head.writer.enqueue(record, now_ms)?;
+        if receipt.duplicate {
+            return Ok((receipt, Turn::Done));
+        }
+        let turn = if inline { head.take_turn(Hand::Inline) } else { Turn::CallRing };
+        Ok((receipt, turn))
+    }
+
+    /// The ring thread's next write of this log, if it may start one.
+    pub fn ring_turn(&self) -> Turn {
+        let mut head = self.head.lock();
+        if head.writer.in_flight() >= RING_DEPTH || head.preparing {
+            return Turn::Done;
+        }
+        head.take_turn(Hand::Ring)
+    }
+
+    /// Frames of a write, ready to go to the device.
+    pub fn gather(&self, write: &mut Write, pool: &Pool) -> Vec<Frozen> {
+        gather(write, &self.place, pool)
+    }
+
+    /// Makes a write in the calling thread and finishes it.
+    pub fn write_inline(&self, mut write: Write, driver: &dyn Driver, files: &FileCache, pool: &Pool) -> Effects {
+        let frames = self.gather(&mut write, pool);
+        let result = files
+            .open(driver, write.segment.path(), true)
+            .and_then(|file| driver.write_at(&file, &frames, write.position, self.durable))
+            .map_err(|error| Error::io("write", write.segment.path(), error));
+        self.finish(write.group, result.map(|()| frames), Hand::Inline)
+    }
+
+    /// Whether writes are synced before they are acknowledged.
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Takes the result of a write. Publishes what became durable; the caller wakes.
+    pub fn finish(&self, group: u64, result: Result<Vec<Frozen>>, hand: Hand) -> Effects {
+        let mut head = self.head.lock();
+        match hand {
+            Hand::Inline => head.inline -= 1,
+            Hand::Ring => head.ring -= 1,
+        }
+        let reason = result.as_ref().err().map(Error::replica);
+        let outcome = head.writer.completed(group, result);
+        self.publish(head, outcome, reason)
+    }
+
+    /// The segment asked for by [`Turn::Prepare`], or why there is none: then what is queued fails and the log goes on.
+    pub fn segment_ready(&self, segment: Result<Arc<Segment>>) -> Effects {
+        let mut head = self.head.lock();
+        assert!(head.preparing, "nobody asked for a segment");
+        head.preparing = false;
+        match segment {
+            Ok(segment) => {
+                head.writer.add_segment(segment);
+                self.publish(head, Outcome::default(), None)
+            }
+            Err(error) => {
+                let outcome = head.writer.refuse();
+                self.publish(head, outcome, Some(error))
+            }
+        }
+    }
+
+    /// Whether the next segment should be prepared: less than half of the active one is left, and nothing stands ready.
+    pub fn wants_segment(&self) -> bool {
+        self.head.lock().wants_segment()
+    }
+
+    /// Fails what is queued, for this reason; what is in flight goes on.
+    pub fn give_up(&self, error: Error) -> Effects {
+        let mut head = self.head.lock();
+        let outcome = head.writer.refuse();
+        self.publish(head, outcome, Some(error))
+    }
+
+    /// A segment prepared ahead of need.
+    pub fn add_segment(&self, segment: Arc<Segment>) {
+        self.head.lock().writer.add_segment(segment);
+    }
+
+    /// The log takes no more rows, for this reason; reads go on.
+    pub fn poison(&self, error: Error) {
+        self.head.lock().writer.poison_with(error);
+    }
+
+    /// Looks at the machine under the lock.
+    pub fn with_writer<R>(&self, look: impl FnOnce(&Writer) -> R) -> R {
+        look(&self.head.lock().writer)
+    }
+
+    fn publish(&self, head: MutexGuard<'_, Head>, outcome: Outcome, reason: Option<Error>) -> Effects {
+        let mut effects = Effects {
+            decided: Vec::with_capacity(outcome.durable.len() + outcome.failed.len()),
+            sealed: outcome.sealed,
+            advanced: !outcome.durable.is_empty(),
+            call_ring: head.writer.queued() > 0 && !head.preparing,
+            wants_segment: head.wants_segment(),
+        };
+        for durable in outcome.durable {
+            let fate = durable.fate.clone();
+            self.view.publish(durable);
+            fate.succeed();
+            effects.decided.push(fate);
+        }
+        for fate in outcome.failed {
+            fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica));
+            effects.decided.push(fate);
+        }
+        drop(head);
+        effects
+    }
+}
+
+impl Head {
+    fn may_go_inline(&self) -> bool {
+        self.ring == 0 && self.inline < INLINE_MAX && !self.preparing && self.writer.queued() == 0
+    }
+
+    fn wants_segment(&self) -> bool {
+        let half = self.writer.active().map_or(0, |(segment, _)| segment.capacity_bytes() / 2);
+        !self.preparing && self.writer.poison().is_none() && self.writer.spare() == 0 && self.writer.room_bytes() < half
+    }
+
+    fn take_turn(&mut self, hand: Hand) -> Turn {
+        match self.writer.next_write() {
+            Step::Nothing => Turn::Done,
+            Step::NeedSegment { bytes } => {
+                self.preparing = true;
+                Turn::Prepare { bytes }
+            }
+            Step::Write(write) => {
+                match hand {
+                    Hand::Inline => self.inline += 1,
+                    Hand::Ring => self.ring += 1,
+                }
+                Turn::Write(write)
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Reads a log from an offset on: from memory where the newest rows are, else from the segments, ahead of the reader.
+//!
+//! Invariants: batches come in offset order, none twice, none left out; nothing at or behind the view's end is shown; a stretch that was dropped while it was
+//! read is noticed (its start has moved) and never shown. This module knows nothing of tables: a [`Plan`] tells it which bytes matter.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::pipeline::{Job, Pipeline};
+use super::segment::Segment;
+use super::stored::{Body, Stored, batches_of, damaged};
+use super::view::View;
+use super::window::{Found, Window};
+use crate::error::{Error, Result};
+use crate::format::Decoder;
+use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
+use crate::format::frame::{self, Parsed};
+use crate::io::{Driver, FileCache, Pool, Role};
+
+/// Entries of a directory looked at in one go.
+const ENTRIES_MAX: usize = 64;
+
+/// Bytes that a window reads in one go where there is no directory yet.
+const WALK_BYTES_MAX: u64 = 1 << 20;
+
+/// Which of the stored bytes a reader needs.
+pub trait Plan: Send + Sync {
+    /// The decoder of the wanted columns of batches written with a schema.
+    fn decoder(&self, schema_id: i16) -> Result<Arc<Decoder>>;
+
+    /// Whether a batch with these statistics may hold a wanted row.
+    fn may_match(&self, schema_id: i16, statistics: &[u8], rows: u64) -> bool;
+}
+
+/// How to get at segments.
+#[derive(Clone)]
+pub struct Source {
+    /// The kernel.
+    pub driver: Arc<dyn Driver>,
+    /// Buffers.
+    pub pool: Pool,
+    /// Finds the directory of a sealed segment.
+    pub directories: Arc<dyn Fn(&Segment) -> Result<Arc<Directory>> + Send + Sync>,
+    /// Opens a segment's file.
+    pub files: Arc<FileCache>,
+    /// Bytes read ahead.
+    pub bytes_max: usize,
+}
+
+/// What came next.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch.
+    Batch(Stored),
+    /// Nothing more is durable now.
+    End,
+    /// The rows before this offset are gone.
+    Gone(u64),
+    /// No frame where the next one should be. A follower's view may be old: bring it up to date and try again; otherwise this is the error.
+    Lost(Error),
+}
+
+enum What {
+    Run(RunEntry),
+    Parts(Box<BatchEntry>),
+    Whole(Box<BatchEntry>),
+}
+
+struct Ahead {
+    segment: Arc<Segment>,
+    pipeline: Pipeline<What>,
+    /// Offset from which the next entries are planned.
+    planned: u64,
+}
+
+/// See the head of this module.
+pub struct Cursor {
+    view: Arc<View>,
+    source: Source,
+    plan: Arc<dyn Plan>,
+    /// Offset of the next row.
+    offset: u64,
+    ready: VecDeque<Stored>,
+    ahead: Option<Ahead>,
+}
+
+impl Cursor {
+    /// A cursor at `offset`.
+    pub fn new(view: Arc<View>, source: Source, plan: Arc<dyn Plan>, offset: u64) -> Self {
+        Cursor { view, source, plan, offset, ready: VecDeque::new(), ahead: None }
+    }
+
+    /// Offset of the next row.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Goes on at `offset`.
+    pub fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+        self.ready.clear();
+        self.ahead = None;
+    }
+
+    /// The next batch before `end`. Its first row may lie before the cursor's offset when the cursor began within it.
+    ///
+    /// Errors: Corrupt for damaged bytes, naming segment, position and offset; those of the device.
+    pub fn next(&mut self, end: u64) -> Result<Next> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                if stored.end_offset <= self.offset {
+                    continue;
+                }
+                self.offset = stored.end_offset;
+                return Ok(Next::Batch(stored));
+            }
+            let end = end.min(self.view.end());
+            if self.offset >= end {
+                return Ok(Next::End);
+            }
+            let start = self.view.start();
+            if self.offset < start {
+                self.seek(self.offset);
+                return Ok(Next::Gone(start));
+            }
+            let filled = self.fill(end);
+            // Whatever was read of a stretch that has been dropped meanwhile may be another segment's bytes.
+            if self.offset < self.view.start() {
+                self.seek(self.offset);
+                continue;
+            }
+            if let Some(lost) = filled? {
+                return Ok(Next::Lost(lost));
+            }
+        }
+    }
+
+    /// Puts something into `ready`, or moves the offset over what no filter can match.
+    fn fill(&mut self, end: u64) -> Result<Option<Error>> {
+        if self.ahead.is_none() && self.fill_from_memory()? {
+            return Ok(None);
+        }
+        let segment = match &self.ahead {
+            Some(ahead) => ahead.segment.clone(),
+            None => self.begin_segment()?,
+        };
+        self.plan_ahead(&segment, end)?;
+        let ahead = self.ahead.as_mut().expect("a segment was begun");
+        match ahead.pipeline.pop()? {
+            Some(job) => self.take(&segment, job).map(|()| None),
+            None if self.offset < ahead.planned => {
+                self.offset = ahead.planned;
+                Ok(None)
+            }
+            None => self.leave_or_walk(&segment, end),
+        }
+    }
+
+    fn fill_from_memory(&mut self) -> Result<bool> {
+        let Some(frames) = self.view.recent(self.offset) else { return Ok(false) };
+        for hot in frames {
+            match frame::parse(&hot.frame, hot.segment_id, 0) {
+                Parsed::Frame(frame) => self.ready.extend(batches_of(&frame, &hot.frame, self.offset, false)?),
+                other => return Err(Error::internal(format!("a frame in memory is {other:?}"))),
+            }
+        }
+        Ok(!self.ready.is_empty())
+    }
+
+    fn begin_segment(&mut self) -> Result<Arc<Segment>> {
+        let no_segment = || Error::internal(format!("no segment holds offset {}", self.offset));
+        let segment = self.view.segment_of(self.offset).ok_or_else(no_segment)?;
+        let file = self.source.files.open(&*self.source.driver, segment.path(), true);
+        let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
+        let queue = self.source.driver.queue(super::pipeline::DEPTH, Role::Movable);
+        let queue = queue.map_err(|error| Error::io("make a completion queue for", segment.path(), error))?;
+        let pipeline = Pipeline::new(queue, self.source.pool.clone(), file, self.source.bytes_max);
+        self.ahead = Some(Ahead { segment: segment.clone(), pipeline, planned: self.offset });
+        Ok(segment)
+    }
+
+    /// Puts reads for the next entries of the directory into the pipeline, as far as there is room.
+    fn plan_ahead(&mut self, segment: &Segment, end: u64) -> Result<()> {
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
+        while ahead.pipeline.has_room() && ahead.planned < end {
+            let entries = match segment.sealed() {
+                Some(_) => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
+                None => entries_from(&segment.directory.lock(), ahead.planned),
+            };
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in entries {
+                if !ahead.pipeline.has_room() || entry.first_offset() >= end {
+                    return Ok(());
+                }
+                ahead.planned = entry.next_offset();
+                push(&mut ahead.pipeline, &*self.plan, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, segment: &Segment, job: Job<What>) -> Result<()> {
+        let parts = job.parts();
+        match job.what {
+            What::Run(run) => {
+                let mut position = 0;
+                let bytes = &parts[0];
+                while position < bytes.len() {
+                    let at = run.position + position as u64;
+                    let frame = match frame::parse(&bytes[position..], segment.id(), 0) {
+                        Parsed::Frame(frame) if frame.length <= bytes.len() - position => frame,
+                        other => return Err(damaged(segment.path(), at, self.offset, &describe(&other))),
+                    };
+                    let whole = bytes.slice(position..position + frame.length);
+                    if !frame.verify(&whole) {
+                        return Err(damaged(segment.path(), at, self.offset, "the head of a frame has a bad checksum"));
+                    }
+                    let batches = batches_of(&frame, &whole, self.offset, true);
+                    self.ready.extend(batches.map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?);
+                    position += frame.length;
+                }
+            }
+            What::Whole(large) => {
+                let at = large.position;
+                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?;
+                if stored.first_offset != large.first_offset {
+                    return Err(damaged(segment.path(), at, self.offset, "another batch than the directory says"));
+                }
+                self.ready.push_back(stored);
+            }
+            What::Parts(large) => self.ready.push_back(Stored {
+                first_offset: large.first_offset,
+                end_offset: large.first_offset + large.offsets,
+                timestamp_ms: large.timestamp,
+                schema_id: large.schema_id,
+                body: Body::Parts(large.layout, parts.iter().map(|part| part.arrow()).collect()),
+            }),
+        }
+        Ok(())
+    }
+
+    /// The directory has nothing more: the segment is read, or it is another process's and its directory is still to be made.
+    fn leave_or_walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
+        let is_read = segment.sealed().is_some_and(|sealed| sealed.end_offset <= self.offset);
+        let follows = self.view.segment_of(self.offset).is_some_and(|holder| holder.id() != segment.id());
+        if is_read || follows {
+            self.ahead = None;
+            return Ok(None);
+        }
+        self.walk(segment, end)
+    }
+
+    /// Extends the directory of an open segment by reading the frames behind it. Returns what is wrong when there is none.
+    fn walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
+        let file = self.source.files.open(&*self.source.driver, segment.path(), true);
+        let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
+        let mut directory = segment.directory.lock();
+        let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
+        let from = directory.end();
+        let mut position = from;
+        while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
+            let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
+            let frame = match found {
+                Found::Frame(frame) => frame,
+                Found::Newer(version) => return Err(super::recovery::newer(version).at("segment", segment.path().display())),
+                Found::End(parsed) if position == from => {
+                    self.ahead = None;
+                    return Ok(Some(damaged(segment.path(), position, self.offset, &describe(&parsed))));
+                }
+                Found::End(_) => return Ok(None),
+            };
+            let bytes = window.bytes(position, frame.length);
+            if !frame.verify(bytes) {
+                return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
+            }
+            directory.add_frame(position, &frame, bytes)?;
+            position += frame.length as u64;
+        }
+        Ok(None)
+    }
+}
+
+/// Some entries from the one that holds `offset` on.
+fn entries_from(directory: &Directory, offset: u64) -> Vec<Entry> {
+    directory.find_offset(offset).map_or_else(Vec::new, |first| directory.entries(first).take(ENTRIES_MAX).collect())
+}
+
+/// Offset of the first entry with a batch committed at `time_ms` or later.
+fn first_since(directory: &Directory, time_ms: i64) -> Option<u64> {
+    directory.find_timestamp(time_ms).and_then(|index| directory.entry(index)).map(|entry| entry.first_offset())
+}
+
+/// Puts what must be read of an entry into the pipeline; nothing when its statistics rule it out.
+fn push(pipeline: &mut Pipeline<What>, plan: &dyn Plan, entry: Entry) -> Result<()> {
+    let large = match entry {
+        Entry::Run(run) => {
+            let range = run.position..run.position + run.length;
+            pipeline.push(What::Run(run), vec![range]);
+            return Ok(());
+        }
+        Entry::Batch(large) => large,
+    };
+    if !large.statistics.is_empty() && !plan.may_match(large.schema_id, &large.statistics, large.layout.rows as u64) {
+        return Ok(());
+    }
+    let decoder = plan.decoder(large.schema_id)?;
+    let start = large.position + u64::from(large.batch.start);
+    let planned = decoder.plan(&large.layout)?;
+    let needed: usize = planned.iter().map(|range| range.len()).sum();
+    if needed + large.layout.body_start >= large.batch.length as usize {
+        let range = start..start + u64::from(large.batch.length);
+        pipeline.push(What::Whole(large), vec![range]);
+        return Ok(());
+    }
+    let ranges = planned.iter().map(|range| start + range.start as u64..start + range.end as u64).collect();
+    pipeline.push(What::Parts(large), ranges);
+    Ok(())
+}
+
+fn describe(parsed: &Parsed) -> String {
+    match parsed {
+        Parsed::NotAFrame => "no frame where one should be".to_string(),
+        Parsed::Stale => "a frame of another segment where one of this should be".to_string(),
+        Parsed::Torn(what) => format!("a torn frame: {what}"),
+        Parsed::Newer(version) => format!("a frame of the newer version {version}"),
+        Parsed::Short { .. } | Parsed::Frame(_) => "a frame longer than its place".to_string(),
+    }
+}
+
+/// Offset of the first batch committed at `time_ms` or later; the end of the log when there is none.
+pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
+    for segment in view.segments().iter() {
+        if segment.sealed().is_some_and(|sealed| sealed.timestamps_ms.1 < time_ms) {
+            continue;
+        }
+        let found = match segment.sealed() {
+            Some(_) => first_since(&*(source.directories)(segment)?, time_ms),
+            None => first_since(&segment.directory.lock(), time_ms),
+        };
+        if let Some(offset) = found {
+            return Ok(offset.max(view.start()));
+        }
+    }
+    Ok(view.end())
+}

@@ -1,0 +1,181 @@
+//! Opening a log: read the segments that are not sealed up to the first bad frame.
+//!
+//! A frame counts when it carries the segment's id, an epoch not below that of the frame before it, the next offset, and good checksums of itself
+//! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged. Invariant: what recovery accepts is synced before
+//! anybody sees it, because a frame may have reached the device's cache without having been acknowledged.
+//! This module knows nothing of manifests; it is told the segments in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::producers::{Producer, Producers, Sent};
+use super::segment::{Sealed, Segment};
+use super::window::{Found, Window};
+use super::writer::Start;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, Frame};
+use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
+use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
+
+/// What the scan goes on from.
+#[derive(Debug)]
+pub struct Known {
+    /// Offset behind the last sealed segment.
+    pub end_offset: u64,
+    /// Last commit time of the last sealed segment.
+    pub last_timestamp_ms: i64,
+    /// Writers as the last sealed segment remembers them.
+    pub producers: Producers,
+}
+
+/// How to get at the files.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// The kernel.
+    pub driver: &'a dyn Driver,
+    /// Open files.
+    pub files: &'a FileCache,
+    /// Buffers.
+    pub pool: &'a Pool,
+    /// Whether this is the writer: it erases what was lost.
+    pub writable: bool,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Where the log goes on.
+    pub start: Start,
+    /// Segments that turned out to be full: another one follows with rows. Their seal is not in the manifest yet.
+    pub sealed: Vec<Arc<Segment>>,
+}
+
+impl Recovered {
+    /// Segments with rows that the manifest does not know as sealed, by offset.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        let active = self.start.active.iter().map(|(segment, _)| segment.clone());
+        self.sealed.iter().cloned().chain(active).collect()
+    }
+}
+
+/// Scans `open` segments, given in the order in which they were prepared.
+///
+/// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
+pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
+    let mut scan = Scan {
+        reach, 
+        offset: known.end_offset,
+        timestamp_ms: known.last_timestamp_ms,
+        epoch: 0,
+        producers: known.producers,
+    };
+    let mut sealed = Vec::new();
+    let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
+    let mut spare = VecDeque::new();
+    for segment in open {
+        let Some(timestamps_ms) = scan.segment(&segment)? else {
+            spare.push_back(segment);
+            continue;
+        };
+        if let Some((full, timestamps_ms)) = active.replace((segment.clone(), timestamps_ms)) {
+            let end_offset = segment.base_offset().expect("it has frames");
+            full.seal(Sealed { end_offset, bytes: full.used_bytes(), timestamps_ms });
+            sealed.push(full);
+        }
+    }
+    let Scan { offset, timestamp_ms, producers, .. } = scan;
+    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed })
+}
+
+struct Scan<'a> {
+    reach: Reach<'a>,
+    offset: u64,
+    timestamp_ms: i64,
+    epoch: u32,
+    producers: Producers,
+}
+
+impl Scan<'_> {
+    /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
+    fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
+        let failed = |error| Error::io("read", segment.path(), error);
+        let file = self.reach.files.open(self.reach.driver, segment.path(), true).map_err(failed)?;
+        let Reach { driver, pool, .. } = self.reach;
+        let mut window = Window::new(driver, &file, pool);
+        let mut timestamps_ms: Option<(i64, i64)> = None;
+        let mut position = 0;
+        while position < segment.capacity_bytes() {
+            let frame = match window.frame(position, segment.id(), self.epoch).map_err(failed)? {
+                Found::Frame(frame) => frame,
+                Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
+                Found::End(_) => break,
+            };
+            let bytes = window.bytes(position, frame.length);
+            let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else { break };
+            segment.directory.lock().add_frame(position, &frame, bytes)?;
+            if position == 0 {
+                segment.begin(frame.head.first_offset);
+            }
+            position += frame.length as u64;
+            segment.advance(position);
+            timestamps_ms = Some((timestamps_ms.map_or(first_ms, |(first, _)| first), last_ms));
+        }
+        if timestamps_ms.is_some() {
+            driver.sync(&file).map_err(|error| Error::io("sync", segment.path(), error))?;
+        } else if self.reach.writable {
+            self.erase_leftover(segment, &file)?;
+        }
+        Ok(timestamps_ms)
+    }
+
+    /// A frame of this segment's own id whose predecessor was lost must not be taken for one of a later writer: its first block is overwritten.
+    fn erase_leftover(&self, segment: &Segment, file: &File) -> Result<()> {
+        let Reach { driver, pool, .. } = self.reach;
+        let failed = |error| Error::io("erase a lost frame in", segment.path(), error);
+        match Window::new(driver, file, pool).frame(0, segment.id(), 0).map_err(failed)? {
+            Found::End(frame::Parsed::NotAFrame | frame::Parsed::Stale) => Ok(()),
+            _ => driver.write_at(file, &[pool.zeros(BLOCK_BYTES)], 0, true).map_err(failed),
+        }
+    }
+
+    /// Checks a frame against the log so far and takes it in; `None` when the log ends before it.
+    fn accept(&mut self, frame: &Frame, bytes: &[u8]) -> Option<(i64, i64)> {
+        if frame.head.first_offset != self.offset || !frame.verify(bytes) {
+            return None;
+        }
+        let mut headers = Vec::with_capacity(frame.batches.len());
+        let mut offset = self.offset;
+        for span in &frame.batches {
+            let batch = &bytes[span.range()];
+            let header = BatchHeader::read(batch).ok()?;
+            header.verify(batch).ok()?;
+            if header.base_offset != offset as i64 || header.next_offset() <= header.base_offset {
+                return None;
+            }
+            offset = header.next_offset() as u64;
+            headers.push(header);
+        }
+        let first_ms = headers.first()?.commit_timestamp;
+        for header in &headers {
+            self.remember(header);
+        }
+        self.offset = offset;
+        self.epoch = frame.head.epoch;
+        Some((first_ms, self.timestamp_ms))
+    }
+
+    fn remember(&mut self, header: &BatchHeader) {
+        self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
+        if header.writer_id == NO_WRITER_ID {
+            return;
+        }
+        let producer = Producer { id: header.writer_id, sequence: header.sequence };
+        let rows = (header.next_offset() - header.base_offset) as u32;
+        let sent = Sent { sequence: producer.sequence, first_offset: header.base_offset as u64, rows, group: 0 };
+        self.producers.record(producer.id, sent, header.commit_timestamp);
+    }
+}
+
+pub(in crate::log) fn newer(version: u16) -> Error {
+    Error::invalid(format!("frames of version {version}, this program reads up to {}", frame::VERSION)).hint("upgrade this program")
+}

@@ -1,0 +1,91 @@
+//! A batch as it lies in the log, with all of its bytes or with those of some columns.
+//!
+//! Invariant: a whole batch has a good checksum, unless it comes from this process's own memory. This module knows nothing of where it was read.
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer as ArrowBuffer;
+
+use crate::error::{Error, Result};
+use crate::format::frame::Frame;
+use crate::format::log_batch::BatchHeader;
+use crate::format::{BodyLayout, Decoder};
+use crate::io::Frozen;
+
+/// The bytes of a stored batch.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Header, message and body.
+    Whole(ArrowBuffer),
+    /// Only the buffers of some columns, as a decoder planned them.
+    Parts(BodyLayout, Vec<ArrowBuffer>),
+}
+
+/// See the head of this module.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Offset of the first row.
+    pub first_offset: u64,
+    /// Offset behind the last row.
+    pub end_offset: u64,
+    /// Commit time.
+    pub timestamp_ms: i64,
+    /// The schema of its rows.
+    pub schema_id: i16,
+    /// Its bytes.
+    pub body: Body,
+}
+
+impl Stored {
+    /// A whole batch; `verify` checks its checksum.
+    pub fn whole(bytes: &Frozen, verify: bool) -> Result<Self> {
+        let header = BatchHeader::read(bytes)?;
+        if verify {
+            header.verify(bytes)?;
+        }
+        Ok(Stored {
+            first_offset: header.base_offset as u64,
+            end_offset: header.next_offset() as u64,
+            timestamp_ms: header.commit_timestamp,
+            schema_id: header.schema_id,
+            body: Body::Whole(bytes.arrow()),
+        })
+    }
+
+    /// The rows, by a decoder for this batch's schema. Parts need the decoder that planned them.
+    pub fn decode(&self, decoder: &Decoder) -> Result<RecordBatch> {
+        match &self.body {
+            Body::Whole(bytes) => decoder.decode(bytes),
+            Body::Parts(layout, parts) => decoder.decode_parts(layout, parts).map_err(|error| error.at("offset", self.first_offset)),
+        }
+    }
+
+    /// Bytes held in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.body {
+            Body::Whole(bytes) => bytes.len(),
+            Body::Parts(_, parts) => parts.iter().map(|part| part.len()).sum(),
+        }
+    }
+}
+
+/// The batches of a frame that end behind `offset`, in order.
+pub fn batches_of(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool) -> Result<Vec<Stored>> {
+    let mut found = Vec::with_capacity(frame.batches.len());
+    for span in &frame.batches {
+        let header = BatchHeader::read(&bytes[span.range()])?;
+        if header.next_offset() as u64 > offset {
+            found.push(Stored::whole(&bytes.slice(span.range()), verify)?);
+        }
+    }
+    Ok(found)
+}
+
+
+/// A frame that should be there and is not what was written.
+pub fn damaged(path: &std::path::Path, position: u64, offset: u64, what: &str) -> Error {
+    Error::corrupt(what.to_string())
+        .at("segment", path.display())
+        .at("position", position)
+        .at("offset", offset)
+        .hint("rows before it can be read; `aquifer verify` lists everything that is damaged")
+}

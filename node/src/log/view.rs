@@ -1,0 +1,203 @@
+//! What readers see of a log: its segments, its two ends, and the newest frames in memory.
+//!
+//! A live log and a follower of another process's log fill the same view. Invariants: `end` is durable, it only grows, and the segments cover
+//! `[start, end)` before `end` says so. This module knows nothing of who writes, and does no I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::segment::Segment;
+use super::writer::Durable;
+use crate::format::directory::Directory;
+use crate::format::frame;
+use crate::io::Frozen;
+use crate::io::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+
+/// Bytes of the newest frames that all logs of a store together keep in memory.
+#[derive(Debug)]
+pub struct RecentBudget {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+}
+
+/// Newest frames that a log keeps whatever the budget says, so that a waiting reader finds them.
+const FRAMES_KEPT_MIN: usize = 1;
+
+/// Bytes of newest frames that one log keeps at most.
+const LOG_BYTES_MAX: usize = 8 << 20;
+
+impl RecentBudget {
+    /// A budget for all logs of a store.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(RecentBudget { bytes_max, bytes: AtomicUsize::new(0) })
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "the budget of recent frames went below zero");
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.bytes_max
+    }
+}
+
+/// One frame in memory.
+#[derive(Clone, Debug)]
+pub struct Hot {
+    /// The segment it was written to.
+    pub segment_id: u64,
+    /// Bytes from the start of the segment.
+    pub position: u64,
+    /// Its bytes.
+    pub frame: Frozen,
+}
+
+#[derive(Debug)]
+struct HotGroup {
+    first_offset: u64,
+    end_offset: u64,
+    bytes: usize,
+    frames: Vec<Hot>,
+}
+
+/// The newest frames of one log.
+#[derive(Debug)]
+struct Recent {
+    groups: VecDeque<HotGroup>,
+    bytes: usize,
+}
+
+/// See the head of this module.
+#[derive(Debug)]
+pub struct View {
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    start: AtomicU64,
+    end: AtomicU64,
+    recent: Mutex<Recent>,
+    budget: Arc<RecentBudget>,
+}
+
+impl View {
+    /// A view of the segments that recovery found.
+    pub fn new(segments: Vec<Arc<Segment>>, start: u64, end: u64, budget: Arc<RecentBudget>) -> Self {
+        assert!(start <= end, "start {start} behind end {end}");
+        View {
+            segments: ArcSwap::from_pointee(segments),
+            start: AtomicU64::new(start),
+            end: AtomicU64::new(end),
+            recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0 }),
+            budget,
+        }
+    }
+
+    /// Offset of the oldest row that can be read.
+    pub fn start(&self) -> u64 {
+        self.start.load(Ordering::Acquire)
+    }
+
+    /// Offset behind the last durable row.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Segments with rows, by offset.
+    pub fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.load_full()
+    }
+
+    /// The segment that holds `offset`, if any does.
+    pub fn segment_of(&self, offset: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments.load();
+        let behind = segments.partition_point(|segment| segment.base_offset().is_some_and(|base| base <= offset));
+        behind.checked_sub(1).map(|index| segments[index].clone())
+    }
+
+    /// The frames from the one that holds `offset` on to the end of its group, when they are still in memory.
+    pub fn recent(&self, offset: u64) -> Option<Vec<Hot>> {
+        let recent = self.recent.lock();
+        let index = recent.groups.partition_point(|group| group.end_offset <= offset);
+        let group = recent.groups.get(index)?;
+        (group.first_offset <= offset).then(|| group.frames.clone())
+    }
+
+    /// Takes a durable group in. The caller holds the log's head, so groups come in order.
+    pub fn publish(&self, durable: Durable) {
+        let Durable { segment, position, frames, first_offset, end_offset, .. } = durable;
+        if position == 0 {
+            let mut segments = Vec::clone(&self.segments.load());
+            segments.push(segment.clone());
+            self.segments.store(Arc::new(segments));
+        }
+        let mut at = position;
+        let mut hot = Vec::with_capacity(frames.len());
+        let mut directory = segment.directory.lock();
+        for frame in frames {
+            note(&mut directory, at, &frame);
+            let next = at + frame.len() as u64;
+            hot.push(Hot { segment_id: segment.id(), position: at, frame });
+            at = next;
+        }
+        drop(directory);
+        self.keep(HotGroup { first_offset, end_offset, bytes: (at - position) as usize, frames: hot });
+        let before = self.end.swap(end_offset, Ordering::Release);
+        assert!(before <= end_offset, "the end of a log only grows");
+    }
+
+    fn keep(&self, group: HotGroup) {
+        let mut recent = self.recent.lock();
+        self.budget.add(group.bytes);
+        recent.bytes += group.bytes;
+        recent.groups.push_back(group);
+        while recent.groups.len() > FRAMES_KEPT_MIN && (recent.bytes > LOG_BYTES_MAX || self.budget.is_over()) {
+            let oldest = recent.groups.pop_front().expect("more than one");
+            recent.bytes -= oldest.bytes;
+            self.budget.subtract(oldest.bytes);
+        }
+    }
+
+    /// Rows before `offset` can no longer be read; whole segments before it leave the view and are returned.
+    pub fn trim(&self, offset: u64) -> Vec<Arc<Segment>> {
+        assert!(offset >= self.start() && offset <= self.end(), "trim to {offset} within the log");
+        self.start.store(offset, Ordering::Release);
+        let segments = self.segments.load();
+        let is_gone = |segment: &&Arc<Segment>| segment.sealed().is_some_and(|sealed| sealed.end_offset <= offset);
+        let gone: Vec<_> = segments.iter().take_while(is_gone).cloned().collect();
+        if !gone.is_empty() {
+            self.segments.store(Arc::new(segments[gone.len()..].to_vec()));
+        }
+        gone
+    }
+
+    /// Replaces what a follower knows: new segments, both ends.
+    pub fn refresh(&self, segments: Vec<Arc<Segment>>, start: u64, end: u64) {
+        self.segments.store(Arc::new(segments));
+        self.start.fetch_max(start, Ordering::AcqRel);
+        self.end.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Bytes of frames kept in memory.
+    pub fn recent_bytes(&self) -> usize {
+        self.recent.lock().bytes
+    }
+}
+
+/// Puts a frame of this process into the directory of its segment.
+fn note(directory: &mut Directory, position: u64, bytes: &[u8]) {
+    let frame::Parsed::Frame(parsed) = frame::parse(bytes, directory.segment_id(), 0) else { unreachable!("it was sealed by `gather`") };
+    let noted = directory.add_frame(position, &parsed, bytes);
+    assert!(noted.is_ok(), "a frame of this process is not in order: {noted:?}");
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let bytes = self.recent.lock().bytes;
+        self.budget.subtract(bytes);
+    }
+}

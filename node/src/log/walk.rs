@@ -1,0 +1,88 @@
+//! Makes the directory of a sealed segment again by walking its frames, when its file is lost or damaged.
+//!
+//! Invariant: the result is what the writer would have written, without its writers' histories. Damage is an error that names the place.
+
+use super::recovery::newer;
+use super::segment::Segment;
+use super::stored::damaged;
+use super::window::{Found, Window};
+use crate::error::{Error, Result};
+use crate::format::directory::Directory;
+use crate::format::log_batch::BatchHeader;
+use crate::io::{Driver, File, Pool};
+
+/// Walks `segment` from its first frame to its end.
+pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment) -> Result<Directory> {
+    let mut directory = Directory::new(segment.id());
+    let mut window = Window::new(driver, file, pool);
+    let end = segment.sealed().map_or(segment.used_bytes(), |sealed| sealed.bytes);
+    let mut position = 0;
+    while position < end {
+        let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
+        let frame = match found {
+            Found::Frame(frame) => frame,
+            Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
+            Found::End(_) => {
+                let offset = directory.next_offset().max(segment.base_offset().unwrap_or(0));
+                return Err(damaged(segment.path(), position, offset, "no frame where one should be"));
+            }
+        };
+        directory.add_frame(position, &frame, window.bytes(position, frame.length))?;
+        position += frame.length as u64;
+    }
+    Ok(directory)
+}
+
+/// What a check has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Batches with good checksums.
+    pub batches: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+}
+
+/// Reads the frames of `segment` that begin before offset `end`, and checks every checksum and the order of offsets.
+///
+/// Returns what was good, and the first damage. Errors of the device are errors.
+pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> Result<(Checked, Option<Error>)> {
+    let mut checked = Checked::default();
+    let mut window = Window::new(driver, file, pool);
+    let mut offset = segment.base_offset().unwrap_or(end);
+    let (mut position, mut epoch) = (0, 0);
+    while offset < end {
+        let at = offset;
+        let bad = |what: &str| Some(damaged(segment.path(), position, at, what));
+        let found = window.frame(position, segment.id(), epoch).map_err(|error| Error::io("read", segment.path(), error))?;
+        let frame = match found {
+            Found::Frame(frame) => frame,
+            Found::Newer(version) => return Ok((checked, Some(newer(version).at("segment", segment.path().display())))),
+            Found::End(_) => return Ok((checked, bad("no frame where one should be"))),
+        };
+        let bytes = window.bytes(position, frame.length);
+        if !frame.verify(bytes) {
+            return Ok((checked, bad("the head of a frame has a bad checksum")));
+        }
+        if frame.head.first_offset != offset {
+            return Ok((checked, bad("a frame with another offset than comes next")));
+        }
+        for span in &frame.batches {
+            let batch = &bytes[span.range()];
+            let good = BatchHeader::read(batch).and_then(|header| header.verify(batch).map(|()| header));
+            let header = match good {
+                Ok(header) if header.base_offset == offset as i64 => header,
+                Ok(_) => return Ok((checked, bad("a batch with another offset than comes next"))),
+                Err(error) => return Ok((checked, bad(error.message()))),
+            };
+            offset = header.next_offset() as u64;
+            checked.batches += 1;
+            checked.rows += header.rows as u64;
+        }
+        checked.bytes += frame.length as u64;
+        position += frame.length as u64;
+        epoch = frame.head.epoch;
+    }
+    Ok((checked, None))
+}

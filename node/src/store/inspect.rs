@@ -1,0 +1,239 @@
+//! Looking at what is stored: figures, checks, and dropping what retention no longer keeps.
+//!
+//! Invariant: nothing here changes a row; damage is reported with its place and does not stop the check of the rest.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::catalog::TableEntry;
+use super::open::{Inner, no_such_table};
+use crate::bucket::Bucket;
+use crate::error::{Error, Kind, Result};
+use crate::log::segment::Segment;
+use crate::log::view::View;
+use crate::log::walk;
+use crate::table::TableName;
+
+/// What is stored of one bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BucketStats {
+    /// The table.
+    pub table: String,
+    /// The partition's name; empty in a table without partitions.
+    pub partition: String,
+    /// The bucket.
+    pub bucket: u32,
+    /// Offset of the oldest row.
+    pub start_offset: u64,
+    /// Offset behind the newest durable row.
+    pub end_offset: u64,
+    /// Rows that can be read.
+    pub rows: u64,
+    /// Segments with rows.
+    pub segments: usize,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Bytes of newest rows in memory.
+    pub recent_bytes: usize,
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The table.
+    pub table: String,
+    /// The partition's name; empty in a table without partitions.
+    pub partition: String,
+    /// The bucket.
+    pub bucket: u32,
+    /// The file, when it is one segment's.
+    pub segment: Option<String>,
+    /// Offset of the first row that cannot be read.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Segments checked.
+    pub segments: u64,
+    /// Rows checked.
+    pub rows: u64,
+    /// Bytes checked.
+    pub bytes: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Tables checked.
+    pub tables: u64,
+    /// Buckets checked.
+    pub buckets: u64,
+    /// Segments checked.
+    pub segments: u64,
+    /// Batches with good checksums.
+    pub batches: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Everything that is damaged.
+    pub problems: Vec<Problem>,
+}
+
+/// What retention dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExpireReport {
+    /// Rows that can no longer be read.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+}
+
+/// One bucket as these functions walk over them.
+struct Place<'a> {
+    entry: &'a TableEntry,
+    partition_id: u32,
+    partition: &'a str,
+    bucket: u32,
+}
+
+impl Place<'_> {
+    fn problem(&self, error: &Error) -> Problem {
+        let value = |name: &str| error.context().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        Problem {
+            table: self.entry.spec.name.to_string(),
+            partition: self.partition.to_string(),
+            bucket: self.bucket,
+            segment: value("segment"),
+            offset: value("offset").and_then(|offset| offset.parse().ok()),
+            what: error.to_string(),
+        }
+    }
+}
+
+fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<TableEntry>> {
+    let catalog = store.catalog()?;
+    match table {
+        None => Ok(catalog.tables.values().cloned().collect()),
+        Some(name) => {
+            let name: TableName = name.parse()?;
+            Ok(vec![catalog.find(&name).cloned().ok_or_else(|| no_such_table(&catalog, &name))?])
+        }
+    }
+}
+
+fn each_bucket(entries: &[TableEntry], mut visit: impl FnMut(Place<'_>) -> Result<()>) -> Result<()> {
+    for entry in entries {
+        for (&partition_id, partition) in &entry.partitions {
+            for bucket in 0..entry.spec.buckets {
+                visit(Place { entry, partition_id, partition: &partition.name, bucket })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The view of a bucket, and the bucket itself when this process writes.
+fn open(store: &Inner, place: &Place<'_>) -> Result<(Arc<View>, Option<Arc<Bucket>>)> {
+    if store.is_writable() {
+        let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
+        return Ok((bucket.view().clone(), Some(bucket)));
+    }
+    let follower = store.follower(place.entry, place.partition_id, place.bucket)?;
+    follower.refresh_segments(store.writer_state()?)?;
+    Ok((follower.view().clone(), None))
+}
+
+/// See [`super::Store::stats`].
+pub(super) fn stats(store: &Inner, table: Option<&str>) -> Result<Vec<BucketStats>> {
+    let mut all = Vec::new();
+    each_bucket(&entries(store, table)?, |place| {
+        let (view, _) = open(store, &place)?;
+        let segments = view.segments();
+        all.push(BucketStats {
+            table: place.entry.spec.name.to_string(),
+            partition: place.partition.to_string(),
+            bucket: place.bucket,
+            start_offset: view.start(),
+            end_offset: view.end(),
+            rows: view.end() - view.start(),
+            segments: segments.len(),
+            bytes: segments.iter().map(|segment| segment.used_bytes()).sum(),
+            recent_bytes: view.recent_bytes(),
+        });
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// See [`super::Store::expire`].
+pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
+    let now_ms = store.resources.driver.clock().wall_ms();
+    let mut report = ExpireReport::default();
+    each_bucket(&entries(store, Some(table))?, |place| {
+        let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
+        bucket.seal()?;
+        let (rows, bytes) = bucket.retain(now_ms)?;
+        bucket.recycle()?;
+        report.rows += rows;
+        report.bytes += bytes;
+        Ok(())
+    })?;
+    Ok(report)
+}
+
+/// See [`super::Store::verify`].
+pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    let entries = entries(store, table)?;
+    let mut report = VerifyReport { tables: entries.len() as u64, ..VerifyReport::default() };
+    each_bucket(&entries, |place| {
+        report.buckets += 1;
+        let (view, bucket) = match open(store, &place) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == Kind::Corrupt => {
+                report.problems.push(place.problem(&error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let lost = match &bucket {
+            Some(bucket) => bucket.log.with_writer(|writer| writer.poison().filter(|error| error.kind() == Kind::Corrupt).map(Error::replica)),
+            None => None,
+        };
+        report.problems.extend(lost.iter().map(|error| place.problem(error)));
+        let mut expected = view.start();
+        for segment in view.segments().iter() {
+            if segment.base_offset().is_some_and(|base| base > expected) {
+                let gap = Error::corrupt("rows are missing before a segment").at("segment", segment.path().display()).at("offset", expected);
+                report.problems.push(place.problem(&gap));
+            }
+            expected = segment.sealed().map_or(view.end(), |sealed| sealed.end_offset);
+            let found = check(store, segment, expected)?;
+            report.segments += 1;
+            report.batches += found.0.batches;
+            report.rows += found.0.rows;
+            report.bytes += found.0.bytes;
+            report.problems.extend(found.1.iter().map(|error| place.problem(error)));
+            progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
+        }
+        Ok(())
+    })?;
+    Ok(report)
+}
+
+fn check(store: &Inner, segment: &Segment, end: u64) -> Result<(walk::Checked, Option<Error>)> {
+    let resources = &*store.resources;
+    let file = resources.files.open(&*resources.driver, segment.path(), true);
+    match file {
+        Ok(file) => walk::check(&*resources.driver, &file, &resources.pool, segment, end),
+        Err(error) => {
+            let missing = Error::io("open", segment.path(), error).at("segment", segment.path().display());
+            Ok((walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0)))))
+        }
+    }
+}

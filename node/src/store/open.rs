@@ -1,0 +1,407 @@
+//! An open store: who may write it, its catalog, and the buckets in use.
+//!
+//! Invariants: one writer at a time, by a lock that the kernel gives back when a process dies; a change of the catalog is durable before it is visible;
+//! a bucket is opened once and by its first use. This module knows nothing of rows.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::catalog::{Catalog, Edit, FILE_NAME, ONLY_PARTITION, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
+use super::options::{Durability, IoPreference, Options};
+use super::table::CreateTable;
+use super::{bucket_dir, table_dir};
+use crate::bucket::follower::{Follower, WriterState};
+use crate::bucket::ledger::{self, Ledger};
+use crate::bucket::resources::{Limits, Resources};
+use crate::bucket::{Address, Bucket, SegmentPolicy};
+use crate::error::{Error, Kind, Result};
+use crate::io::page::SLOT_BYTES;
+use crate::io::probe::{self, Preference};
+use crate::io::{Driver, File, Lock, Mode, Pool};
+use crate::schedule::Schedule;
+use crate::table::{TableName, TableSpec, did_you_mean};
+
+const LOCK_NAME: &str = "LOCK";
+const PAGE_NAME: &str = "commit.page";
+
+/// Table, partition, bucket.
+type Key = (u32, u32, u32);
+
+/// What only the writer of a store has.
+struct Writing {
+    ledger: Mutex<Ledger<Catalog>>,
+    schedule: Mutex<Option<Schedule>>,
+    buckets: Mutex<HashMap<Key, Arc<Bucket>>>,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// What only a follower has.
+struct Following {
+    lock_file: File,
+    followers: Mutex<HashMap<Key, Arc<Follower>>>,
+    /// The store's word when the catalog was read.
+    seen: AtomicU32,
+    /// Whether the catalog was read while there was a writer.
+    refreshing: Mutex<()>,
+}
+
+enum Role {
+    Writer(Writing),
+    Follower(Following),
+}
+
+/// See the head of this module.
+pub(crate) struct Inner {
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(crate) resources: Arc<Resources>,
+    catalog: ArcSwap<Catalog>,
+    role: Role,
+}
+
+/// The driver that the options ask for.
+pub(super) fn driver(options: &Options) -> Result<Arc<dyn Driver>> {
+    let preference = match options.io {
+        IoPreference::Auto => Preference::Auto,
+        IoPreference::Uring => Preference::Uring,
+        IoPreference::Threads => Preference::Threads,
+    };
+    probe::choose(preference).map_err(|error| {
+        let refused = Error::unavailable(format!("io_uring cannot be used: {error}")).caused_by(error);
+        refused.hint("use `--io threads`, or let the store choose")
+    })
+}
+
+/// The error for a name that is not in the catalog.
+pub(super) fn no_such_table(catalog: &Catalog, name: &TableName) -> Error {
+    let names: Vec<String> = catalog.tables.values().map(|entry| entry.spec.name.to_string()).collect();
+    let near = did_you_mean(&name.to_string(), names.iter().map(String::as_str));
+    let error = Error::not_found(format!("there is no table {name}"));
+    if near.is_empty() { error.hint("`aquifer list` shows all tables") } else { error.hint(near) }
+}
+
+fn limits(options: &Options) -> Limits {
+    Limits {
+        files_open_max: options.files_open_max,
+        pool_bytes_max: options.pool_bytes_max,
+        recent_bytes_max: options.recent_bytes_max,
+        spare_bytes_max: options.spare_bytes_max,
+    }
+}
+
+impl Inner {
+    pub(super) fn open(driver: Arc<dyn Driver>, dir: &Path, options: Options) -> Result<Arc<Self>> {
+        driver.create_dir_all(dir).map_err(|error| Error::io("make", dir, error))?;
+        let (_, lock) = take_lock(&*driver, dir)?;
+        let pool = Pool::new(1 << 20);
+        let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
+        let epoch = ledger.state().epoch + 1;
+        ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
+        let page_path = dir.join(PAGE_NAME);
+        let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &page_path, error))?;
+        remove_dropped(&*driver, dir, ledger.state())?;
+        let durable = options.durability == Durability::Sync;
+        let resources = Resources::new(driver, page, dir.to_path_buf(), epoch, durable, limits(&options))?;
+        let catalog = ArcSwap::from_pointee(ledger.state().clone());
+        let writing = Writing {
+            ledger: Mutex::new(ledger),
+            schedule: Mutex::new(None),
+            buckets: Mutex::new(HashMap::new()),
+            lock: Mutex::new(Some(lock)),
+        };
+        let inner = Arc::new(Inner { dir: dir.to_path_buf(), options, resources, catalog, role: Role::Writer(writing) });
+        let weak = Arc::downgrade(&inner);
+        let open_buckets = move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets());
+        let schedule = Schedule::start(&inner.resources, Arc::new(open_buckets))?;
+        *inner.writing()?.schedule.lock() = Some(schedule);
+        inner.resources.page.notify(STORE_SLOT);
+        Ok(inner)
+    }
+
+    pub(super) fn open_read_only(driver: Arc<dyn Driver>, dir: &Path, options: Options) -> Result<Arc<Self>> {
+        let nothing = || {
+            let error = Error::not_found(format!("there is no store in {}", dir.display()));
+            error.hint("name its directory with `--dir`, or make one with `aquifer init`")
+        };
+        let open = |name: &str| match driver.open(&dir.join(name), Mode::Read, false) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(nothing()),
+            opened => opened.map_err(|error| Error::io("open", &dir.join(name), error)),
+        };
+        let lock_file = open(LOCK_NAME)?;
+        let page_path = dir.join(PAGE_NAME);
+        let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, false).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => nothing(),
+            _ => Error::io("map", &page_path, error),
+        })?;
+        let resources = Resources::new(driver.clone(), page, dir.to_path_buf(), 0, true, limits(&options))?;
+        let seen = AtomicU32::new(resources.page.slot(STORE_SLOT).word());
+        let catalog = read_catalog(&resources, dir)?.ok_or_else(nothing)?;
+        let following = Following { lock_file, followers: Mutex::new(HashMap::new()), seen, refreshing: Mutex::new(()) };
+        Ok(Arc::new(Inner {
+            dir: dir.to_path_buf(),
+            options,
+            resources,
+            catalog: ArcSwap::from_pointee(catalog),
+            role: Role::Follower(following),
+        }))
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        matches!(self.role, Role::Writer(_))
+    }
+
+    fn writing(&self) -> Result<&Writing> {
+        match &self.role {
+            Role::Writer(writing) => Ok(writing),
+            Role::Follower(_) => Err(Error::invalid("the store is open read-only").hint("open it with `Store::open` to change it")),
+        }
+    }
+
+    /// The catalog, brought up to date.
+    pub(super) fn catalog(&self) -> Result<Arc<Catalog>> {
+        if let Role::Follower(following) = &self.role {
+            self.refresh_catalog(following)?;
+        }
+        Ok(self.catalog.load_full())
+    }
+
+    fn refresh_catalog(&self, following: &Following) -> Result<()> {
+        let _one_at_a_time = following.refreshing.lock();
+        let word = self.resources.page.slot(STORE_SLOT).word();
+        if word != following.seen.load(Ordering::Acquire)
+            && let Some(catalog) = read_catalog(&self.resources, &self.dir)?
+        {
+            self.catalog.store(Arc::new(catalog));
+            following.seen.store(word, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// A table of the catalog.
+    pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
+        let catalog = self.catalog()?;
+        catalog.tables.get(&table_id).cloned().ok_or_else(|| Error::not_found(format!("table {name} was dropped")))
+    }
+
+    /// Makes a change of the catalog durable, then visible. The change is made from the newest state, under its lock.
+    pub(super) fn change<R>(&self, make: impl FnOnce(&Catalog) -> Result<(Vec<Edit>, R)>) -> Result<R> {
+        let writing = self.writing()?;
+        let mut ledger = writing.ledger.lock();
+        let (edits, made) = make(ledger.state())?;
+        if !edits.is_empty() {
+            ledger.append(&*self.resources.driver, &self.resources.pool, edits)?;
+        }
+        self.catalog.store(Arc::new(ledger.state().clone()));
+        drop(ledger);
+        self.resources.page.notify(STORE_SLOT);
+        Ok(made)
+    }
+
+    pub(super) fn create_table(&self, name: &TableName, create: CreateTable) -> Result<u32> {
+        let now_ms = self.resources.driver.clock().wall_ms();
+        self.change(|catalog| {
+            if catalog.find(name).is_some() {
+                return Err(Error::conflict(format!("table {name} exists already")).hint("choose another name, or drop it first"));
+            }
+            let spec = create.spec(name, catalog.next_table_id, now_ms.max(0) as u64)?;
+            let id = spec.id;
+            let buckets = if spec.partition_by.is_empty() { spec.buckets as usize } else { 0 };
+            // The table's own slot and those of its only partition stand side by side.
+            let slot = catalog.free_slots(1 + buckets)?;
+            let partition = (buckets > 0).then(|| Edit::PartitionCreated {
+                table_id: id,
+                partition_id: ONLY_PARTITION,
+                name: String::new(),
+                slot: slot + 1,
+            });
+            let edits = std::iter::once(Edit::TableCreated { spec, slot }).chain(partition).collect();
+            Ok((edits, id))
+        })
+    }
+
+    /// The id of a table's partition, made if it does not exist.
+    pub(super) fn partition(&self, table_id: u32, table: &TableName, name: &str) -> Result<u32> {
+        if let Some(id) = self.entry(table_id, table)?.partition(name) {
+            return Ok(id);
+        }
+        self.change(|catalog| {
+            let gone = || Error::not_found(format!("table {table} was dropped"));
+            let entry = catalog.tables.get(&table_id).ok_or_else(gone)?;
+            if let Some(id) = entry.partition(name) {
+                return Ok((Vec::new(), id));
+            }
+            if entry.partitions.len() >= PARTITIONS_MAX {
+                let full = Error::exhausted(format!("table {table} has {PARTITIONS_MAX} partitions, the most that one may have"));
+                return Err(full.hint("partition by a coarser unit"));
+            }
+            let partition_id = entry.partitions.last_key_value().map_or(1, |(last, _)| last + 1);
+            let slot = catalog.free_slots(entry.spec.buckets as usize)?;
+            Ok((vec![Edit::PartitionCreated { table_id, partition_id, name: name.to_string(), slot }], partition_id))
+        })
+    }
+
+    pub(super) fn drop_table(&self, name: &TableName) -> Result<()> {
+        let id = self.change(|catalog| {
+            let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
+            Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
+        })?;
+        self.writing()?.buckets.lock().retain(|(table_id, _, _), _| *table_id != id);
+        remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
+    }
+
+    fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
+        let partition = entry.partitions.get(&partition_id);
+        let partition = partition.ok_or_else(|| Error::internal(format!("table {} has no partition {partition_id}", entry.spec.name)))?;
+        Ok(Address {
+            dir: bucket_dir(&self.dir, entry.spec.id, partition_id, bucket),
+            table_id: entry.spec.id,
+            partition_id,
+            bucket,
+            slot: partition.slot + bucket as usize,
+            table_slot: entry.slot,
+        })
+    }
+
+    /// A bucket, open for writing.
+    pub(super) fn bucket(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Arc<Bucket>> {
+        let writing = self.writing()?;
+        let mut buckets = writing.buckets.lock();
+        let key = (entry.spec.id, partition_id, bucket);
+        if let Some(open) = buckets.get(&key) {
+            return Ok(open.clone());
+        }
+        if buckets.len() >= self.options.buckets_open_max {
+            buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
+        }
+        let address = self.address(entry, partition_id, bucket)?;
+        let open = Bucket::open(&self.resources, address, segment_policy(&entry.spec));
+        let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
+        buckets.insert(key, open.clone());
+        Ok(open)
+    }
+
+    /// A bucket of a store that is open read-only.
+    pub(super) fn follower(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Arc<Follower>> {
+        let Role::Follower(following) = &self.role else { return Err(Error::internal("a writer does not follow itself")) };
+        let key = (entry.spec.id, partition_id, bucket);
+        if let Some(known) = following.followers.lock().get(&key) {
+            return Ok(known.clone());
+        }
+        let follower = Follower::open(&self.resources, self.address(entry, partition_id, bucket)?, self.writer_state()?);
+        let follower = follower.map_err(|error| error.at("table", &entry.spec.name))?;
+        let mut followers = following.followers.lock();
+        if followers.len() >= self.options.buckets_open_max {
+            followers.retain(|_, follower| Arc::strong_count(follower) > 1);
+        }
+        Ok(followers.entry(key).or_insert(follower).clone())
+    }
+
+    /// Who writes the store that this process follows.
+    pub(super) fn writer_state(&self) -> Result<WriterState> {
+        let Role::Follower(following) = &self.role else { return Ok(WriterState::Live(self.resources.epoch)) };
+        let locked = self.resources.driver.is_locked(&following.lock_file);
+        let locked = locked.map_err(|error| Error::io("look at the lock of", &self.dir, error))?;
+        self.refresh_catalog(following)?;
+        Ok(if locked { WriterState::Live(self.catalog.load().epoch) } else { WriterState::Absent })
+    }
+
+    /// New options reach the open buckets of a table.
+    pub(super) fn apply_policy(&self, spec: &TableSpec) -> Result<()> {
+        for ((table_id, _, _), bucket) in self.writing()?.buckets.lock().iter() {
+            if *table_id == spec.id {
+                bucket.set_policy(segment_policy(spec));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_buckets(&self) -> Vec<Arc<Bucket>> {
+        self.writing().map_or_else(|_| Vec::new(), |writing| writing.buckets.lock().values().cloned().collect())
+    }
+
+    pub(super) fn pump(&self) -> Result<()> {
+        match &*self.writing()?.schedule.lock() {
+            Some(schedule) => schedule.pump(),
+            None => Err(closed(&self.dir)),
+        }
+    }
+
+    pub(super) fn take_failures(&self) -> Vec<Error> {
+        let failures = |writing: &Writing| writing.schedule.lock().as_ref().map(Schedule::take_failures);
+        self.writing().ok().and_then(failures).unwrap_or_default()
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        if let Role::Writer(writing) = &self.role {
+            let schedule = writing.schedule.lock().take();
+            drop(schedule);
+            writing.buckets.lock().clear();
+            writing.lock.lock().take();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+fn closed(dir: &Path) -> Error {
+    Error::unavailable(format!("the store in {} is closed", dir.display()))
+}
+
+fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
+    SegmentPolicy {
+        bytes_max: spec.options.segment_bytes,
+        retention_ms: spec.options.retention_ms,
+        retention_bytes: spec.options.retention_bytes,
+    }
+}
+
+fn take_lock(driver: &dyn Driver, dir: &Path) -> Result<(File, Lock)> {
+    let path = dir.join(LOCK_NAME);
+    let file = match driver.open(&path, Mode::Create, false) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => driver.open(&path, Mode::Write, false),
+        made => made,
+    };
+    let file = file.map_err(|error| Error::io("open", &path, error))?;
+    match driver.lock(&file).map_err(|error| Error::io("lock", &path, error))? {
+        Some(lock) => Ok((file, lock)),
+        None => {
+            let held = Error::conflict(format!("{} is open for writing in another process", dir.display()));
+            Err(held.hint("close that one, or read while it writes: readers need no lock"))
+        }
+    }
+}
+
+fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
+    let read = ledger::read::<Catalog>(&*resources.driver, &resources.pool, &dir.join(FILE_NAME))?;
+    Ok(read.map(|folded| folded.state))
+}
+
+/// Removes the directories of tables that were dropped when a crash came in between.
+fn remove_dropped(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Result<()> {
+    let tables = dir.join("tables");
+    driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
+    for entry in driver.list(&tables).map_err(|error| Error::io("list", &tables, error))? {
+        let is_known = entry.name.parse().is_ok_and(|id| catalog.tables.contains_key(&id));
+        if entry.is_dir && !is_known {
+            remove_tree(driver, &tables.join(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
+    match driver.remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error)) {
+        Err(error) if error.kind() != Kind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

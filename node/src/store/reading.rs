@@ -1,0 +1,164 @@
+//! From stored batches to the rows that a scan asked for: the wanted columns, in today's schema, filtered.
+//!
+//! Invariant: whatever schema a batch was written with, what comes out has the scan's schema. This module knows nothing of where batches come from.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::Decoder;
+use crate::log::cursor::Plan;
+use crate::log::stored::Stored;
+use crate::table::filter::{Bound, Filter};
+use crate::table::mapping::Mapping;
+use crate::table::partition::Partitioner;
+use crate::table::{TableSchema, TableSpec};
+
+/// How batches of one schema version are read.
+struct Version {
+    /// Of the columns that are needed, as they were written.
+    decoder: Arc<Decoder>,
+    /// From those to the scan's schema.
+    mapping: Mapping,
+}
+
+/// See the head of this module.
+pub(super) struct Reading {
+    spec: ArcSwap<TableSpec>,
+    /// The schema that the scan reads in, whatever the table becomes meanwhile.
+    wanted: TableSchema,
+    /// Columns to read: those that come out, then those that only the filter needs.
+    read: Vec<String>,
+    /// How many of them come out.
+    shown: usize,
+    filter: Option<Bound>,
+    schema: SchemaRef,
+    meta: bool,
+    versions: Mutex<HashMap<i16, Arc<Version>>>,
+}
+
+impl Reading {
+    /// Prepares to read `columns` (all without) of the rows for which `filter` holds.
+    pub(super) fn new(spec: Arc<TableSpec>, columns: Option<&[String]>, filter: Option<&str>, meta: bool) -> Result<Self> {
+        let wanted = spec.schema().clone();
+        let mut read: Vec<String> = match columns {
+            None => wanted.fields().iter().map(|field| field.name.clone()).collect(),
+            Some(names) => names.to_vec(),
+        };
+        let mut fields = Vec::with_capacity(read.len() + 4);
+        for name in &read {
+            fields.push(wanted.arrow().field(wanted.index_of(name)?).clone());
+        }
+        let shown = read.len();
+        let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(&wanted))).transpose()?;
+        for column in filter.iter().flat_map(Bound::columns) {
+            if !read.contains(&column.name) {
+                read.push(column.name.clone());
+            }
+        }
+        if meta {
+            fields.extend(meta_fields());
+        }
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Reading { spec: ArcSwap::new(spec), wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
+    }
+
+    /// The columns that come out.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The table was altered: batches of new versions will come.
+    pub(super) fn refresh(&self, spec: &TableSpec) {
+        self.spec.store(Arc::new(spec.clone()));
+    }
+
+    /// Whether a partition may hold a wanted row.
+    pub(super) fn may_hold(&self, partitioner: &Partitioner, partition: &str) -> Result<bool> {
+        let Some(filter) = &self.filter else { return Ok(true) };
+        let key = partitioner.parse(partition)?;
+        Ok(filter.may_match(&|column| partitioner.statistics(&key, column)))
+    }
+
+    fn version(&self, schema_id: i16) -> Result<Arc<Version>> {
+        let mut versions = self.versions.lock();
+        if let Some(known) = versions.get(&schema_id) {
+            return Ok(known.clone());
+        }
+        let spec = self.spec.load();
+        let unknown = || Error::corrupt(format!("a batch of the unknown schema version {schema_id}")).at("table", &spec.name);
+        let written = spec.schema_at(schema_id).ok_or_else(unknown)?;
+        let mapping = Mapping::new(written, &self.wanted, Some(&self.read))?;
+        let decoder = Arc::new(Decoder::projected(written.arrow(), mapping.read_columns())?);
+        let made = Arc::new(Version { decoder, mapping });
+        versions.insert(schema_id, made.clone());
+        Ok(made)
+    }
+
+    /// The wanted rows among those with an offset in `offsets`; `None` when there are none.
+    pub(super) fn rows(&self, stored: &Stored, bucket: u32, offsets: Range<u64>) -> Result<Option<RecordBatch>> {
+        let version = self.version(stored.schema_id)?;
+        let all = version.mapping.apply(&stored.decode(&version.decoder)?)?;
+        let skip = (offsets.start - stored.first_offset) as usize;
+        let count = (offsets.end - offsets.start) as usize;
+        if skip + count > all.num_rows() {
+            return Err(Error::corrupt("a batch has fewer rows than offsets").at("offset", stored.first_offset));
+        }
+        let rows = if count == all.num_rows() { all } else { all.slice(skip, count) };
+        let passed = self.filter.as_ref().map(|filter| filter.evaluate(&rows)).transpose()?;
+        let shown = self.show(rows, bucket, offsets.start, stored.timestamp_ms)?;
+        let kept = match passed {
+            None => shown,
+            Some(passed) => filter_record_batch(&shown, &passed).map_err(|error| Error::internal("cannot filter rows").caused_by(error))?,
+        };
+        Ok((kept.num_rows() > 0).then_some(kept))
+    }
+
+    /// The columns that come out, with those that say where a row was.
+    fn show(&self, rows: RecordBatch, bucket: u32, first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
+        if self.meta {
+            return self.with_meta(&rows, bucket, first_offset, timestamp_ms);
+        }
+        if rows.num_columns() == self.shown {
+            return Ok(rows);
+        }
+        let shown: Vec<usize> = (0..self.shown).collect();
+        rows.project(&shown).map_err(|error| Error::internal("cannot leave out the columns of the filter").caused_by(error))
+    }
+
+    fn with_meta(&self, rows: &RecordBatch, bucket: u32, first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let mut columns: Vec<ArrayRef> = rows.columns()[..self.shown].to_vec();
+        columns.push(Arc::new(UInt32Array::from_value(bucket, count)));
+        columns.push(Arc::new(Int64Array::from_iter_values((0..count as i64).map(|row| first_offset as i64 + row))));
+        columns.push(Arc::new(TimestampMillisecondArray::from_value(timestamp_ms, count).with_timezone("UTC")));
+        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("+A", count))));
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| Error::internal("cannot add the meta columns").caused_by(error))
+    }
+}
+
+fn meta_fields() -> [Field; 4] {
+    [
+        Field::new("_bucket", DataType::UInt32, false),
+        Field::new("_offset", DataType::Int64, false),
+        Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false),
+        Field::new("_op", DataType::Utf8, false),
+    ]
+}
+
+impl Plan for Reading {
+    fn decoder(&self, schema_id: i16) -> Result<Arc<Decoder>> {
+        Ok(self.version(schema_id)?.decoder.clone())
+    }
+
+    fn may_match(&self, _schema_id: i16, _statistics: &[u8], _rows: u64) -> bool {
+        true
+    }
+}

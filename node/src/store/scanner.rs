@@ -1,0 +1,400 @@
+//! Scans: rows of all buckets of a table, from somewhere on, some columns, some rows, bounded or following.
+//!
+//! Invariants: rows of a bucket come in order, none twice, none left out; no order holds between buckets; a bounded scan ends where each bucket ended
+//! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::catalog::Catalog;
+use super::open::Inner;
+use super::reading::Reading;
+use super::table::Table;
+use crate::bucket::Bucket;
+use crate::bucket::follower::Follower;
+use crate::error::{Error, Result};
+use crate::log::cursor::{Cursor, Next as CursorNext, Plan, Source};
+use crate::log::view::View;
+use crate::table::partition::Partitioner;
+
+/// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where a scan begins in each bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest row that is kept.
+    #[default]
+    Earliest,
+    /// Behind the newest row.
+    Latest,
+    /// At this offset.
+    Offset(u64),
+    /// At the first batch committed at or after this time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// A scan to be described. Made by [`Table::scan`].
+#[derive(Clone)]
+pub struct ScanBuilder {
+    table: Table,
+    columns: Option<Vec<String>>,
+    filter: Option<String>,
+    limit: Option<u64>,
+    start: Start,
+    follow: bool,
+    meta: bool,
+}
+
+impl ScanBuilder {
+    pub(super) fn new(table: Table) -> Self {
+        ScanBuilder { table, columns: None, filter: None, limit: None, start: Start::Earliest, follow: false, meta: false }
+    }
+
+    /// Only these columns, in this order. Only their bytes are read where batches are large.
+    #[must_use]
+    pub fn columns<S: AsRef<str>>(mut self, columns: &[S]) -> Self {
+        self.columns = Some(columns.iter().map(|column| column.as_ref().to_string()).collect());
+        self
+    }
+
+    /// Only rows for which this holds, as in `price > 5 and country = 'CH'`.
+    #[must_use]
+    pub fn filter(mut self, condition: &str) -> Self {
+        self.filter = Some(condition.to_string());
+        self
+    }
+
+    /// At most so many rows in all.
+    #[must_use]
+    pub fn limit(mut self, rows: u64) -> Self {
+        self.limit = Some(rows);
+        self
+    }
+
+    /// Where to begin.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Go on with rows as they become durable, without end.
+    #[must_use]
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// With the columns `_bucket`, `_offset`, `_timestamp` and `_op` behind the others.
+    #[must_use]
+    pub fn meta(mut self, meta: bool) -> Self {
+        self.meta = meta;
+        self
+    }
+
+    /// Starts the scan.
+    ///
+    /// Errors: Invalid for an unknown column (with the nearest) or a filter that does not parse, NotFound when the table was dropped.
+    pub fn build(self) -> Result<Scanner> {
+        let ScanBuilder { table, columns, filter, limit, start, follow, meta } = self;
+        let spec = table.store.entry(table.id, &table.name)?.spec;
+        let reading = Arc::new(Reading::new(Arc::new(spec), columns.as_deref(), filter.as_deref(), meta)?);
+        let mut scanner = Scanner {
+            reading,
+            lanes: Vec::new(),
+            known: HashSet::new(),
+            turn: 0,
+            start,
+            follow,
+            limit,
+            catalog: Arc::default(),
+            table,
+        };
+        scanner.add_lanes(start)?;
+        Ok(scanner)
+    }
+}
+
+/// Rows of one bucket, next to each other in its log unless a filter left some out.
+#[derive(Clone, Debug)]
+pub struct ScanBatch {
+    /// The partition's name; empty in a table without partitions.
+    pub partition: Arc<str>,
+    /// The bucket.
+    pub bucket: u32,
+    /// Offset of the first stored row that this comes from.
+    pub first_offset: u64,
+    /// Offset behind the last stored row that this comes from: where to go on.
+    pub next_offset: u64,
+    /// When they were committed, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The rows.
+    pub batch: RecordBatch,
+}
+
+/// What a scan has to say.
+#[derive(Debug)]
+pub enum Next {
+    /// Rows; at least one.
+    Batch(ScanBatch),
+    /// A following scan has seen everything durable, and nothing came within the time-out.
+    Waiting,
+    /// A bounded scan has seen everything, or the limit is reached.
+    End,
+}
+
+enum Origin {
+    /// Written by this process; held so that the bucket stays open.
+    Own(#[allow(dead_code, reason = "keeps the bucket open")] Arc<Bucket>),
+    Followed(Arc<Follower>),
+}
+
+/// One bucket of a scan.
+struct Lane {
+    partition: Arc<str>,
+    bucket: u32,
+    cursor: Cursor,
+    origin: Origin,
+    /// A bounded scan ends here.
+    end: u64,
+}
+
+/// A running scan. Iterate over a bounded one; call [`Scanner::next_within`] on one that follows.
+pub struct Scanner {
+    table: Table,
+    reading: Arc<Reading>,
+    lanes: Vec<Lane>,
+    known: HashSet<(u32, u32)>,
+    turn: usize,
+    start: Start,
+    follow: bool,
+    limit: Option<u64>,
+    catalog: Arc<Catalog>,
+}
+
+impl Scanner {
+    /// The columns that come out.
+    pub fn schema(&self) -> SchemaRef {
+        self.reading.schema().clone()
+    }
+
+    /// The next rows. Waits for them up to `timeout` (for ever without one) when the scan follows.
+    ///
+    /// Errors: Invalid when the start lies outside the log; Corrupt for damaged bytes, with where they are; NotFound when the table was dropped.
+    pub fn next_within(&mut self, timeout: Option<Duration>) -> Result<Next> {
+        if self.limit == Some(0) {
+            return Ok(Next::End);
+        }
+        let clock = self.table.store.resources.driver.clock().clone();
+        let deadline = timeout.map(|timeout| clock.monotonic() + timeout);
+        loop {
+            let word = self.table_word()?;
+            if let Some(batch) = self.next_ready()? {
+                return Ok(Next::Batch(batch));
+            }
+            if !self.follow {
+                return Ok(Next::End);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_sub(clock.monotonic()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Next::Waiting);
+            }
+            let (slot, word) = word;
+            self.table.store.resources.page.wait(slot, word, Some(left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN))));
+        }
+    }
+
+    /// Whether every durable row was seen: nothing is ready without waiting. For a progress display.
+    pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
+        self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).collect()
+    }
+
+    /// The word that changes with every commit to the table, read before looking for rows.
+    fn table_word(&mut self) -> Result<(usize, u32)> {
+        let store = &self.table.store;
+        let catalog = store.catalog()?;
+        let gone = || Error::not_found(format!("table {} was dropped", self.table.name));
+        let slot = catalog.tables.get(&self.table.id).ok_or_else(gone)?.slot;
+        let word = store.resources.page.slot(slot).word();
+        if self.follow && !Arc::ptr_eq(&catalog, &self.catalog) {
+            self.add_lanes(Start::Earliest)?;
+        }
+        if self.follow {
+            self.refresh_followers()?;
+        }
+        Ok((slot, word))
+    }
+
+    fn refresh_followers(&self) -> Result<()> {
+        if self.table.store.is_writable() {
+            return Ok(());
+        }
+        let writer = self.table.store.writer_state()?;
+        for lane in &self.lanes {
+            if let Origin::Followed(follower) = &lane.origin {
+                follower.refresh(writer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the buckets that the scan does not have yet.
+    fn add_lanes(&mut self, start: Start) -> Result<()> {
+        let store = self.table.store.clone();
+        self.catalog = store.catalog()?;
+        let entry = store.entry(self.table.id, &self.table.name)?;
+        self.reading.refresh(&entry.spec);
+        let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
+        for (&partition_id, partition) in &entry.partitions {
+            let name: Arc<str> = Arc::from(partition.name.as_str());
+            if !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
+                continue;
+            }
+            for bucket in 0..entry.spec.buckets {
+                if !self.known.insert((partition_id, bucket)) {
+                    continue;
+                }
+                let (origin, view) = match store.is_writable() {
+                    true => {
+                        let open = store.bucket(&entry, partition_id, bucket)?;
+                        let view = open.view().clone();
+                        (Origin::Own(open), view)
+                    }
+                    false => {
+                        let follower = store.follower(&entry, partition_id, bucket)?;
+                        follower.refresh(store.writer_state()?)?;
+                        let view = follower.view().clone();
+                        (Origin::Followed(follower), view)
+                    }
+                };
+                let lane = self.lane(name.clone(), bucket, origin, view, start)?;
+                self.lanes.push(lane);
+            }
+        }
+        Ok(())
+    }
+
+    fn lane(&self, partition: Arc<str>, bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
+        let store = &self.table.store;
+        let source = source(store);
+        let end = if self.follow { u64::MAX } else { view.end() };
+        let offset = match start {
+            Start::Earliest => view.start(),
+            Start::Latest => view.end(),
+            Start::Offset(offset) => offset,
+            Start::Timestamp(time_ms) => crate::log::cursor::offset_at(&view, &source, time_ms)?,
+        };
+        if offset < view.start() || offset > view.end() {
+            let outside = Error::invalid(format!("offset {offset} is out of range"));
+            let range = format!("bucket {bucket} has rows {} to {}", view.start(), view.end());
+            return Err(outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them")));
+        }
+        let plan: Arc<dyn Plan> = self.reading.clone();
+        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
+    }
+
+    /// Rows that can be had without waiting, from one bucket after the other.
+    fn next_ready(&mut self) -> Result<Option<ScanBatch>> {
+        let mut ended = 0;
+        while ended < self.lanes.len() {
+            let turn = self.turn % self.lanes.len();
+            match self.next_of(turn)? {
+                Some(batch) => return Ok(Some(batch)),
+                None => {
+                    self.turn = turn + 1;
+                    ended += 1;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_of(&mut self, index: usize) -> Result<Option<ScanBatch>> {
+        let mut refreshed = false;
+        loop {
+            let lane = &mut self.lanes[index];
+            let from = lane.cursor.offset();
+            let next = lane.cursor.next(lane.end);
+            let stored = match next.map_err(|error| error.at("table", &self.table.name).at("bucket", lane.bucket))? {
+                CursorNext::Batch(stored) => stored,
+                CursorNext::End => return Ok(None),
+                CursorNext::Gone(start) if from == 0 && self.start == Start::Earliest => {
+                    lane.cursor.seek(start);
+                    continue;
+                }
+                CursorNext::Gone(start) => return Err(fell_behind(&self.table, lane.bucket, from, start)),
+                CursorNext::Lost(error) => {
+                    let Origin::Followed(follower) = &lane.origin else { return Err(error) };
+                    if refreshed {
+                        return Err(error);
+                    }
+                    refreshed = true;
+                    follower.refresh_segments(self.table.store.writer_state()?)?;
+                    continue;
+                }
+            };
+            let to = stored.end_offset.min(lane.end);
+            let rows = self.reading.rows(&stored, lane.bucket, from.max(stored.first_offset)..to)?;
+            let Some(mut batch) = rows else { continue };
+            if let Some(limit) = &mut self.limit {
+                batch = batch.slice(0, batch.num_rows().min(*limit as usize));
+                *limit -= batch.num_rows() as u64;
+            }
+            return Ok(Some(ScanBatch {
+                partition: lane.partition.clone(),
+                bucket: lane.bucket,
+                first_offset: from.max(stored.first_offset),
+                next_offset: to,
+                timestamp_ms: stored.timestamp_ms,
+                batch,
+            }));
+        }
+    }
+}
+
+/// The rows were dropped before they were read.
+fn fell_behind(table: &Table, bucket: u32, offset: u64, start: u64) -> Error {
+    let gone = Error::invalid(format!("rows {offset} to {} were dropped before they were read", start - 1));
+    gone.at("table", &table.name).at("bucket", bucket).hint("start at `earliest`, or keep rows longer with the table's option retention.ms")
+}
+
+pub(super) fn source(store: &Arc<Inner>) -> Source {
+    let resources = store.resources.clone();
+    Source {
+        driver: resources.driver.clone(),
+        pool: resources.pool.clone(),
+        files: resources.files.clone(),
+        bytes_max: store.options.scan_bytes_max,
+        directories: Arc::new(move |segment| resources.directories.get(segment)),
+    }
+}
+
+impl Iterator for Scanner {
+    type Item = Result<ScanBatch>;
+
+    /// Rows until the end of a bounded scan; a following one waits for more and ends only at its limit.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.next_within(None) {
+                Ok(Next::Batch(batch)) => return Some(Ok(batch)),
+                Ok(Next::End) => return None,
+                Ok(Next::Waiting) => {}
+                Err(error) => {
+                    self.limit = Some(0);
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scanner({}, {} buckets)", self.table.name, self.lanes.len())
+    }
+}

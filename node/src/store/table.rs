@@ -1,0 +1,235 @@
+//! A table as embedders hold it.
+//!
+//! Invariant: a handle stays good when the table is altered, and answers NotFound once it is dropped. This module knows nothing of files.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use serde::Serialize;
+
+use super::open::Inner;
+use super::scanner::ScanBuilder;
+use super::writer::{Writer, WriterOptions};
+use crate::error::Result;
+use crate::table::{PartitionField, TableName, TableSpec, supported};
+
+/// What a new table should be.
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    /// Its columns. Types are stored as [`crate::store`] supports them: see [`Table::schema`] for what became of them.
+    pub schema: SchemaRef,
+    /// As in `country, day(time)`; empty for none.
+    pub partition_by: String,
+    /// Buckets of each partition (or of the table).
+    pub buckets: u32,
+    /// Columns whose hash says which bucket a row goes to; empty lets the writer spread batches.
+    pub bucket_key: Vec<String>,
+    /// As in `compression` = `zstd`; see [`super::TableOptions`].
+    pub options: Vec<(String, String)>,
+}
+
+impl CreateTable {
+    /// A table of these columns with one bucket and default options.
+    pub fn like(schema: SchemaRef) -> Self {
+        CreateTable { schema, partition_by: String::new(), buckets: 1, bucket_key: Vec::new(), options: Vec::new() }
+    }
+
+    /// With so many buckets.
+    #[must_use]
+    pub fn buckets(mut self, buckets: u32) -> Self {
+        self.buckets = buckets;
+        self
+    }
+
+    /// With rows spread by the hash of these columns.
+    #[must_use]
+    pub fn bucket_key(mut self, columns: &[&str]) -> Self {
+        self.bucket_key = columns.iter().map(|column| column.to_string()).collect();
+        self
+    }
+
+    /// With partitions, as in `country, day(time)`.
+    #[must_use]
+    pub fn partition_by(mut self, fields: &str) -> Self {
+        self.partition_by = fields.to_string();
+        self
+    }
+
+    /// With an option.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// The spec, checked.
+    pub(super) fn spec(&self, name: &TableName, id: u32, created_ms: u64) -> Result<TableSpec> {
+        let schema = supported(&self.schema)?;
+        let mut spec = TableSpec::new(name.clone(), id, schema, created_ms);
+        if !self.partition_by.trim().is_empty() {
+            spec.partition_by = PartitionField::parse_list(&self.partition_by, spec.schema())?;
+        }
+        spec.buckets = self.buckets;
+        spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
+        for (name, value) in &self.options {
+            spec.options.set(name, value)?;
+        }
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+/// A table of a store. Clones are cheap.
+#[derive(Clone)]
+pub struct Table {
+    pub(super) store: Arc<Inner>,
+    pub(super) id: u32,
+    pub(super) name: TableName,
+}
+
+/// One line of `aquifer list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableSummary {
+    /// `name`, or `db.name` outside the default database.
+    pub name: String,
+    /// Unique in the store for ever.
+    pub id: u32,
+    /// Columns.
+    pub columns: usize,
+    /// Partitions; 1 in a table without partitions.
+    pub partitions: usize,
+    /// Buckets of each partition.
+    pub buckets: u32,
+}
+
+/// What `aquifer describe` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableDescription {
+    /// `name`, or `db.name` outside the default database.
+    pub name: String,
+    /// Unique in the store for ever.
+    pub id: u32,
+    /// The version of its schema.
+    pub schema_version: i16,
+    /// Its columns.
+    pub columns: Vec<ColumnDescription>,
+    /// Its partition fields, as in `day(time)`.
+    pub partition_by: Vec<String>,
+    /// Names of its partitions; empty in a table without.
+    pub partitions: Vec<String>,
+    /// Buckets of each partition.
+    pub buckets: u32,
+    /// Columns of the bucket key.
+    pub bucket_key: Vec<String>,
+    /// Its options: name, value, whether that is the default, what for.
+    pub options: Vec<OptionDescription>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// One column of a [`TableDescription`].
+#[derive(Clone, Debug, Serialize)]
+pub struct ColumnDescription {
+    /// Never changes, whatever the column is called.
+    pub id: i32,
+    /// Its name.
+    pub name: String,
+    /// As a schema file has it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it may hold nulls.
+    pub nullable: bool,
+}
+
+/// One option of a [`TableDescription`].
+#[derive(Clone, Debug, Serialize)]
+pub struct OptionDescription {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Whether nobody set it.
+    pub is_default: bool,
+    /// What it is for.
+    pub description: String,
+}
+
+impl Table {
+    pub(super) fn new(store: Arc<Inner>, id: u32, name: TableName) -> Self {
+        Table { store, id, name }
+    }
+
+    /// `name`, or `db.name` outside the default database.
+    pub fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    /// The columns as they are now.
+    pub fn schema(&self) -> Result<SchemaRef> {
+        Ok(self.store.entry(self.id, &self.name)?.spec.schema().arrow().clone())
+    }
+
+    /// A writer. Each thread should have its own; they share the device well.
+    pub fn writer(&self) -> Result<Writer> {
+        self.writer_with(WriterOptions::default())
+    }
+
+    /// A writer with options, such as an identity that makes what it sends again count once.
+    pub fn writer_with(&self, options: WriterOptions) -> Result<Writer> {
+        Writer::new(self.clone(), options)
+    }
+
+    /// A scan to be described: columns, filter, where from, following or not.
+    pub fn scan(&self) -> ScanBuilder {
+        ScanBuilder::new(self.clone())
+    }
+
+    /// Everything that is known of it but its rows.
+    pub fn describe(&self) -> Result<TableDescription> {
+        let entry = self.store.entry(self.id, &self.name)?;
+        let spec = &entry.spec;
+        let column = |field: &crate::table::Field| ColumnDescription {
+            id: field.id,
+            name: field.name.clone(),
+            kind: field.kind.to_string(),
+            nullable: field.nullable,
+        };
+        let option = |(doc, value, is_default): (crate::table::OptionDoc, String, bool)| OptionDescription {
+            name: doc.name.to_string(),
+            value,
+            is_default,
+            description: doc.doc.to_string(),
+        };
+        let name_of = |id: &i32| spec.schema().field(*id).map_or_else(|| format!("#{id}"), |field| field.name.clone());
+        Ok(TableDescription {
+            name: self.name(),
+            id: self.id,
+            schema_version: spec.schema().version(),
+            columns: spec.schema().fields().iter().map(column).collect(),
+            partition_by: spec.partition_by.iter().map(|field| field.name.clone()).collect(),
+            partitions: entry.partitions.values().filter(|partition| !partition.name.is_empty()).map(|p| p.name.clone()).collect(),
+            buckets: spec.buckets,
+            bucket_key: spec.bucket_key.iter().map(name_of).collect(),
+            options: spec.options.describe().into_iter().map(option).collect(),
+            created_ms: spec.created_ms,
+        })
+    }
+}
+
+/// One line for each table, by name.
+pub(super) fn summaries(store: &Inner) -> Result<Vec<TableSummary>> {
+    let catalog = store.catalog()?;
+    let mut all: Vec<TableSummary> = catalog
+        .tables
+        .values()
+        .map(|entry| TableSummary {
+            name: entry.spec.name.to_string(),
+            id: entry.spec.id,
+            columns: entry.spec.schema().fields().len(),
+            partitions: entry.partitions.len(),
+            buckets: entry.spec.buckets,
+        })
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}

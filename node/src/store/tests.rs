@@ -1,0 +1,89 @@
+//! The store on a real directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+
+use super::*;
+
+fn rows(from: i64, count: i64) -> RecordBatch {
+    let numbers = Int64Array::from_iter_values(from..from + count);
+    let names = StringArray::from_iter_values((from..from + count).map(|number| format!("name {number}")));
+    RecordBatch::try_from_iter([("number", Arc::new(numbers) as _), ("name", Arc::new(names) as _)]).unwrap()
+}
+
+fn numbers(scanner: Scanner) -> Vec<i64> {
+    scanner.flat_map(|batch| batch.unwrap().batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+#[test]
+fn rows_come_back_in_order_also_after_reopening() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    {
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+        let mut writer = table.writer().unwrap();
+        for batch in 0..50 {
+            let acks = writer.append(&rows(batch * 10, 10)).unwrap();
+            assert_eq!(acks[0].first_offset, batch as u64 * 10);
+        }
+        for batch in 50..100 {
+            writer.send(&rows(batch * 10, 10)).unwrap();
+        }
+        assert_eq!(writer.flush().unwrap().len(), 50);
+        assert_eq!(numbers(table.scan().build().unwrap()), (0..1000).collect::<Vec<_>>());
+        store.close().unwrap();
+    }
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let table = store.table("t").unwrap();
+    assert_eq!(numbers(table.scan().build().unwrap()), (0..1000).collect::<Vec<_>>());
+    assert_eq!(numbers(table.scan().start(Start::Offset(995)).build().unwrap()), (995..1000).collect::<Vec<_>>());
+    table.writer().unwrap().append(&rows(1000, 5)).unwrap();
+    assert_eq!(numbers(table.scan().columns(&["number"]).limit(1003).build().unwrap()).len(), 1003);
+}
+
+#[test]
+fn many_writers_share_the_device_and_a_follower_sees_all() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    let other = Store::open_read_only(dir.path(), Options::default()).unwrap();
+    let mut own = table.scan().follow(true).build().unwrap();
+    let mut followed = other.table("t").unwrap().scan().follow(true).build().unwrap();
+    let writers: Vec<_> = (0..8)
+        .map(|thread| {
+            let table = table.clone();
+            std::thread::spawn(move || {
+                let mut writer = table.writer().unwrap();
+                for batch in 0..200 {
+                    writer.append(&rows(thread * 100_000 + batch * 3, 3)).unwrap();
+                }
+            })
+        })
+        .collect();
+    for scanner in [&mut own, &mut followed] {
+        let mut seen = Vec::new();
+        while seen.len() < 8 * 600 {
+            match scanner.next_within(Some(Duration::from_secs(20))).unwrap() {
+                Next::Batch(batch) => seen.extend_from_slice(batch.batch.column(0).as_primitive::<Int64Type>().values()),
+                other => panic!("{other:?} after {} rows", seen.len()),
+            }
+        }
+        seen.sort();
+        let expected: Vec<i64> = (0..8).flat_map(|thread| thread * 100_000..thread * 100_000 + 600).collect();
+        assert_eq!(seen, expected);
+    }
+    for writer in writers {
+        writer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let _store = Store::open(dir.path(), Options::default()).unwrap();
+    let error = Store::open(dir.path(), Options::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), crate::Kind::Conflict, "{error}");
+}

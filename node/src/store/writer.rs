@@ -1,0 +1,324 @@
+//! Rows on their way in: made to fit the table, split by partition and bucket, encoded once, handed to the buckets.
+//!
+//! Invariants: rows of one batch that go to one bucket keep their order; what is unacknowledged never exceeds the writer's budget by more than
+//! one batch. This module knows nothing of how buckets write.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+use super::catalog::{Catalog, ONLY_PARTITION};
+use super::route::{Piece, Router};
+use super::table::Table;
+use crate::bucket::{Bucket, Pending};
+use crate::error::{Error, Result};
+use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::io::BLOCK_BYTES;
+use crate::log::producers::Producer;
+use crate::log::writer::{HEAD_ROOM, Record};
+use crate::table::{self, TableSpec, conform};
+
+/// What a writer may be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriterOptions {
+    /// An identity, chosen once by the application. Batches are then numbered per bucket, and one that is sent again with
+    /// [`Writer::append_numbered`] is answered with the place of the first.
+    pub id: Option<i64>,
+}
+
+/// Rows that are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The partition's name; empty in a table without partitions.
+    pub partition: Arc<str>,
+    /// The bucket they went to.
+    pub bucket: u32,
+    /// Offset of the first.
+    pub first_offset: u64,
+    /// How many.
+    pub rows: u64,
+    /// Bytes in the log.
+    pub bytes: u64,
+    /// They were here before: a batch sent again by a numbered writer.
+    pub duplicate: bool,
+    /// From the call that sent them to the answer.
+    pub latency: Duration,
+}
+
+struct Sent {
+    pending: Pending,
+    partition: Arc<str>,
+    bucket: u32,
+    rows: u64,
+    bytes: u64,
+    at: Duration,
+}
+
+/// Appends rows to a table. Made by [`Table::writer`].
+pub struct Writer {
+    table: Table,
+    options: WriterOptions,
+    /// The catalog that the rest was made from.
+    catalog: Arc<Catalog>,
+    spec: Arc<TableSpec>,
+    encoder: Encoder,
+    router: Router,
+    partitions: HashMap<Arc<str>, u32>,
+    buckets: HashMap<(u32, u32), Arc<Bucket>>,
+    sequences: HashMap<(u32, u32), i32>,
+    sent: VecDeque<Sent>,
+    sent_bytes: u64,
+    acked: Vec<Ack>,
+}
+
+impl Writer {
+    pub(super) fn new(table: Table, options: WriterOptions) -> Result<Self> {
+        if !table.store.is_writable() {
+            return Err(Error::invalid("the store is open read-only").hint("open it with `Store::open` to write"));
+        }
+        let catalog = table.store.catalog()?;
+        let spec = table.store.entry(table.id, &table.name)?.spec;
+        let encoder = encoder(&spec)?;
+        let router = Router::new(&spec)?;
+        Ok(Writer {
+            table,
+            options,
+            catalog,
+            spec: Arc::new(spec),
+            encoder,
+            router,
+            partitions: HashMap::new(),
+            buckets: HashMap::new(),
+            sequences: HashMap::new(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            acked: Vec::new(),
+        })
+    }
+
+    /// Appends rows and returns when they are durable, with one answer for each bucket they went to.
+    ///
+    /// Errors: Invalid when the rows do not fit the table (nothing was appended); those of the device (rows of other buckets may be durable).
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<Vec<Ack>> {
+        self.put(batch, true)?;
+        self.flush()
+    }
+
+    /// Sends rows and returns when there is room for more: at once, or when earlier ones became durable. Answers come by [`Writer::acks`] and
+    /// [`Writer::flush`].
+    ///
+    /// Errors: as [`Writer::append`], also for rows sent earlier.
+    pub fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.put(batch, false)?;
+        let budget = self.table.store.options.writer_bytes_max as u64;
+        while self.sent_bytes > budget {
+            self.wait_for_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Answers that have come since the last call, in the order sent. Does not wait.
+    pub fn acks(&mut self) -> Result<Vec<Ack>> {
+        while let Some(result) = self.sent.front().and_then(|sent| sent.pending.poll()) {
+            self.take_front(result)?;
+        }
+        Ok(std::mem::take(&mut self.acked))
+    }
+
+    /// Waits for everything sent, and returns the answers that were not taken yet.
+    pub fn flush(&mut self) -> Result<Vec<Ack>> {
+        while !self.sent.is_empty() {
+            self.wait_for_oldest()?;
+        }
+        Ok(std::mem::take(&mut self.acked))
+    }
+
+    /// Appends rows under a number, for a writer with an identity: sent again with the same number they are not written again, and
+    /// the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket.
+    ///
+    /// Errors: Conflict when a number is left out; Invalid when the rows go to several buckets or the writer has no identity.
+    pub fn append_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<Ack> {
+        if self.options.id.is_none() {
+            return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
+        }
+        self.refresh()?;
+        let rows = conform(batch, self.spec.schema())?;
+        let mut pieces = self.router.route(&rows)?;
+        if pieces.len() != 1 {
+            let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
+            return Err(split.hint("split it by bucket before it is numbered"));
+        }
+        let piece = pieces.remove(0);
+        let key = (self.partition_id(&piece)?, piece.bucket);
+        self.sequences.insert(key, sequence);
+        self.put_piece(&piece, true)?;
+        let acks = self.flush()?;
+        acks.into_iter().next_back().ok_or_else(|| Error::internal("a batch without rows has no answer"))
+    }
+
+    /// Bytes sent and not yet acknowledged.
+    pub fn unacknowledged_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    fn put(&mut self, batch: &RecordBatch, inline: bool) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.refresh()?;
+        let rows = conform(batch, self.spec.schema())?;
+        let pieces = self.router.route(&rows)?;
+        // Several buckets are written side by side; one alone is written by this thread.
+        let inline = inline && pieces.len() == 1 && self.sent.is_empty();
+        for piece in &pieces {
+            self.put_piece(piece, inline)?;
+        }
+        Ok(())
+    }
+
+    /// The table may have been altered since the last batch.
+    fn refresh(&mut self) -> Result<()> {
+        let catalog = self.table.store.catalog()?;
+        if Arc::ptr_eq(&catalog, &self.catalog) {
+            return Ok(());
+        }
+        let entry = self.table.store.entry(self.table.id, &self.table.name)?;
+        self.catalog = catalog;
+        if entry.spec != *self.spec {
+            self.encoder = encoder(&entry.spec)?;
+            self.router = Router::new(&entry.spec)?;
+            self.spec = Arc::new(entry.spec);
+        }
+        Ok(())
+    }
+
+    fn partition_id(&mut self, piece: &Piece) -> Result<u32> {
+        if piece.partition.is_empty() {
+            return Ok(ONLY_PARTITION);
+        }
+        if let Some(known) = self.partitions.get(&piece.partition) {
+            return Ok(*known);
+        }
+        let id = self.table.store.partition(self.table.id, &self.table.name, &piece.partition)?;
+        self.partitions.insert(piece.partition.clone(), id);
+        Ok(id)
+    }
+
+    fn put_piece(&mut self, piece: &Piece, inline: bool) -> Result<()> {
+        let partition_id = self.partition_id(piece)?;
+        let bucket = self.bucket(partition_id, piece.bucket)?;
+        let (all, mut from) = (piece.rows.num_rows(), 0);
+        while from < all {
+            let rows = self.rows_that_fit(&piece.rows, from)?;
+            let producer = self.next_number((partition_id, piece.bucket));
+            let record = match rows == all {
+                true => self.encode(&piece.rows, producer)?,
+                false => self.encode(&piece.rows.slice(from, rows), producer)?,
+            };
+            from += rows;
+            self.hand_over(&bucket, piece, record, inline)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, bucket: &Arc<Bucket>, piece: &Piece, record: Record, inline: bool) -> Result<()> {
+        let at = self.table.store.resources.driver.clock().monotonic();
+        let (rows, bytes) = (u64::from(record.rows), record.buffer.len() as u64);
+        let pending = bucket.append(record, inline).map_err(|error| error.at("table", &self.table.name))?;
+        self.sent_bytes += bytes;
+        self.sent.push_back(Sent { pending, partition: piece.partition.clone(), bucket: piece.bucket, rows, bytes, at });
+        Ok(())
+    }
+
+    fn bucket(&mut self, partition_id: u32, bucket: u32) -> Result<Arc<Bucket>> {
+        if let Some(known) = self.buckets.get(&(partition_id, bucket)) {
+            return Ok(known.clone());
+        }
+        let entry = self.table.store.entry(self.table.id, &self.table.name)?;
+        let open = self.table.store.bucket(&entry, partition_id, bucket)?;
+        if self.buckets.len() >= self.table.store.options.buckets_open_max {
+            self.buckets.clear();
+        }
+        self.buckets.insert((partition_id, bucket), open.clone());
+        Ok(open)
+    }
+
+    /// The number of the next batch for a bucket, when this writer numbers them.
+    fn next_number(&mut self, key: (u32, u32)) -> Option<Producer> {
+        let id = self.options.id?;
+        let next = self.sequences.entry(key).or_insert(0);
+        let sequence = *next;
+        *next = sequence.checked_add(1).unwrap_or(0);
+        Some(Producer { id, sequence })
+    }
+
+    /// How many of the rows behind `from` fit into one batch.
+    ///
+    /// Errors: Exhausted when one row alone is too large.
+    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<usize> {
+        let limit = self.spec.options.batch_bytes_max as usize;
+        let meta = BatchMeta::append(self.spec.schema().version());
+        let mut count = rows.num_rows() - from;
+        loop {
+            let bytes = match count == rows.num_rows() {
+                true => self.encoder.size_bound(rows, &meta),
+                false => self.encoder.size_bound(&rows.slice(from, count), &meta),
+            };
+            if bytes <= limit {
+                return Ok(count);
+            }
+            if count == 1 {
+                let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
+                return Err(large.at("table", &self.table.name).hint("raise the table's option batch.bytes.max"));
+            }
+            count = (count as u128 * limit as u128 / bytes as u128).clamp(1, count as u128 - 1) as usize;
+        }
+    }
+
+    fn encode(&self, rows: &RecordBatch, producer: Option<Producer>) -> Result<Record> {
+        let mut meta = BatchMeta::append(self.spec.schema().version());
+        if let Some(Producer { id, sequence }) = producer {
+            meta.writer_id = id;
+            meta.sequence = sequence;
+        }
+        let room = HEAD_ROOM + self.encoder.size_bound(rows, &meta);
+        let mut buffer = self.table.store.resources.pool.get(room.next_multiple_of(BLOCK_BYTES));
+        let batch_bytes = self.encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
+        buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
+        Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
+    }
+
+    fn wait_for_oldest(&mut self) -> Result<()> {
+        let Some(sent) = self.sent.front() else { return Ok(()) };
+        let result = sent.pending.wait(&self.table.store.resources);
+        self.take_front(result)
+    }
+
+    fn take_front(&mut self, result: Result<()>) -> Result<()> {
+        let Some(sent) = self.sent.pop_front() else { return Ok(()) };
+        self.sent_bytes -= sent.bytes;
+        result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
+        let now = self.table.store.resources.driver.clock().monotonic();
+        self.acked.push(Ack {
+            partition: sent.partition,
+            bucket: sent.bucket,
+            first_offset: sent.pending.first_offset,
+            rows: sent.rows,
+            bytes: sent.bytes,
+            duplicate: sent.pending.duplicate,
+            latency: now.saturating_sub(sent.at),
+        });
+        Ok(())
+    }
+}
+
+fn encoder(spec: &TableSpec) -> Result<Encoder> {
+    let compression = match spec.options.compression {
+        table::Compression::None => Compression::None,
+        table::Compression::Lz4 => Compression::Lz4,
+        table::Compression::Zstd(level) => Compression::Zstd(level),
+    };
+    Encoder::new(spec.schema().arrow(), Layout::Native, compression)
+}
