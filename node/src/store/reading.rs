@@ -70,6 +70,15 @@ impl Reading {
         Ok(Reading { spec: ArcSwap::new(spec), wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
     }
 
+    /// Which of the stored bytes are needed, for a cursor.
+    pub(super) fn plan(self: &Arc<Self>) -> Plan {
+        let decoding = self.clone();
+        Plan {
+            decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())),
+            may_match: Arc::new(|_, _, _| true),
+        }
+    }
+
     /// The columns that come out.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -151,14 +160,4 @@ fn meta_fields() -> [Field; 4] {
         Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false),
         Field::new("_op", DataType::Utf8, false),
     ]
-}
-
-impl Plan for Reading {
-    fn decoder(&self, schema_id: i16) -> Result<Arc<Decoder>> {
-        Ok(self.version(schema_id)?.decoder.clone())
-    }
-
-    fn may_match(&self, _schema_id: i16, _statistics: &[u8], _rows: u64) -> bool {
-        true
-    }
 }

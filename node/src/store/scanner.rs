@@ -17,7 +17,7 @@ use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
-use crate::log::cursor::{Cursor, Next as CursorNext, Plan, Source};
+use crate::log::cursor::{Cursor, Next as CursorNext, Source};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
 
@@ -294,7 +294,7 @@ impl Scanner {
             let range = format!("bucket {bucket} has rows {} to {}", view.start(), view.end());
             return Err(outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them")));
         }
-        let plan: Arc<dyn Plan> = self.reading.clone();
+        let plan = self.reading.plan();
         Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
     }
 

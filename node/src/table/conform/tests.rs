@@ -1,3 +1,5 @@
+//! Batches made to fit: coercions, nulls, errors that name the place.
+
 use super::*;
 use crate::table::types::parse_column;
 use crate::table::{Field, supported};

@@ -1,3 +1,5 @@
+//! Filters against a naive evaluation, and pruning that never hides a row.
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Old rows under new schemas against a naive model of rows.
+
 use std::collections::BTreeMap;
 
 use super::*;

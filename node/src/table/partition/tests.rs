@@ -1,3 +1,5 @@
+//! Partitions: names, splits, pruning.
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
