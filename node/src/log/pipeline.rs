@@ -79,7 +79,17 @@ impl<T> Pipeline<T> {
     /// A pipeline over `file` that holds about `bytes_max` bytes.
     pub fn new(queue: Box<dyn Queue>, pool: Pool, file: File, bytes_max: usize) -> Self {
         assert!(queue.capacity() >= 1, "a queue takes something");
-        Pipeline { queue, pool, file, jobs: VecDeque::new(), first: 0, waiting: VecDeque::new(), bytes_ahead: 0, bytes_max, done: Vec::new() }
+        Pipeline {
+            queue,
+            pool,
+            file,
+            jobs: VecDeque::new(),
+            first: 0,
+            waiting: VecDeque::new(),
+            bytes_ahead: 0,
+            bytes_max,
+            done: Vec::new(),
+        }
     }
 
     /// Whether more may be put in.

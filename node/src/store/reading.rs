@@ -73,10 +73,7 @@ impl Reading {
     /// Which of the stored bytes are needed, for a cursor.
     pub(super) fn plan(self: &Arc<Self>) -> Plan {
         let decoding = self.clone();
-        Plan {
-            decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())),
-            may_match: Arc::new(|_, _, _| true),
-        }
+        Plan { decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())), may_match: Arc::new(|_, _, _| true) }
     }
 
     /// The columns that come out.
