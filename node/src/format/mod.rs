@@ -9,11 +9,14 @@ mod body;
 mod bytes;
 pub mod compression;
 pub mod decode;
+pub mod directory;
 pub mod encode;
 pub mod frame;
 pub mod log_batch;
+pub mod manifest;
 mod message;
 mod shape;
+pub mod statistics;
 mod template;
 
 #[cfg(test)]
@@ -25,6 +28,7 @@ mod samples;
 
 pub use compression::Compression;
 pub use decode::Decoder;
+pub use directory::Directory;
 pub use encode::{BatchMeta, Encoder, Layout};
 pub use message::{BodyLayout, Node, Span};
 
