@@ -22,7 +22,11 @@ mod template;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_native;
+#[cfg(test)]
 mod measure;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod samples;
 
