@@ -1,6 +1,6 @@
 //! Statistics of a batch: null count, least and greatest value of chosen columns, so that a scan with a filter can skip it.
 //!
-//! The form is that of Fluss (version 1 of the batch): the bounds are two rows of Fluss' aligned form, see [`row`]. A bound may
+//! The form is that of Fluss (version 1 of the batch): the bounds are two rows of Fluss' aligned form, see `row.rs`. A bound may
 //! be missing, and it may be wider than the values (times of day are kept in milliseconds), but never narrower. Floats are
 //! ordered as Arrow orders them: NaN stands above all numbers.
 
