@@ -101,5 +101,5 @@ fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
     let scan = |condition: &str| numbers(table.scan().columns(&["number"]).filter(condition).build().unwrap());
     assert_eq!(scan("number >= 123456 and number < 123460"), [123456, 123457, 123458, 123459]);
     assert_eq!(scan("name = 'name 399999'"), [399_999]);
-    assert_eq!(scan("number < 0"), []);
+    assert!(scan("number < 0").is_empty());
 }
