@@ -1,3 +1,5 @@
+//! Batches from outside, by hand and as good as random, against what the table should hold.
+
 use super::*;
 use crate::table::types::parse_column;
 use crate::table::{Field, supported};

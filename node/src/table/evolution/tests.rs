@@ -1,3 +1,5 @@
+//! Every change, allowed or not, on one table with nested columns.
+
 use super::*;
 use crate::table::PartitionField;
 use crate::table::types::parse_column;

@@ -1,3 +1,5 @@
+//! The language by example, and a plain model: filters as text beside what they say of one row.
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 

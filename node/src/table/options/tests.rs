@@ -1,3 +1,5 @@
+//! What `--set` takes, refuses, and leaves in the catalog.
+
 use super::*;
 
 fn set(assignments: &[&str]) -> Result<TableOptions> {

@@ -1,3 +1,5 @@
+//! Names of partitions, and splitting a batch against naming each row alone.
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Field ids, the JSON of schemas, and what foreign Arrow schemas become.
+
 use super::*;
 use crate::table::types::parse_type;
 use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};

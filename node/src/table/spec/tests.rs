@@ -1,3 +1,5 @@
+//! The golden JSON of the catalog, damaged and newer ones, and specs that do not fit together.
+
 use super::*;
 use crate::table::types::parse_column;
 

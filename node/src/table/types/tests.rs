@@ -1,3 +1,5 @@
+//! Names of types, there and back; other tests of this floor take their random types from here.
+
 use super::*;
 use proptest::prelude::*;
 
