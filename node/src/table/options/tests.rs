@@ -1,4 +1,4 @@
-//! Options: parsing, limits, nearest names.
+//! What `--set` takes, refuses, and leaves in the catalog.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The JSON of the catalog, golden, and what a spec refuses.
+//! The golden JSON of the catalog, damaged and newer ones, and specs that do not fit together.
 
 use super::*;
 use crate::table::types::parse_column;
