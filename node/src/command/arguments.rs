@@ -12,7 +12,7 @@ use super::output::Format as OutputFormat;
 
 /// A columnar log store on your NVMe: rows durable in under a millisecond, tailed a millisecond later.
 #[derive(Parser, Debug)]
-#[command(name = "aquifer", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "aquifer", version, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
