@@ -167,13 +167,7 @@ impl Error {
     #[must_use]
     pub fn replica(&self) -> Self {
         let Inner { kind, message, context, hint, .. } = &*self.0;
-        Error(Box::new(Inner {
-            kind: *kind,
-            message: message.clone(),
-            context: context.clone(),
-            hint: hint.clone(),
-            source: None,
-        }))
+        Error(Box::new(Inner { kind: *kind, message: message.clone(), context: context.clone(), hint: hint.clone(), source: None }))
     }
 }
 

@@ -4,7 +4,7 @@ use super::code::{finds, line, word};
 use super::tree::File;
 
 /// The traits that make the seams.
-const SEAMS: [&str; 6] = ["Driver", "Queue", "MergeFunction", "LakeWriter", "LakeCommitter", "TieringPolicy"];
+const SEAMS: [&str; 7] = ["Driver", "Queue", "LedgerState", "MergeFunction", "LakeWriter", "LakeCommitter", "TieringPolicy"];
 
 /// Public traits that are no seam, and traits with a single implementation.
 pub(crate) fn faults(files: &[File]) -> Vec<String> {

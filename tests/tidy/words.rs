@@ -6,7 +6,7 @@ use super::tree::File;
 /// Where `unsafe` may stand (a file, or a folder that ends in `/`), and why it must.
 const UNSAFE_HOMES: [(&str, &str); 5] = [
     ("node/src/io/uring.rs", "hands buffers to the kernel through the ring and takes them back"),
-    ("node/src/io/threads.rs", "pwritev2 and preadv2 on raw memory"),
+    ("node/src/io/lock.rs", "fcntl takes a C structure for locks of an open file description"),
     ("node/src/io/buffer.rs", "allocates aligned memory and lends it as slices"),
     ("node/src/io/page.rs", "maps the commit page and waits on its futex words"),
     ("benches/", "bare system calls are the limit that we are measured against"),

@@ -141,7 +141,8 @@ impl Bucket {
         let to_seal = recovered.sealed.clone();
         let writer = Writer::new(recovered.start);
         let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
-        let place = Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
+        let place =
+            Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
         let promised = address.promised(resources);
         let log = Log::new(writer, view, place, resources.durable);
         if promised > end {

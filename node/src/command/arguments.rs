@@ -75,7 +75,7 @@ pub(crate) enum Verb {
     /// Create a table
     #[command(after_help = "Examples:
   aquifer create clicks --like clicks.parquet --buckets 4
-  aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set log.retention=7d
+  aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
 
 A schema file:
   [[field]]
@@ -92,7 +92,9 @@ binary, fixed_size_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s,
     /// Change a table
     #[command(after_help = "Examples:
   aquifer alter clicks --add-column 'device utf8' --rename page=url
-  aquifer alter clicks --widen 'quantity int64' --drop-column referrer")]
+  aquifer alter clicks --widen 'quantity int64' --drop-column referrer
+
+All changes hold together, or none: columns are dropped, renamed, widened and added, in this order.")]
     Alter(Alter),
     /// Drop a table and its rows
     #[command(after_help = "Example: aquifer drop clicks")]
@@ -200,12 +202,12 @@ pub(crate) struct Create {
 pub(crate) struct Alter {
     /// `name` or `db.name`
     pub(crate) table: String,
-    /// Add a nullable column
+    /// Add a nullable column: 'NAME TYPE', perhaps with 'first' or 'after OTHER' behind it
     #[arg(long, value_name = "'NAME TYPE'")]
     pub(crate) add_column: Vec<String>,
     /// Rename a column
-    #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
-    pub(crate) rename: Vec<(String, String)>,
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) rename: Vec<String>,
     /// Drop a column
     #[arg(long, value_name = "NAME")]
     pub(crate) drop_column: Vec<String>,

@@ -23,13 +23,19 @@ const ENTRIES_MAX: usize = 64;
 /// Bytes that a window reads in one go where there is no directory yet.
 const WALK_BYTES_MAX: u64 = 1 << 20;
 
-/// Which of the stored bytes a reader needs.
-pub trait Plan: Send + Sync {
-    /// The decoder of the wanted columns of batches written with a schema.
-    fn decoder(&self, schema_id: i16) -> Result<Arc<Decoder>>;
+/// Schema, statistics and rows of a batch: whether it may hold a wanted row.
+pub type MayMatch = Arc<dyn Fn(i16, &[u8], u64) -> bool + Send + Sync>;
 
-    /// Whether a batch with these statistics may hold a wanted row.
-    fn may_match(&self, schema_id: i16, statistics: &[u8], rows: u64) -> bool;
+/// From a sealed segment to its directory.
+pub type FindDirectory = Arc<dyn Fn(&Segment) -> Result<Arc<Directory>> + Send + Sync>;
+
+/// Which of the stored bytes a reader needs.
+#[derive(Clone)]
+pub struct Plan {
+    /// The decoder of the wanted columns of batches written with a schema.
+    pub decoder: Arc<dyn Fn(i16) -> Result<Arc<Decoder>> + Send + Sync>,
+    /// Whether a batch of a schema, with these statistics and so many rows, may hold a wanted row.
+    pub may_match: MayMatch,
 }
 
 /// How to get at segments.
@@ -40,7 +46,7 @@ pub struct Source {
     /// Buffers.
     pub pool: Pool,
     /// Finds the directory of a sealed segment.
-    pub directories: Arc<dyn Fn(&Segment) -> Result<Arc<Directory>> + Send + Sync>,
+    pub directories: FindDirectory,
     /// Opens a segment's file.
     pub files: Arc<FileCache>,
     /// Bytes read ahead.
@@ -77,7 +83,7 @@ struct Ahead {
 pub struct Cursor {
     view: Arc<View>,
     source: Source,
-    plan: Arc<dyn Plan>,
+    plan: Plan,
     /// Offset of the next row.
     offset: u64,
     ready: VecDeque<Stored>,
@@ -86,7 +92,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// A cursor at `offset`.
-    pub fn new(view: Arc<View>, source: Source, plan: Arc<dyn Plan>, offset: u64) -> Self {
+    pub fn new(view: Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
         Cursor { view, source, plan, offset, ready: VecDeque::new(), ahead: None }
     }
 
@@ -195,7 +201,7 @@ impl Cursor {
                     return Ok(());
                 }
                 ahead.planned = entry.next_offset();
-                push(&mut ahead.pipeline, &*self.plan, entry)?;
+                push(&mut ahead.pipeline, &self.plan, entry)?;
             }
         }
         Ok(())
@@ -293,7 +299,7 @@ fn first_since(directory: &Directory, time_ms: i64) -> Option<u64> {
 }
 
 /// Puts what must be read of an entry into the pipeline; nothing when its statistics rule it out.
-fn push(pipeline: &mut Pipeline<What>, plan: &dyn Plan, entry: Entry) -> Result<()> {
+fn push(pipeline: &mut Pipeline<What>, plan: &Plan, entry: Entry) -> Result<()> {
     let large = match entry {
         Entry::Run(run) => {
             let range = run.position..run.position + run.length;
@@ -302,10 +308,10 @@ fn push(pipeline: &mut Pipeline<What>, plan: &dyn Plan, entry: Entry) -> Result<
         }
         Entry::Batch(large) => large,
     };
-    if !large.statistics.is_empty() && !plan.may_match(large.schema_id, &large.statistics, large.layout.rows as u64) {
+    if !large.statistics.is_empty() && !(plan.may_match)(large.schema_id, &large.statistics, large.layout.rows as u64) {
         return Ok(());
     }
-    let decoder = plan.decoder(large.schema_id)?;
+    let decoder = (plan.decoder)(large.schema_id)?;
     let start = large.position + u64::from(large.batch.start);
     let planned = decoder.plan(&large.layout)?;
     let needed: usize = planned.iter().map(|range| range.len()).sum();

@@ -62,13 +62,7 @@ impl Recovered {
 ///
 /// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
-    let mut scan = Scan {
-        reach, 
-        offset: known.end_offset,
-        timestamp_ms: known.last_timestamp_ms,
-        epoch: 0,
-        producers: known.producers,
-    };
+    let mut scan = Scan { reach, offset: known.end_offset, timestamp_ms: known.last_timestamp_ms, epoch: 0, producers: known.producers };
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();

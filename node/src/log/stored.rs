@@ -80,7 +80,6 @@ pub fn batches_of(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool) -> R
     Ok(found)
 }
 
-
 /// A frame that should be there and is not what was written.
 pub fn damaged(path: &std::path::Path, position: u64, offset: u64, what: &str) -> Error {
     Error::corrupt(what.to_string())

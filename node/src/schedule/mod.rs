@@ -47,12 +47,8 @@ pub struct Schedule {
 impl Schedule {
     /// Starts the threads of a store.
     pub fn start(resources: &Arc<Resources>, buckets: OpenBuckets) -> Result<Self> {
-        let shared = Arc::new(Shared {
-            resources: resources.clone(),
-            buckets,
-            stop: AtomicBool::new(false),
-            failures: Mutex::new(Vec::new()),
-        });
+        let shared =
+            Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) });
         let mut schedule = Schedule { shared: shared.clone(), threads: Vec::new() };
         if resources.driver.is_single_threaded() {
             *resources.pumped.lock() = Some(Committer::new(resources)?);

@@ -202,14 +202,17 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
             Err(error) => return Err(error),
         };
         let lost = match &bucket {
-            Some(bucket) => bucket.log.with_writer(|writer| writer.poison().filter(|error| error.kind() == Kind::Corrupt).map(Error::replica)),
+            Some(bucket) => {
+                bucket.log.with_writer(|writer| writer.poison().filter(|error| error.kind() == Kind::Corrupt).map(Error::replica))
+            }
             None => None,
         };
         report.problems.extend(lost.iter().map(|error| place.problem(error)));
         let mut expected = view.start();
         for segment in view.segments().iter() {
             if segment.base_offset().is_some_and(|base| base > expected) {
-                let gap = Error::corrupt("rows are missing before a segment").at("segment", segment.path().display()).at("offset", expected);
+                let gap =
+                    Error::corrupt("rows are missing before a segment").at("segment", segment.path().display()).at("offset", expected);
                 report.problems.push(place.problem(&gap));
             }
             expected = segment.sealed().map_or(view.end(), |sealed| sealed.end_offset);

@@ -96,7 +96,10 @@ impl Options {
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let bytes = || quantity::parse_bytes(value);
         match name {
-            "io" => self.io = parse(name, value, &[("auto", IoPreference::Auto), ("uring", IoPreference::Uring), ("threads", IoPreference::Threads)])?,
+            "io" => {
+                self.io =
+                    parse(name, value, &[("auto", IoPreference::Auto), ("uring", IoPreference::Uring), ("threads", IoPreference::Threads)])?
+            }
             "durability" => self.durability = parse(name, value, &[("sync", Durability::Sync), ("os", Durability::Os)])?,
             "files.open.max" => self.files_open_max = count(name, value)?.max(16),
             "buckets.open.max" => self.buckets_open_max = count(name, value)?.max(1),
@@ -105,7 +108,9 @@ impl Options {
             "writer.bytes.max" => self.writer_bytes_max = bytes()? as usize,
             "scan.bytes.max" => self.scan_bytes_max = bytes()? as usize,
             "spare.bytes.max" => self.spare_bytes_max = bytes()?,
-            _ => return Err(Error::invalid(format!("unknown option {name}")).hint(did_you_mean(name, DESCRIPTIONS.map(|(known, _)| known)))),
+            _ => {
+                return Err(Error::invalid(format!("unknown option {name}")).hint(did_you_mean(name, DESCRIPTIONS.map(|(known, _)| known))));
+            }
         }
         Ok(())
     }

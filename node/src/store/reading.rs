@@ -13,13 +13,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::Decoder;
+use crate::format::{Decoder, statistics};
 use crate::log::cursor::Plan;
 use crate::log::stored::Stored;
 use crate::table::filter::{Bound, Filter};
 use crate::table::mapping::Mapping;
 use crate::table::partition::Partitioner;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::{ColumnStatistics, ScalarRef, TableSchema, TableSpec};
 
 /// How batches of one schema version are read.
 struct Version {
@@ -70,6 +70,12 @@ impl Reading {
         Ok(Reading { spec: ArcSwap::new(spec), wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
     }
 
+    /// Which of the stored bytes are needed, for a cursor.
+    pub(super) fn plan(self: &Arc<Self>) -> Plan {
+        let (decoding, judging) = (self.clone(), self.clone());
+        Plan { decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())), may_match: Arc::new(move |schema_id, statistics, rows| judging.may_match(schema_id, statistics, rows)) }
+    }
+
     /// The columns that come out.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -78,6 +84,19 @@ impl Reading {
     /// The table was altered: batches of new versions will come.
     pub(super) fn refresh(&self, spec: &TableSpec) {
         self.spec.store(Arc::new(spec.clone()));
+    }
+
+    /// Whether a batch with these statistics may hold a wanted row. What cannot be read rules nothing out.
+    fn may_match(&self, schema_id: i16, bytes: &[u8], rows: u64) -> bool {
+        let (Some(filter), spec) = (&self.filter, self.spec.load()) else { return true };
+        let Some(written) = spec.schema_at(schema_id) else { return true };
+        let Ok(known) = statistics::decode(written.arrow(), bytes) else { return true };
+        filter.may_match(&|id| {
+            let Some(column) = written.index_of_id(id) else { return Some(ColumnStatistics::all_null(rows)) };
+            let found = known.iter().find(|found| found.column == column)?;
+            let (min, max) = (found.min.as_ref().map(scalar), found.max.as_ref().map(scalar));
+            Some(ColumnStatistics { min, max, null_count: found.nulls as u64, rows })
+        })
     }
 
     /// Whether a partition may hold a wanted row.
@@ -144,6 +163,16 @@ impl Reading {
     }
 }
 
+fn scalar(value: &statistics::Value) -> ScalarRef<'_> {
+    match value {
+        statistics::Value::Bool(value) => ScalarRef::Boolean(*value),
+        statistics::Value::Int(value) => ScalarRef::Integer(i128::from(*value)),
+        statistics::Value::Float(value) => ScalarRef::Float(*value),
+        statistics::Value::Decimal(value) => ScalarRef::Integer(*value),
+        statistics::Value::Text(value) => ScalarRef::Text(value),
+    }
+}
+
 fn meta_fields() -> [Field; 4] {
     [
         Field::new("_bucket", DataType::UInt32, false),
@@ -151,14 +180,4 @@ fn meta_fields() -> [Field; 4] {
         Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false),
         Field::new("_op", DataType::Utf8, false),
     ]
-}
-
-impl Plan for Reading {
-    fn decoder(&self, schema_id: i16) -> Result<Arc<Decoder>> {
-        Ok(self.version(schema_id)?.decoder.clone())
-    }
-
-    fn may_match(&self, _schema_id: i16, _statistics: &[u8], _rows: u64) -> bool {
-        true
-    }
 }

@@ -17,7 +17,7 @@ use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
-use crate::log::cursor::{Cursor, Next as CursorNext, Plan, Source};
+use crate::log::cursor::{Cursor, Next as CursorNext, Source};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
 
@@ -104,17 +104,8 @@ impl ScanBuilder {
         let ScanBuilder { table, columns, filter, limit, start, follow, meta } = self;
         let spec = table.store.entry(table.id, &table.name)?.spec;
         let reading = Arc::new(Reading::new(Arc::new(spec), columns.as_deref(), filter.as_deref(), meta)?);
-        let mut scanner = Scanner {
-            reading,
-            lanes: Vec::new(),
-            known: HashSet::new(),
-            turn: 0,
-            start,
-            follow,
-            limit,
-            catalog: Arc::default(),
-            table,
-        };
+        let mut scanner =
+            Scanner { reading, lanes: Vec::new(), known: HashSet::new(), turn: 0, start, follow, limit, catalog: Arc::default(), table };
         scanner.add_lanes(start)?;
         Ok(scanner)
     }
@@ -292,9 +283,12 @@ impl Scanner {
         if offset < view.start() || offset > view.end() {
             let outside = Error::invalid(format!("offset {offset} is out of range"));
             let range = format!("bucket {bucket} has rows {} to {}", view.start(), view.end());
-            return Err(outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them")));
+            return Err(outside
+                .at("table", &self.table.name)
+                .at("bucket", bucket)
+                .hint(format!("{range}; start at `earliest` or within them")));
         }
-        let plan: Arc<dyn Plan> = self.reading.clone();
+        let plan = self.reading.plan();
         Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
     }
 

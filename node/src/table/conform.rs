@@ -3,6 +3,7 @@
 //! Columns are matched by name; a missing nullable column becomes nulls; values are never changed, only widened; nulls stay out
 //! of non-null columns, nested ones too. Knows nothing of earlier schema versions: that is `mapping`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -73,26 +74,34 @@ type Fit<T> = std::result::Result<T, Misfit>;
 
 /// Matches fields by name; `valid` are the rows that are not null in the enclosing struct.
 fn fit_fields(from: &Fields, arrays: &[ArrayRef], to: &Fields, rows: usize, valid: Option<&NullBuffer>) -> Fit<Vec<ArrayRef>> {
+    let places = places(from, to)?;
+    let fit_one = |(place, target): (Option<usize>, &Arc<ArrowField>)| match place {
+        Some(place) => fit(&arrays[place], target, valid).map_err(|misfit| misfit.within(target.name())),
+        None if target.is_nullable() => Ok(new_null_array(target.data_type(), rows)),
+        None => Err(Misfit::new(Error::invalid("the batch lacks a column that must not be null")).within(target.name())),
+    };
+    places.into_iter().zip(to).map(fit_one).collect()
+}
+
+/// Where in `from` each field of `to` stands; every field of `from` must be wanted, once.
+fn places(from: &Fields, to: &Fields) -> Fit<Vec<Option<usize>>> {
+    if from.len() == to.len() && from.iter().zip(to).all(|(field, target)| field.name() == target.name()) {
+        return Ok((0..to.len()).map(Some).collect());
+    }
+    let wanted: HashMap<&str, usize> = to.iter().enumerate().map(|(place, target)| (target.name().as_str(), place)).collect();
+    let mut places = vec![None; to.len()];
     for (index, field) in from.iter().enumerate() {
         let name = field.name();
-        if !to.iter().any(|target| target.name() == name) {
+        let Some(&place) = wanted.get(name.as_str()) else {
             let error = Error::invalid(format!("the table has no column `{name}`"));
             let hint = did_you_mean(name, to.iter().map(|target| target.name().as_str()));
             return Err(Misfit::new(if hint.is_empty() { error } else { error.hint(hint) }));
-        }
-        if from[..index].iter().any(|earlier| earlier.name() == name) {
+        };
+        if places[place].replace(index).is_some() {
             return Err(Misfit::new(Error::invalid(format!("two columns of the batch are called `{name}`"))));
         }
     }
-    let fit_one = |(index, target): (usize, &Arc<ArrowField>)| {
-        let same_place = from.get(index).filter(|field| field.name() == target.name()).map(|_| index);
-        match same_place.or_else(|| from.iter().position(|field| field.name() == target.name())) {
-            Some(found) => fit(&arrays[found], target, valid).map_err(|misfit| misfit.within(target.name())),
-            None if target.is_nullable() => Ok(new_null_array(target.data_type(), rows)),
-            None => Err(Misfit::new(Error::invalid("the batch lacks a column that must not be null")).within(target.name())),
-        }
-    };
-    to.iter().enumerate().map(fit_one).collect()
+    Ok(places)
 }
 
 fn fit(array: &ArrayRef, to: &ArrowField, valid: Option<&NullBuffer>) -> Fit<ArrayRef> {

@@ -192,4 +192,4 @@ impl Step {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::table) mod tests;

@@ -1,3 +1,5 @@
+//! Decoding: all types, projections, damage, and arrow-ipc as an independent reader.
+
 use arrow::array::Array;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Encoding: the golden bytes again, all types, what arrow-ipc reads of it.
+
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;

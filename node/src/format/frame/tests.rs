@@ -1,3 +1,5 @@
+//! Frames: layout, outcomes of parsing, damage in every byte.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Batch headers: round trips, checksums, damage.
+
 use proptest::prelude::*;
 
 use super::*;

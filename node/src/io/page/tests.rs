@@ -1,3 +1,5 @@
+//! The commit page within and between mappings.
+
 use super::*;
 use std::sync::atomic::AtomicBool;
 use tempfile::tempdir;

@@ -1,3 +1,5 @@
+//! The simulated disk: the same seed, power cuts, planted bugs.
+
 use super::*;
 use crate::io::{Completion, Operation, Page, Pool, Wait};
 use std::collections::BTreeSet;

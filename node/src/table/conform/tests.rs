@@ -1,12 +1,16 @@
+//! Batches made to fit: coercions, nulls, errors that name the place.
+
 use super::*;
 use crate::table::types::parse_column;
 use crate::table::{Field, supported};
+use arrow::array::RunArray;
 use arrow::array::{
     Date64Array, Decimal128Array, DictionaryArray, Float16Array, Int8Array, Int16Array, Int32Array, Int64Array, LargeListArray,
     LargeStringArray, ListBuilder, MapBuilder, NullArray, StringArray, StringBuilder, StringViewArray, TimestampMicrosecondArray,
     TimestampSecondArray, UInt16Array, UInt64Array,
 };
-use arrow::datatypes::{Int8Type, Int32Type, Schema};
+use arrow::datatypes::{Decimal128Type, Int8Type, Int32Type, Schema};
+use proptest::prelude::*;
 
 fn schema(columns: &[(&str, &str)]) -> TableSchema {
     let fields = columns.iter().map(|(name, text)| {
@@ -86,6 +90,67 @@ fn casts_keep_every_value() {
     for (given, kind, expected) in cases {
         let conformed = conform(&batch(&[("a", given)]), &schema(&[("a", kind)])).unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(conformed.column(0), &expected, "{kind}");
+    }
+}
+
+#[test]
+fn packed_values_are_unpacked() {
+    let ends = Int32Array::from(vec![2, 3]);
+    let runs = RunArray::<Int32Type>::try_new(&ends, &StringArray::from(vec![Some("x"), None])).expect("runs");
+    let conformed = conform(&batch(&[("a", array(runs.clone()))]), &schema(&[("a", "utf8")])).expect("runs");
+    assert_eq!(conformed.column(0).as_ref(), &StringArray::from(vec![Some("x"), Some("x"), None]));
+    let error = conform(&batch(&[("a", array(runs))]), &schema(&[("a", "utf8 not null")])).expect_err("null").to_string();
+    assert!(error.ends_with("column a, row 2"), "{error}");
+
+    let narrow = arrow::compute::cast(&Int32Array::from(vec![7]), &DataType::Decimal32(9, 1)).expect("cast");
+    let wide = arrow::compute::cast(&Int32Array::from(vec![7]), &DataType::Decimal256(38, 1)).expect("cast");
+    for given in [narrow, wide] {
+        let conformed = conform(&batch(&[("a", given)]), &schema(&[("a", "decimal128(38,1)")])).expect("decimal");
+        assert_eq!(conformed.column(0).as_primitive::<Decimal128Type>().value(0), 70);
+    }
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)]), Some(vec![Some(2), Some(3)])]);
+    let packed = DictionaryArray::try_new(Int8Array::from(vec![1, 0, 1]), array(lists)).expect("dictionary");
+    let conformed = conform(&batch(&[("a", array(packed))]), &schema(&[("a", "list<int64>")])).expect("lists");
+    assert_eq!(conformed.column(0).as_list::<i32>().value(2).as_ref(), &Int64Array::from(vec![2, 3]));
+}
+
+/// How somebody else might have called and stored the same values.
+fn foreign(data_type: &DataType) -> DataType {
+    let field = |name: &str, field: &ArrowField| Arc::new(ArrowField::new(name, foreign(field.data_type()), true));
+    match data_type {
+        DataType::Utf8 => DataType::LargeUtf8,
+        DataType::List(element) => DataType::LargeList(field("item", element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|child| field(child.name(), child)).collect()),
+        same => same.clone(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn foreign_batches_come_out_as_if_they_had_been_ours(
+        seeds in prop::collection::vec(any::<u64>(), 0..12),
+        order in Just((0..5usize).collect::<Vec<_>>()).prop_shuffle(),
+        start in any::<prop::sample::Index>(),
+    ) {
+        let columns = [
+            ("a", "int8 not null"),
+            ("b", "utf8"),
+            ("d", "decimal128(5,2)"),
+            ("s", "struct<x: int8 not null, y: utf8, z: struct<w: float32 not null>>"),
+            ("l", "list<struct<x: int16, y: list<utf8 not null>> not null>"),
+        ];
+        let table = schema(&columns);
+        let (_, ours) = crate::table::mapping::tests::write(&table, &seeds);
+        let start = start.index(seeds.len() + 1);
+        let column = |index: &usize| {
+            let array = ours.column(*index);
+            (columns[*index].0, arrow::compute::cast(array, &foreign(array.data_type())).expect("cast"), true)
+        };
+        let theirs = RecordBatch::try_from_iter_with_nullable(order.iter().map(column)).expect("batch");
+        let conformed = conform(&theirs.slice(start, seeds.len() - start), &table).expect("conform");
+        prop_assert_eq!(conformed, ours.slice(start, seeds.len() - start));
     }
 }
 

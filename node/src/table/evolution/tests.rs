@@ -1,3 +1,5 @@
+//! Changes of a schema: what is allowed and what is refused.
+
 use super::*;
 use crate::table::PartitionField;
 use crate::table::types::parse_column;

@@ -1,3 +1,5 @@
+//! Old rows under new schemas against a naive model of rows.
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -75,7 +77,7 @@ fn nulls_that_came_later_do_not_reach_an_older_reader() {
 
 /// A value of the plain model.
 #[derive(Clone, Debug, PartialEq)]
-enum Value {
+pub(in crate::table) enum Value {
     Null,
     Number(i64),
     Text(String),
@@ -189,9 +191,10 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 /// Column values by id, row by row.
-type Rows = Vec<BTreeMap<i32, Value>>;
+pub(in crate::table) type Rows = Vec<BTreeMap<i32, Value>>;
 
-fn write(schema: &TableSchema, seeds: &[u64]) -> (Rows, RecordBatch) {
+/// Rows as good as random, in the model and as a batch.
+pub(in crate::table) fn write(schema: &TableSchema, seeds: &[u64]) -> (Rows, RecordBatch) {
     let row = |seed: &u64| schema.fields().iter().map(|field| (field.id, invent(field, seed.rotate_left(field.id as u32 * 7)))).collect();
     let rows: Rows = seeds.iter().map(row).collect();
     let column = |field: &Field| to_array(field, &rows.iter().map(|row| row[&field.id].clone()).collect::<Vec<_>>());

@@ -1,3 +1,5 @@
+//! Options: parsing, limits, nearest names.
+
 use super::*;
 
 fn set(assignments: &[&str]) -> Result<TableOptions> {

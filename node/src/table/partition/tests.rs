@@ -1,3 +1,5 @@
+//! Partitions: names, splits, pruning.
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -127,6 +129,30 @@ fn one_partition_is_not_copied() {
     assert!(partitioner("c").split(&batch(&[])).expect("empty").is_empty());
     let whole = Partitioner::new(&schema(), &[]).expect("none").split(&batch(&[(None, None, None)])).expect("split");
     assert_eq!(whole, [(PartitionKey::unpartitioned(), Rows::All)]);
+}
+
+#[test]
+fn every_type_that_is_accepted_can_be_split() {
+    let cases: [(&str, ArrayRef); 4] = [
+        ("binary", Arc::new(BinaryArray::from(vec![Some(&b"a="[..]), None, Some(b"a=")]))),
+        (
+            "fixed_binary(2)",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some([1, 2]), None, Some([1, 2])].into_iter(), 2).expect("array"),
+            ),
+        ),
+        ("time(us)", Arc::new(Time64MicrosecondArray::from(vec![Some(1_000_001), None, Some(1_000_001)]))),
+        ("timestamp(ns, UTC)", Arc::new(TimestampNanosecondArray::from(vec![Some(-1), None, Some(-1)]).with_timezone("UTC"))),
+    ];
+    for (kind, array) in cases {
+        let schema = TableSchema::new(vec![Field::new("k", parse_type(kind).expect(kind), true)]).expect(kind);
+        let partitioner = Partitioner::new(&schema, &PartitionField::parse_list("k", &schema).expect(kind)).expect(kind);
+        let split = partitioner.split(&RecordBatch::try_new(schema.arrow().clone(), vec![array]).expect(kind)).expect(kind);
+        assert_eq!(split.iter().map(|(_, rows)| rows.count(3)).collect::<Vec<_>>(), [2, 1], "{kind}");
+        for (key, _) in &split {
+            assert_eq!(partitioner.parse(key.name()).expect(kind).values(), key.values(), "{kind}");
+        }
+    }
 }
 
 #[test]

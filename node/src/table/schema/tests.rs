@@ -1,3 +1,5 @@
+//! Schemas: ids, Arrow and back.
+
 use super::*;
 use crate::table::types::parse_type;
 use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};

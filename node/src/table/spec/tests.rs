@@ -1,3 +1,5 @@
+//! The JSON of the catalog, golden, and what a spec refuses.
+
 use super::*;
 use crate::table::types::parse_column;
 

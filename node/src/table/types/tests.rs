@@ -1,3 +1,5 @@
+//! Names of types, parsed and printed.
+
 use super::*;
 use proptest::prelude::*;
 
