@@ -180,19 +180,6 @@ impl TableOptions {
         };
         OPTIONS.iter().map(row).collect()
     }
-
-    /// Checks the options against each other.
-    ///
-    /// # Errors
-    /// Invalid when a batch could be bigger than a segment.
-    pub fn check(&self) -> Result<()> {
-        if self.batch_bytes_max > self.segment_bytes {
-            let (batch, segment) = (print_bytes(self.batch_bytes_max), print_bytes(self.segment_bytes));
-            let error = Error::invalid(format!("batch.bytes.max ({batch}) exceeds segment.bytes ({segment})"));
-            return Err(error.hint("set both, so that a batch fits in a segment"));
-        }
-        Ok(())
-    }
 }
 
 fn parse_compression(value: &str) -> Result<Compression> {
