@@ -105,7 +105,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "retention.ms", doc: "rows older than this may be trimmed: none or a time as in 7d" },
     OptionDoc { name: "retention.bytes", doc: "a bucket bigger than this may be trimmed at its start: none or a size as in 10GiB" },
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
-    OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB and at most a segment" },
+    OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
 ];
 
