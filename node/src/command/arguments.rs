@@ -357,9 +357,6 @@ pub(crate) struct Bench {
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw the figures
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
