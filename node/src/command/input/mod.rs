@@ -7,6 +7,7 @@ mod chunks;
 mod column;
 mod columnar;
 mod csv_record;
+mod guard;
 mod infer;
 mod json_text;
 mod rows;
