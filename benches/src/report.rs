@@ -73,7 +73,7 @@ pub fn rate(round: &Round) -> f64 {
 /// The line of one contender; `limit` holds the rounds of the limit in the same order, for the ratios of pairs.
 pub fn append_line(
     bench: &'static str,
-    contender: &Contender,
+    contender: &Contender<'_>,
     load: Load,
     rounds: &[Round],
     limit: Option<(&'static str, &[Round])>,
@@ -107,7 +107,7 @@ pub fn append_line(
         driver: contender.driver,
         version: contender.version,
         load: format!("closed loop, {} in flight a producer", contender.in_flight),
-        durability: "sync",
+        durability: if load.durable { "sync" } else { "os" },
         kernel: crate::machine::kernel(),
         fs: String::new(),
         rounds: rounds.len(),
