@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aquifer_node::{Error, Kind};
 use hdrhistogram::Histogram;
-use serde_json::json;
+use serde::Serialize;
 
 use super::arguments::Append;
 use super::input::{Event, Input};
@@ -133,12 +133,21 @@ impl Run {
     }
 }
 
+/// What `--acks` prints.
+#[derive(Serialize)]
+struct AckLine<'a> {
+    rows: u64,
+    rows_total: u64,
+    bucket: u32,
+    first_offset: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    partition: &'a str,
+}
+
 fn ack_line(ack: &Ack, rows_total: u64) -> String {
-    let mut line = json!({ "rows": ack.rows, "rows_total": rows_total, "bucket": ack.bucket, "first_offset": ack.first_offset });
-    if !ack.partition.is_empty() {
-        line["partition"] = ack.partition.to_string().into();
-    }
-    line.to_string()
+    let Ack { rows, bucket, first_offset, partition, .. } = ack;
+    let line = AckLine { rows: *rows, rows_total, bucket: *bucket, first_offset: *first_offset, partition };
+    serde_json::to_string(&line).unwrap_or_default()
 }
 
 fn round(value: f64) -> f64 {

@@ -22,7 +22,6 @@ mod schema_file;
 mod session;
 mod shop;
 mod show;
-mod store_stub;
 mod time_text;
 mod type_text;
 
@@ -31,12 +30,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use aquifer_node::store;
 use arguments::{Arguments, Demo, Verb};
 use config::Config;
 use outcome::Outcome;
 use output::Format;
 use session::Session;
-use store_stub as store;
 
 /// Runs the program; `typed` begins with its name.
 pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> ExitCode {

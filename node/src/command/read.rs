@@ -54,7 +54,7 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
 fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress) -> Outcome {
     loop {
         interrupt::check()?;
-        match scanner.next(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
+        match scanner.next_within(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
             Next::Batch(found) => {
                 output.write(&found.batch)?;
                 progress.add(found.batch.num_rows() as u64, found.batch.get_array_memory_size() as u64);

@@ -1,5 +1,3 @@
-//! Directories: what goes in comes out, lookups, damage.
-
 use proptest::prelude::*;
 
 use super::super::encode::tests::encode;

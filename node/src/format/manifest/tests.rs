@@ -1,5 +1,3 @@
-//! Ledgers of edits: torn tails are cut, damage in the middle is found.
-
 use proptest::prelude::*;
 use serde::Deserialize;
 
