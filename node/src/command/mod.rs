@@ -7,6 +7,7 @@
 
 mod append;
 mod arguments;
+mod bench;
 mod config;
 mod define;
 mod doctor;
@@ -89,6 +90,7 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Scan(scan) => read::scan(session, &scan),
         Verb::Doctor(_) => doctor::doctor(session),
         Verb::Demo(Demo::Shop(arguments)) => shop::run(session, &arguments),
+        Verb::Bench(arguments) => bench::run(session, &arguments),
         _ => Err(aquifer_node::Error::unavailable("not yet").into()),
     }
 }

@@ -149,7 +149,11 @@ fn work(shared: &Shared) {
 impl Shared {
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
         match work {
-            Work::Seal => bucket.seal().map(|_| ()),
+            Work::Seal => {
+                bucket.seal()?;
+                // A log that is kept by size has just outgrown it: what it drops now is its next segment.
+                self.retain_one(bucket)
+            }
             Work::Prepare => match bucket.prepare_ahead()? {
                 Some(preparation) => self.prepare(bucket, preparation),
                 None => Ok(()),
@@ -171,12 +175,12 @@ impl Shared {
     }
 
     fn retain(&self) -> Result<()> {
-        let now_ms = self.resources.driver.clock().wall_ms();
-        for bucket in (self.buckets)() {
-            bucket.retain(now_ms)?;
-            bucket.recycle()?;
-        }
-        Ok(())
+        (self.buckets)().iter().try_for_each(|bucket| self.retain_one(bucket))
+    }
+
+    fn retain_one(&self, bucket: &Bucket) -> Result<()> {
+        bucket.retain(self.resources.driver.clock().wall_ms())?;
+        bucket.recycle().map(drop)
     }
 
     fn failed(&self, error: Error) {

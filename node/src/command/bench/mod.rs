@@ -4,41 +4,43 @@
 
 mod append;
 mod rows;
+mod tail;
+
+use std::path::Path;
 
 use aquifer_benches::append::{self as harness, Terms};
 use aquifer_benches::case::{Contender, Takes};
-use aquifer_benches::limit;
-use aquifer_node::store::{Durability, IoPreference, Options};
-use aquifer_node::{Error, Result};
+use aquifer_benches::{limit, tail as tails};
+use aquifer_node::Error;
+use aquifer_node::store::IoPreference;
 
 use super::arguments::Bench;
 use super::outcome::{Failure, Outcome};
 use super::session::Session;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Bytes of a batch in the log, when nothing else is asked for.
+const APPEND_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
+
 /// Runs a case, or lists them.
 pub(crate) fn run(session: &Session, arguments: &Bench) -> Outcome {
-    let options = store_options(session)?;
     match arguments.name.as_str() {
-        "append" => append(arguments, &options),
+        "append" => append(session, arguments),
+        "tail" => tail(session, arguments),
+        tail::READER => tail::read(&session.config.dir, &session.config.options, arguments.rows).map_err(failed),
         other => Err(Error::not_found(format!("there is no bench {other}")).hint("`aquifer bench list` shows all").into()),
     }
 }
 
-fn store_options(session: &Session) -> Result<Options> {
-    let mut options = Options::default();
-    let known = options.entries();
-    for setting in session.config.settings.iter().filter(|setting| known.iter().any(|entry| entry.name == setting.name)) {
-        options.set(&setting.name, &setting.value)?;
-    }
-    Ok(options)
-}
-
-fn append(arguments: &Bench, options: &Options) -> Outcome {
+fn append(session: &Session, arguments: &Bench) -> Outcome {
+    let options = &session.config.options;
+    let (driver, durable) = tail::terms(options);
     let rings = options.io != IoPreference::Threads;
     let ours = Contender {
         name: "aquifer",
-        version: Some(env!("CARGO_PKG_VERSION")),
-        driver: Some(if rings { "io_uring" } else { "pwritev2" }),
+        version: Some(VERSION),
+        driver: Some(driver),
         takes: Takes::Payload,
         in_flight: 1,
         keeps_files: true,
@@ -46,16 +48,39 @@ fn append(arguments: &Bench, options: &Options) -> Outcome {
     };
     let queued = if rings { limit::RING } else { limit::POOL };
     let measured = harness::Options {
-        dir: arguments.bench_dir.clone(),
-        rounds: arguments.rounds,
+        dir: session.config.dir.clone(),
+        rounds: arguments.rounds as usize,
         seconds: arguments.seconds,
-        size: arguments.size.clone(),
-        producers: arguments.producers.clone(),
+        size: if arguments.size.is_empty() { APPEND_BYTES.to_vec() } else { arguments.size.clone() },
+        producers: arguments.producers.iter().map(|&producers| producers as usize).collect(),
         only: Vec::new(),
         json: arguments.json,
-        terms: Terms { durable: options.durability == Durability::Sync, rings, overhead_bytes: 0 },
+        terms: Terms { durable, rings, overhead_bytes: 0 },
     };
     harness::run("append", &[limit::INLINE, queued, ours], &measured).map(drop).map_err(failed)
+}
+
+fn tail(session: &Session, arguments: &Bench) -> Outcome {
+    let options = &session.config.options;
+    let (driver, durable) = tail::terms(options);
+    let here = |dir: &Path| tail::open(dir, options, false);
+    let elsewhere = |dir: &Path| tail::open(dir, options, true);
+    let ours = tails::Contender {
+        name: "aquifer, same process",
+        version: Some(VERSION),
+        driver: Some(driver),
+        row_bytes: rows::ROW_BYTES,
+        open: &here,
+    };
+    let contenders = [ours, tails::Contender { name: "aquifer, another process", open: &elsewhere, ..ours }];
+    let measured = tails::Options {
+        dir: session.config.dir.clone(),
+        rounds: arguments.rounds as usize,
+        seconds: arguments.seconds,
+        json: arguments.json,
+        durable,
+    };
+    tails::run(&contenders, &measured).map(drop).map_err(failed)
 }
 
 fn failed(error: std::io::Error) -> Failure {

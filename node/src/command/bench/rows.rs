@@ -15,9 +15,9 @@ const KINDS: [(&str, usize, DataType); 4] =
 
 /// The columns, `count_0` to `text_1`.
 pub(super) fn schema() -> SchemaRef {
-    let fields = KINDS.iter().flat_map(|(name, columns, kind)| {
-        (0..*columns).map(move |column| Field::new(format!("{name}_{column}"), kind.clone(), false))
-    });
+    let fields = KINDS
+        .iter()
+        .flat_map(|(name, columns, kind)| (0..*columns).map(move |column| Field::new(format!("{name}_{column}"), kind.clone(), false)));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
