@@ -98,7 +98,7 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Verify(named) => check::verify(session, named.table.as_deref()),
         Verb::Config(_) => show::config(session),
         Verb::Demo(Demo::Shop(arguments)) => shop::run(session, &arguments),
-        Verb::Bench(arguments) => bench::bench(session, &arguments),
+        Verb::Bench(arguments) => bench::run(session, &arguments),
     }
 }
 

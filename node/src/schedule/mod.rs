@@ -142,6 +142,7 @@ fn work(shared: &Shared) {
         if clock.monotonic().saturating_sub(looked_at) >= INTERVAL {
             looked_at = clock.monotonic();
             for bucket in (shared.buckets)() {
+                bucket.view().forget_if_idle();
                 if let Err(error) = shared.look_after(&bucket) {
                     shared.failed(error);
                 }
@@ -154,7 +155,10 @@ fn work(shared: &Shared) {
 impl Shared {
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
         match work {
-            Work::Seal => bucket.seal().map(|_| ()),
+            Work::Seal => {
+                // A log that is kept by size has just outgrown it: what it drops now is its next segment.
+                self.look_after(bucket)
+            }
             Work::Prepare => match bucket.prepare_ahead()? {
                 Some(preparation) => self.prepare(bucket, preparation),
                 None => Ok(()),
@@ -177,7 +181,6 @@ impl Shared {
 
     /// What every open bucket needs from time to time; a seal that failed is tried again here.
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
-        bucket.view().forget_if_idle();
         bucket.seal()?;
         bucket.retain(self.resources.driver.clock().wall_ms())?;
         bucket.recycle().map(|_| ())

@@ -110,7 +110,7 @@ pub const OPTIONS: &[OptionDoc] = &[
 ];
 
 impl TableOptions {
-    /// Sets one option from text; the others stay as they are. Ends with [`TableOptions::check`] when all are set.
+    /// Sets one option from text; the others stay as they are.
     ///
     /// # Errors
     /// Invalid for an unknown name, with the nearest one, and for a bad value, with what is accepted.

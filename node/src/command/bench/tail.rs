@@ -1,111 +1,121 @@
-//! From append to visible: a reader waits, a row comes every 10 ms, and both the commit and the reader look at the clock.
+//! `bench tail`: from append to a waiting reader, in this process and in another one.
 //!
-//! Invariant: rows are due at fixed times (open load), and each is seen exactly once. Knows nothing of how readers are woken.
+//! The first column of a row says when it was due. The reader follows all columns from the newest row on; the other process is this program again,
+//! which opens the store read-only. Invariant: both sides are the store as embedders have it.
 
+use std::io;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use aquifer_benches::machine;
-use aquifer_benches::report::{self, Line};
-use aquifer_node::Error;
-use arrow::array::{Int64Array, RecordBatch};
-use hdrhistogram::Histogram;
+use aquifer_benches::tail::follower::{Follower, Reader, tell};
+use aquifer_benches::tail::{Tail, Writer};
+use aquifer_node::store::{CreateTable, Durability, IoPreference, Next, Options, Scanner, Start, Store, Table};
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 
-use crate::command::arguments::Bench;
-use crate::command::interrupt;
-use crate::command::latency;
-use crate::command::outcome::Outcome;
-use crate::command::report::Report;
-use crate::command::session::Session;
-use crate::command::store::{CreateTable, Durability, Next, Store, Table};
+use super::rows;
 
-/// A row comes so often.
-const EVERY: Duration = Duration::from_millis(10);
+/// The name under which the other process is called; `bench list` does not show it.
+pub(super) const READER: &str = "tail-reader";
 
-/// Nothing takes longer than this but a reader that was never woken.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Rows that one append holds at most: a writer that is late appends what is due in several goes.
+const ROWS_MAX: usize = 10_000;
 
-pub(super) fn run(session: &Session, arguments: &Bench) -> Outcome {
-    let dir = session.config.dir.with_extension(format!("bench-{}", std::process::id()));
-    let store = Store::open(&dir, session.config.options.clone())?;
-    let rows = Int64Array::from(vec![0]);
-    let batch = RecordBatch::try_from_iter([("row", Arc::new(rows) as _)]).map_err(|error| Error::internal(error.to_string()))?;
-    let table = store.create_table("rows", CreateTable::like(batch.schema()))?;
-    interrupt::catch();
-    let cpu_before_s = machine::cpu_s();
-    let measured = measure(&table, &batch, arguments.seconds);
-    let cpu_s = machine::cpu_s() - cpu_before_s;
-    let driver = store.io().0;
-    store.close()?;
-    std::fs::remove_dir_all(&dir).map_err(|error| Error::io("remove", &dir, error))?;
-    let (commits, sights) = measured?;
-    let [commit_us, p50_us] = [&commits, &sights].map(|histogram| histogram.value_at_quantile(0.5) as f64);
-    let line = Line {
-        bench: "tail",
-        case: "aquifer 1 row / 10 ms, same process".into(),
-        metric: "latency",
-        value: p50_us,
-        min: sights.min() as f64,
-        max: sights.max() as f64,
-        unit: "us",
-        better: "lower",
-        limit_name: Some("commit"),
-        limit: Some(commit_us),
-        ratio: Some(p50_us / commit_us.max(1.0)),
-        cpu_s,
-        cpu_us_per_record: cpu_s * 1e6 / sights.len().max(1) as f64,
-        p50_us: Some(p50_us),
-        p99_us: Some(sights.value_at_quantile(0.99) as f64),
-        driver: Some(driver),
-        load: "open loop, 100 rows/s".into(),
-        durability: if session.config.options.durability == Durability::Sync { "sync" } else { "os" },
-        kernel: machine::kernel(),
-        fs: machine::file_system(session.config.dir.parent().unwrap_or(&session.config.dir)),
-        rounds: 1,
-        ..Line::default()
-    };
-    if arguments.json {
-        report::print(&line, true);
-        return Ok(());
-    }
-    let p99_us = sights.value_at_quantile(0.99) as f64;
-    session.print(&Report::one([
-        ("rows", sights.len().into()),
-        ("commit_p50_us", commit_us.into()),
-        ("commit_p99_us", (commits.value_at_quantile(0.99) as f64).into()),
-        ("visible_p50_us", p50_us.into()),
-        ("visible_p99_us", p99_us.into()),
-    ]))
+/// Written before the clock starts: segments begin small, and the first ones are made while rows wait.
+const WARM_UP_BYTES: u64 = 24 << 20;
+
+const TABLE: &str = "rows";
+
+struct Tails {
+    store: Store,
+    elsewhere: bool,
 }
 
-/// Latencies of commits and of the reader, in microseconds from when each row was due.
-fn measure(table: &Table, batch: &RecordBatch, seconds: u32) -> Outcome<(Histogram<u64>, Histogram<u64>)> {
-    let count = (Duration::from_secs(seconds.into()).as_micros() / EVERY.as_micros()) as u32;
-    let mut scanner = table.scan().follow(true).build()?;
-    let started = Instant::now() + EVERY;
-    let due = |row: u32| started + EVERY * row;
-    let (mut writer, mut commits) = (table.writer()?, latency::histogram());
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            let (mut sights, mut row) = (latency::histogram(), 0);
-            while row < count && !interrupt::came() {
-                let Next::Batch(found) = scanner.next_within(Some(PATIENCE))? else {
-                    return Err(Error::internal("a row never came").at("row", row));
-                };
-                let now = Instant::now();
-                for _ in 0..found.batch.num_rows() {
-                    latency::record(&mut sights, now.saturating_duration_since(due(row)));
-                    row += 1;
-                }
-            }
-            Ok(sights)
-        });
-        for row in 0..count {
-            interrupt::wait_until(due(row))?;
-            writer.append(batch)?;
-            latency::record(&mut commits, due(row).elapsed());
+/// Makes a store in `dir`; its readers are in this process or `elsewhere`.
+pub(super) fn open(dir: &Path, options: &Options, elsewhere: bool) -> io::Result<Box<dyn Tail>> {
+    let store = Store::open(dir, options.clone()).map_err(io::Error::other)?;
+    let table = store.create_table(TABLE, CreateTable::like(rows::schema())).map_err(io::Error::other)?;
+    let mut writer = table.writer().map_err(io::Error::other)?;
+    let batch = rows::batch(&rows::schema(), ROWS_MAX, 0, 0);
+    let mut bytes = 0;
+    while bytes < WARM_UP_BYTES {
+        let acks = writer.append(&batch).map_err(io::Error::other)?;
+        bytes += acks.iter().map(|ack| ack.bytes).sum::<u64>();
+    }
+    Ok(Box::new(Tails { store, elsewhere }))
+}
+
+impl Tails {
+    fn table(&self) -> io::Result<Table> {
+        self.store.table(TABLE).map_err(io::Error::other)
+    }
+}
+
+impl Tail for Tails {
+    fn writer(&self) -> io::Result<Box<dyn Writer>> {
+        let writer = self.table()?.writer().map_err(io::Error::other)?;
+        Ok(Box::new(Rows { writer, batch: rows::batch(&rows::schema(), ROWS_MAX, 0, 1) }))
+    }
+
+    fn follower(&self, rows: u64) -> io::Result<Follower> {
+        if !self.elsewhere {
+            return Ok(Follower::thread(Box::new(Waiting::new(&self.table()?)?), rows));
         }
-        let sights = reader.join().unwrap_or_else(|_| Err(Error::internal("the reader panicked")))?;
-        Ok((commits, sights))
-    })
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--dir").arg(self.store.dir()).args(["bench", READER, "--rows", &rows.to_string()]);
+        Follower::process(&mut command)
+    }
+}
+
+struct Rows {
+    writer: aquifer_node::store::Writer,
+    /// All columns but the first, for any number of rows.
+    batch: RecordBatch,
+}
+
+impl Writer for Rows {
+    fn append(&mut self, due_ns: &[u64]) -> io::Result<()> {
+        for due_ns in due_ns.chunks(ROWS_MAX) {
+            let mut columns = self.batch.slice(0, due_ns.len()).columns().to_vec();
+            columns[0] = Arc::new(Int64Array::from_iter_values(due_ns.iter().map(|due_ns| *due_ns as i64)));
+            let batch = RecordBatch::try_new(self.batch.schema(), columns).map_err(io::Error::other)?;
+            self.writer.append(&batch).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+struct Waiting(Scanner);
+
+impl Waiting {
+    fn new(table: &Table) -> io::Result<Waiting> {
+        let scan = table.scan().start(Start::Latest).follow(true);
+        Ok(Waiting(scan.build().map_err(io::Error::other)?))
+    }
+}
+
+impl Reader for Waiting {
+    fn wait(&mut self, due_ns: &mut Vec<u64>) -> io::Result<()> {
+        match self.0.next_within(None).map_err(io::Error::other)? {
+            Next::Batch(rows) => {
+                due_ns.extend(rows.batch.column(0).as_primitive::<Int64Type>().values().iter().map(|due_ns| *due_ns as u64));
+                Ok(())
+            }
+            other => Err(io::Error::other(format!("a scan that follows says {other:?}"))),
+        }
+    }
+}
+
+/// The other process: follows the store in `dir` for so many rows.
+pub(super) fn read(dir: &Path, options: &Options, rows: u64) -> io::Result<()> {
+    let store = Store::open_read_only(dir, options.clone()).map_err(io::Error::other)?;
+    let table = store.table(TABLE).map_err(io::Error::other)?;
+    tell(&mut Waiting::new(&table)?, rows)
+}
+
+/// How a store with these options writes, and whether durably.
+pub(super) fn terms(options: &Options) -> (&'static str, bool) {
+    let driver = if options.io == IoPreference::Threads { "pwritev2" } else { "io_uring" };
+    (driver, options.durability == Durability::Sync)
 }
