@@ -149,6 +149,7 @@ impl History {
         for attempt in 0..=OPENS_MAX {
             self.weather = Weather::default();
             self.sim.set_faults(self.healthy());
+            self.sim.crash_after(NEVER);
             if attempt < OPENS_MAX && self.random.one_in(4) {
                 let healthy = self.healthy();
                 self.sim.set_faults(disk::failing(&mut self.random, healthy));

@@ -5,7 +5,7 @@
 use super::arguments::{From, Scan, Select, Tail};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
-use super::output::Output;
+use super::output::{Output, Purpose};
 use super::progress::Progress;
 use super::session::Session;
 use super::store::{Next, Scanner, Start};
@@ -38,7 +38,7 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
         scan = scan.limit(limit);
     }
     let mut scanner = scan.build()?;
-    let mut output = session.output(scanner.schema(), follow)?;
+    let mut output = session.output(scanner.schema(), if follow { Purpose::Following } else { Purpose::Rows })?;
     interrupt::catch();
     let is_silent = session.config.quiet || follow || session.prints_to_terminal();
     let mut progress = Progress::new("scan", None, is_silent);
@@ -54,7 +54,7 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
 fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress) -> Outcome {
     loop {
         interrupt::check()?;
-        match scanner.next(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
+        match scanner.next_within(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
             Next::Batch(found) => {
                 output.write(&found.batch)?;
                 progress.add(found.batch.num_rows() as u64, found.batch.get_array_memory_size() as u64);

@@ -9,18 +9,6 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 /// Types within types; more is a mistake or an attack.
 const DEPTH_MAX: usize = 32;
 
-/// Parses `name type` or `name type not null`, as an option takes a column.
-pub(crate) fn parse_column(text: &str) -> Result<Field, String> {
-    let text = text.trim();
-    let Some((name, rest)) = text.split_once(char::is_whitespace) else {
-        return Err(format!("'{text}' is not a name and a type, as in 'device utf8'"));
-    };
-    let mut cursor = Cursor { text: rest, at: 0 };
-    let (data_type, nullable) = cursor.nullable_type(0)?;
-    cursor.end()?;
-    Ok(Field::new(name, data_type, nullable))
-}
-
 /// Parses a type.
 pub(crate) fn parse_type(text: &str) -> Result<DataType, String> {
     let mut cursor = Cursor { text, at: 0 };
@@ -286,12 +274,6 @@ mod tests {
     }
 
     #[test]
-    fn a_column_has_a_name_and_may_refuse_null() {
-        assert_eq!(parse_column("price decimal(10,2) not null").unwrap(), Field::new("price", DataType::Decimal128(10, 2), false));
-        assert!(parse_column("price").is_err());
-    }
-
-    #[test]
     fn wrong_types_are_named() {
         for wrong in [
             "",
@@ -313,7 +295,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,40}|(list<|struct<|map<|a: |int32|, |>|timestamp\\(|us|\\)){0,12}") {
-            let _ = (parse_type(&text), parse_column(&text));
+            let _ = parse_type(&text);
         }
     }
 }

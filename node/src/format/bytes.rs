@@ -70,6 +70,14 @@ impl<'a> Reader<'a> {
         self.bytes(1).map(|bytes| bytes[0])
     }
 
+    pub(super) fn i16(&mut self) -> Option<i16> {
+        self.bytes(2).and_then(|bytes| i16_at(bytes, 0))
+    }
+
+    pub(super) fn i32(&mut self) -> Option<i32> {
+        self.bytes(4).and_then(|bytes| i32_at(bytes, 0))
+    }
+
     pub(super) fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {

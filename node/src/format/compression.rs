@@ -18,6 +18,8 @@ pub const UNCOMPRESSED_BYTES_MAX: usize = 1 << 30;
 pub const ZSTD_LEVEL_DEFAULT: i32 = 3;
 /// Compression contexts kept for reuse by one encoder or decoder.
 const CONTEXTS_MAX: usize = 16;
+/// No frame of either kind is shorter than 10 bytes, so with its prefix no buffer below this gets shorter.
+const PAYS_BYTES_MIN: usize = PREFIX_BYTES + 10;
 /// In place of the uncompressed length: the bytes behind it are not compressed.
 const RAW: i64 = -1;
 
@@ -134,6 +136,7 @@ impl Compressor {
             return Ok(0);
         }
         let packed = match self.compression {
+            _ if source.len() < PAYS_BYTES_MIN => None,
             Compression::None => None,
             Compression::Lz4 => Some(compress_lz4(source, &mut out[PREFIX_BYTES..])?),
             Compression::Zstd(level) => Some(self.compress_zstd(level, source, &mut out[PREFIX_BYTES..])?),

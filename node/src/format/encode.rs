@@ -9,13 +9,17 @@ use super::BODY_ALIGNMENT;
 use super::body::{Sizer, Writer, walk};
 use super::bytes::{align_up, put};
 use super::compression::{Compression, Compressor};
-use super::log_batch::{self, BatchHeader, CHANGE_TYPE_MAX, HEADER_BYTES_V0, LENGTH_OVERHEAD};
+use super::log_batch::{self, BatchHeader, CHANGE_TYPE_MAX, HEADER_BYTES_V0, HEADER_BYTES_V1};
 use super::shape::Shape;
-use super::template::{PAIR_BYTES, Template};
+use super::statistics;
+use super::template::Template;
 use crate::error::{Error, Result};
 
 /// A batch is at most this long: what its length field can say.
 pub const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+
+/// A batch has at most so many rows: what its row count can say.
+pub const ROWS_MAX: usize = i32::MAX as usize;
 
 /// What the free choices of the format are set to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Encoder {
     layout: Layout,
     template: Template,
     compressor: Compressor,
+    /// The columns of which statistics are kept.
+    statistics: Vec<usize>,
 }
 
 impl Encoder {
@@ -62,7 +68,16 @@ impl Encoder {
     pub fn new(schema: &SchemaRef, layout: Layout, compression: Compression) -> Result<Self> {
         let shape = Shape::of(schema)?;
         let template = Template::new(shape.nodes, shape.buffers, compression.codec())?;
-        Ok(Encoder { schema: schema.clone(), layout, template, compressor: Compressor::new(compression)? })
+        Ok(Encoder { schema: schema.clone(), layout, template, compressor: Compressor::new(compression)?, statistics: Vec::new() })
+    }
+
+    /// Keeps statistics of these columns in every batch. That makes batches of version 1.
+    ///
+    /// Errors with `Invalid` when there is no such column or no statistics of its type, see [`statistics::supports`].
+    pub fn with_statistics(mut self, columns: &[usize]) -> Result<Self> {
+        statistics::check(&self.schema, columns)?;
+        self.statistics = columns.to_vec();
+        Ok(self)
     }
 
     /// The schema of the batches.
@@ -70,17 +85,23 @@ impl Encoder {
         &self.schema
     }
 
-    /// The most bytes that [`Encoder::encode`] writes for `batch`; exact without compression.
+    /// The most bytes that [`Encoder::encode`] writes for `batch`; exact without compression and statistics.
     pub fn size_bound(&self, batch: &RecordBatch, meta: &BatchMeta<'_>) -> usize {
-        let start = HEADER_BYTES_V0 + meta.change_types.map_or(0, <[i8]>::len);
+        let types = meta.change_types.map_or(0, <[i8]>::len);
         if batch.num_rows() == 0 {
-            return start;
+            return HEADER_BYTES_V0 + types;
         }
+        let start = match self.statistics.len() {
+            0 => HEADER_BYTES_V0 + types,
+            columns => align_up(HEADER_BYTES_V1 + statistics::size_bound(columns), 8) + types,
+        };
         let mut sizer = Sizer::new(self.compressor.compression());
         for column in batch.columns() {
             walk(column.as_ref(), self.layout == Layout::Fluss, &mut sizer);
         }
-        start + self.message_bytes(start) + sizer.length
+        // With statistics the message starts somewhere before this: the padding may be longer there.
+        let slack = if self.statistics.is_empty() { 0 } else { BODY_ALIGNMENT };
+        start + self.message_bytes(start) + slack + sizer.length
     }
 
     /// Writes `batch` at the start of `out` and returns the bytes written. Base offset and commit timestamp are zero; set
@@ -91,25 +112,54 @@ impl Encoder {
     pub fn encode(&self, batch: &RecordBatch, meta: &BatchMeta<'_>, out: &mut [u8]) -> Result<usize> {
         self.check(batch)?;
         check_change_types(batch.num_rows(), meta.change_types)?;
-        let change_types = meta.change_types.unwrap_or_default();
-        let start = HEADER_BYTES_V0 + change_types.len();
-        let room = out.len();
-        let parts = out.get_mut(HEADER_BYTES_V0..).ok_or_else(|| too_small(room))?;
-        let length = if batch.num_rows() == 0 {
-            start
-        } else {
-            let (types, message) = parts.split_at_mut_checked(change_types.len()).ok_or_else(|| too_small(room))?;
-            for (to, from) in types.iter_mut().zip(change_types) {
-                *to = *from as u8;
-            }
-            start + self.write_message(batch, start, message)?
-        };
-        if length > BATCH_BYTES_MAX {
-            return Err(Error::exhausted("the batch is too long").at("bytes", length).at("limit", BATCH_BYTES_MAX));
+        let mut header = self.header(batch.num_rows(), meta);
+        let statistics = self.statistics(batch, &mut header);
+        let (start, room) = (header.message_start(), out.len());
+        let (head, message) = out.split_at_mut_checked(start).ok_or_else(|| too_small(room))?;
+        head[header.statistics_range()].copy_from_slice(&statistics);
+        for (to, from) in head[header.change_types_range()].iter_mut().zip(meta.change_types.unwrap_or_default()) {
+            *to = *from as u8;
         }
-        debug_assert!(length > LENGTH_OVERHEAD);
-        write_header(batch.num_rows(), meta, &mut out[..length]);
-        Ok(length)
+        header.length = start + if header.rows == 0 { 0 } else { self.write_message(batch, start, message)? };
+        if header.length > BATCH_BYTES_MAX {
+            return Err(Error::exhausted("the batch is too long").at("bytes", header.length).at("limit", BATCH_BYTES_MAX));
+        }
+        let bytes = &mut out[..header.length];
+        header.write(bytes);
+        let crc = log_batch::checksum(bytes);
+        put(bytes, log_batch::CRC_AT, crc.to_le_bytes());
+        Ok(header.length)
+    }
+
+    /// The header as far as it is known before the rows are written.
+    fn header(&self, rows: usize, meta: &BatchMeta<'_>) -> BatchHeader {
+        BatchHeader {
+            base_offset: 0,
+            length: 0,
+            version: u8::from(rows > 0 && !self.statistics.is_empty()),
+            commit_timestamp: 0,
+            crc: 0,
+            schema_id: meta.schema_id,
+            append_only: meta.change_types.is_none(),
+            last_offset_delta: rows.saturating_sub(1) as i32,
+            writer_id: meta.writer_id,
+            sequence: meta.sequence,
+            rows,
+            statistics_bytes: 0,
+        }
+    }
+
+    fn statistics(&self, batch: &RecordBatch, header: &mut BatchHeader) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if header.version > 0 {
+            statistics::write(batch, &self.statistics, &mut bytes);
+            if self.layout == Layout::Native {
+                // Readers know where statistics end; zeros behind them keep the message aligned.
+                bytes.resize(align_up(HEADER_BYTES_V1 + bytes.len(), 8) - HEADER_BYTES_V1, 0);
+            }
+            header.statistics_bytes = bytes.len();
+        }
+        bytes
     }
 
     /// Bytes of the message before its body, when it starts `start` bytes behind the start of the batch.
@@ -139,6 +189,9 @@ impl Encoder {
 
     /// Batches made with the encoder's own schema object need no look at each column.
     fn check(&self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() > ROWS_MAX {
+            return Err(Error::exhausted("too many rows for a batch").at("rows", batch.num_rows()).at("limit", ROWS_MAX));
+        }
         if std::sync::Arc::ptr_eq(batch.schema_ref(), &self.schema) {
             return Ok(());
         }
@@ -170,32 +223,10 @@ fn check_change_types(rows: usize, change_types: Option<&[i8]>) -> Result<()> {
     }
 }
 
-fn write_header(rows: usize, meta: &BatchMeta<'_>, batch: &mut [u8]) {
-    let header = BatchHeader {
-        base_offset: 0,
-        length: batch.len(),
-        version: 0,
-        commit_timestamp: 0,
-        crc: 0,
-        schema_id: meta.schema_id,
-        append_only: meta.change_types.is_none(),
-        last_offset_delta: rows.saturating_sub(1) as i32,
-        writer_id: meta.writer_id,
-        sequence: meta.sequence,
-        rows,
-        statistics_bytes: 0,
-    };
-    header.write(batch);
-    let crc = log_batch::checksum(batch);
-    put(batch, log_batch::CRC_AT, crc.to_le_bytes());
-}
-
 #[cold]
 fn too_small(room: usize) -> Error {
     Error::exhausted("the batch does not fit into its buffer").at("bytes", room)
 }
-
-const _: () = assert!(PAIR_BYTES == 16);
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn field(entry: &Value) -> Field {
+pub(super) fn field(entry: &Value) -> Field {
     Field::new(entry[0].as_str().unwrap(), data_type(entry[1].as_str().unwrap()), entry[2].as_bool().unwrap())
 }
 
@@ -106,6 +106,10 @@ fn data_type(text: &str) -> DataType {
         "binary" => DataType::Binary,
         "date32[day]" => DataType::Date32,
         "time32[ms]" => DataType::Time32(TimeUnit::Millisecond),
+        "time32[s]" => DataType::Time32(TimeUnit::Second),
+        "time64[us]" => DataType::Time64(TimeUnit::Microsecond),
+        "time64[ns]" => DataType::Time64(TimeUnit::Nanosecond),
+        "timestamp[s]" => DataType::Timestamp(TimeUnit::Second, None),
         "timestamp[ms]" => DataType::Timestamp(TimeUnit::Millisecond, None),
         "timestamp[us]" => DataType::Timestamp(TimeUnit::Microsecond, None),
         "timestamp[ns]" => DataType::Timestamp(TimeUnit::Nanosecond, None),
@@ -115,7 +119,7 @@ fn data_type(text: &str) -> DataType {
 }
 
 /// One value in the form of `rows.json`, floats as text that parses to the same number.
-fn value(array: &dyn Array, row: usize) -> Value {
+pub(super) fn value(array: &dyn Array, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }
@@ -131,7 +135,11 @@ fn value(array: &dyn Array, row: usize) -> Value {
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row).into(),
         DataType::Date32 => array.as_primitive::<Date32Type>().value(row).into(),
+        DataType::Time32(TimeUnit::Second) => array.as_primitive::<Time32SecondType>().value(row).into(),
         DataType::Time32(_) => array.as_primitive::<Time32MillisecondType>().value(row).into(),
+        DataType::Time64(TimeUnit::Nanosecond) => array.as_primitive::<Time64NanosecondType>().value(row).into(),
+        DataType::Time64(_) => array.as_primitive::<Time64MicrosecondType>().value(row).into(),
+        DataType::Timestamp(TimeUnit::Second, _) => array.as_primitive::<TimestampSecondType>().value(row).into(),
         DataType::Timestamp(TimeUnit::Millisecond, _) => array.as_primitive::<TimestampMillisecondType>().value(row).into(),
         DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<TimestampMicrosecondType>().value(row).into(),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => array.as_primitive::<TimestampNanosecondType>().value(row).into(),
@@ -153,7 +161,7 @@ fn value(array: &dyn Array, row: usize) -> Value {
 }
 
 /// Floats stand as text in `rows.json`.
-fn same(found: &Value, wanted: &Value) -> bool {
+pub(super) fn same(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Number(found), Value::String(text)) => text.parse::<f64>().is_ok_and(|wanted| found.as_f64() == Some(wanted)),
         (Value::Array(found), Value::Array(wanted)) => {

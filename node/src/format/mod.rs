@@ -16,12 +16,17 @@ pub mod log_batch;
 pub mod manifest;
 mod message;
 mod shape;
+pub mod statistics;
 mod template;
 
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_native;
+#[cfg(test)]
 mod measure;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod samples;
 

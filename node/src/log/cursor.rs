@@ -23,13 +23,19 @@ const ENTRIES_MAX: usize = 64;
 /// Bytes that a window reads in one go where there is no directory yet.
 const WALK_BYTES_MAX: u64 = 1 << 20;
 
+/// Schema, statistics and rows of a batch: whether it may hold a wanted row.
+pub type MayMatch = Arc<dyn Fn(i16, &[u8], u64) -> bool + Send + Sync>;
+
+/// From a sealed segment to its directory.
+pub type FindDirectory = Arc<dyn Fn(&Segment) -> Result<Arc<Directory>> + Send + Sync>;
+
 /// Which of the stored bytes a reader needs.
 #[derive(Clone)]
 pub struct Plan {
     /// The decoder of the wanted columns of batches written with a schema.
     pub decoder: Arc<dyn Fn(i16) -> Result<Arc<Decoder>> + Send + Sync>,
     /// Whether a batch of a schema, with these statistics and so many rows, may hold a wanted row.
-    pub may_match: Arc<dyn Fn(i16, &[u8], u64) -> bool + Send + Sync>,
+    pub may_match: MayMatch,
 }
 
 /// How to get at segments.
@@ -40,7 +46,7 @@ pub struct Source {
     /// Buffers.
     pub pool: Pool,
     /// Finds the directory of a sealed segment.
-    pub directories: Arc<dyn Fn(&Segment) -> Result<Arc<Directory>> + Send + Sync>,
+    pub directories: FindDirectory,
     /// Opens a segment's file.
     pub files: Arc<FileCache>,
     /// Bytes read ahead.

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn close_ranges_are_read_together_in_whole_blocks() {
-        assert_eq!(joined(&[100..200]), [(0, 4096)]);
+        assert_eq!(joined(std::slice::from_ref(&(100..200))), [(0, 4096)]);
         assert_eq!(joined(&[5000..5001, 0..10]), [(0, 8192)]);
         assert_eq!(joined(&[0..4096, 4096 + GAP_BYTES_MAX..30_000]), [(0, 32_768)]);
         assert_eq!(joined(&[0..4096, 8192 + GAP_BYTES_MAX..30_000]), [(0, 4096), (24_576, 8192)]);

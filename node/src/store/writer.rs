@@ -14,10 +14,11 @@ use super::route::{Piece, Router};
 use super::table::Table;
 use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
-use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::format::{BatchMeta, Compression, Encoder, Layout, statistics};
 use crate::io::BLOCK_BYTES;
 use crate::log::producers::Producer;
 use crate::log::writer::{HEAD_ROOM, Record};
+use crate::table::options::STATISTICS_ROWS_MIN;
 use crate::table::{self, TableSpec, conform};
 
 /// What a writer may be told.
@@ -63,7 +64,7 @@ pub struct Writer {
     /// The catalog that the rest was made from.
     catalog: Arc<Catalog>,
     spec: Arc<TableSpec>,
-    encoder: Encoder,
+    encoders: Encoders,
     router: Router,
     partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
@@ -80,14 +81,14 @@ impl Writer {
         }
         let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
-        let encoder = encoder(&spec)?;
+        let encoders = Encoders::new(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
             table,
             options,
             catalog,
             spec: Arc::new(spec),
-            encoder,
+            encoders,
             router,
             partitions: HashMap::new(),
             buckets: HashMap::new(),
@@ -187,7 +188,7 @@ impl Writer {
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
         if entry.spec != *self.spec {
-            self.encoder = encoder(&entry.spec)?;
+            self.encoders = Encoders::new(&entry.spec)?;
             self.router = Router::new(&entry.spec)?;
             self.spec = Arc::new(entry.spec);
         }
@@ -263,8 +264,8 @@ impl Writer {
         let mut count = rows.num_rows() - from;
         loop {
             let bytes = match count == rows.num_rows() {
-                true => self.encoder.size_bound(rows, &meta),
-                false => self.encoder.size_bound(&rows.slice(from, count), &meta),
+                true => self.encoders.of(count).size_bound(rows, &meta),
+                false => self.encoders.of(count).size_bound(&rows.slice(from, count), &meta),
             };
             if bytes <= limit {
                 return Ok(count);
@@ -283,9 +284,10 @@ impl Writer {
             meta.writer_id = id;
             meta.sequence = sequence;
         }
-        let room = HEAD_ROOM + self.encoder.size_bound(rows, &meta);
+        let encoder = self.encoders.of(rows.num_rows());
+        let room = HEAD_ROOM + encoder.size_bound(rows, &meta);
         let mut buffer = self.table.store.resources.pool.get(room.next_multiple_of(BLOCK_BYTES));
-        let batch_bytes = self.encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
+        let batch_bytes = encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
         buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
     }
@@ -314,11 +316,30 @@ impl Writer {
     }
 }
 
-fn encoder(spec: &TableSpec) -> Result<Encoder> {
-    let compression = match spec.options.compression {
-        table::Compression::None => Compression::None,
-        table::Compression::Lz4 => Compression::Lz4,
-        table::Compression::Zstd(level) => Compression::Zstd(level),
-    };
-    Encoder::new(spec.schema().arrow(), Layout::Native, compression)
+/// The encoders of a table: statistics pay only in batches of many rows.
+struct Encoders {
+    plain: Encoder,
+    with_statistics: Encoder,
+}
+
+impl Encoders {
+    fn new(spec: &TableSpec) -> Result<Self> {
+        let compression = match spec.options.compression {
+            table::Compression::None => Compression::None,
+            table::Compression::Lz4 => Compression::Lz4,
+            table::Compression::Zstd(level) => Compression::Zstd(level),
+        };
+        let schema = spec.schema().arrow();
+        let mut columns = spec.statistics_columns(spec.schema());
+        columns.retain(|&column| statistics::supports(schema.field(column).data_type()));
+        columns.truncate(statistics::COLUMNS_MAX);
+        Ok(Encoders {
+            plain: Encoder::new(schema, Layout::Native, compression)?,
+            with_statistics: Encoder::new(schema, Layout::Native, compression)?.with_statistics(&columns)?,
+        })
+    }
+
+    fn of(&self, rows: usize) -> &Encoder {
+        if rows < STATISTICS_ROWS_MIN { &self.plain } else { &self.with_statistics }
+    }
 }

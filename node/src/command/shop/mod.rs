@@ -165,7 +165,7 @@ fn tail(table: &Table, shared: &Shared) -> Outcome<Seen> {
         if seen.rows >= rows || shared.failed.load(Ordering::Relaxed) || rows != UNKNOWN && last_row.elapsed() > PATIENCE {
             return Ok(seen);
         }
-        if let Next::Batch(found) = scanner.next(Some(interrupt::LOOK_EVERY))? {
+        if let Next::Batch(found) = scanner.next_within(Some(interrupt::LOOK_EVERY))? {
             let alerts = detector.take(&found.batch)?;
             for alert in &alerts {
                 seen.alert(alert, Duration::from_micros(now_us().saturating_sub(alert.sent_us).max(0) as u64));
