@@ -54,6 +54,7 @@ impl History {
             columns: Vec::new(),
             columns_perhaps: None,
             dropped: Vec::new(),
+            widened: Vec::new(),
             existence: Existence::Certain,
             logs: BTreeMap::new(),
         };
@@ -139,6 +140,7 @@ impl History {
         self.say(|| format!("alter table {number}: {change:?}"));
         let altered = self.store.as_ref().expect("open").alter_table(&name, &[change]);
         let table = self.oracle.tables.get_mut(&number).expect("it exists");
+        table.widened.extend(columns.iter().filter(|column| column.is_wide).map(|column| column.number));
         match altered {
             Ok(()) => {
                 table.columns = columns;

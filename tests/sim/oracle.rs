@@ -76,6 +76,8 @@ pub(crate) struct Table {
     pub(crate) columns_perhaps: Option<Vec<Column>>,
     /// Numbers of columns that were dropped.
     pub(crate) dropped: Vec<u64>,
+    /// Numbers of columns that were widened, or may have been.
+    pub(crate) widened: Vec<u64>,
     /// Whether it exists.
     pub(crate) existence: Existence,
     /// Its logs.

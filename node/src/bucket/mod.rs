@@ -118,8 +118,8 @@ pub struct Bucket {
     to_seal: Mutex<Vec<Arc<Segment>>>,
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
-    /// What the commit page says.
-    shown: Mutex<page::View>,
+    /// What the commit page says; `None` once the bucket was retired.
+    shown: Mutex<Option<page::View>>,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -158,7 +158,7 @@ impl Bucket {
             to_seal: Mutex::new(to_seal),
             dropped: Mutex::new(Vec::new()),
             called: AtomicBool::new(false),
-            shown: Mutex::new(shown),
+            shown: Mutex::new(Some(shown)),
             address,
         });
         if !bucket.to_seal.lock().is_empty() {
@@ -253,10 +253,23 @@ impl Bucket {
 
     /// Brings the commit page up to date.
     fn show(&self) {
-        let mut shown = self.shown.lock();
-        shown.start = self.view().start();
-        shown.end = self.view().end();
-        self.resources.page.publish(self.address.slot, *shown);
+        if let Some(shown) = &mut *self.shown.lock() {
+            shown.start = self.view().start();
+            shown.end = self.view().end();
+            self.resources.page.publish(self.address.slot, *shown);
+        }
+    }
+
+    /// The table is gone: the log refuses rows, background work skips it, and its slot of the commit page is somebody else's from now on.
+    pub fn retire(&self) {
+        self.log.poison(self.here(Error::not_found("the table was dropped")));
+        *self.shown.lock() = None;
+        self.resources.files.invalidate_below(&self.address.dir);
+    }
+
+    /// Whether the table is gone.
+    pub fn is_retired(&self) -> bool {
+        self.shown.lock().is_none()
     }
 
     /// Adds where to an error.

@@ -90,7 +90,7 @@ impl Bucket {
 
     /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
-        if !self.log.wants_segment() {
+        if self.is_retired() || !self.log.wants_segment() {
             return Ok(None);
         }
         self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
@@ -98,6 +98,9 @@ impl Bucket {
 
     /// Hands a segment prepared ahead to the log.
     pub fn finish_preparation(self: &Arc<Self>, preparation: Preparation) -> Result<()> {
+        if self.is_retired() {
+            return Ok(());
+        }
         let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
         self.log.add_segment(segment);
         Ok(())
@@ -149,6 +152,9 @@ impl Bucket {
 
     /// Writes the directories of full segments and tells the manifest. Returns how many.
     pub fn seal(&self) -> Result<usize> {
+        if self.is_retired() {
+            return Ok(0);
+        }
         let segments = std::mem::take(&mut *self.to_seal.lock());
         let count = segments.len();
         for (index, segment) in segments.iter().enumerate() {

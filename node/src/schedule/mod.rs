@@ -154,16 +154,17 @@ fn work(shared: &Shared) {
 
 impl Shared {
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
-        match work {
+        let done = match work {
             Work::Seal => {
                 // A log that is kept by size has just outgrown it: what it drops now is its next segment.
                 self.look_after(bucket)
             }
-            Work::Prepare => match bucket.prepare_ahead()? {
+            Work::Prepare => bucket.prepare_ahead().and_then(|preparation| match preparation {
                 Some(preparation) => self.prepare(bucket, preparation),
                 None => Ok(()),
-            },
-        }
+            }),
+        };
+        unless_retired(bucket, done)
     }
 
     /// Zeroes a segment in small steps, with pauses unless it is needed very soon.
@@ -192,4 +193,9 @@ impl Shared {
             failures.push(error);
         }
     }
+}
+
+/// A table that is dropped takes its files away from under the work on it.
+fn unless_retired(bucket: &Bucket, done: Result<()>) -> Result<()> {
+    if bucket.is_retired() { Ok(()) } else { done }
 }

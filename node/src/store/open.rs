@@ -250,7 +250,12 @@ impl Inner {
             let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
             Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
         })?;
-        self.writing()?.buckets.lock().retain(|(table_id, _, _), _| *table_id != id);
+        self.writing()?.buckets.lock().retain(|(table_id, _, _), bucket| {
+            if *table_id == id {
+                bucket.retire();
+            }
+            *table_id != id
+        });
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
@@ -274,6 +279,10 @@ impl Inner {
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key) {
             return Ok(open.clone());
+        }
+        // Looked at under the lock that `drop_table` takes: nothing of a dropped table is opened, and so made, again.
+        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
+            return Err(Error::not_found(format!("table {} was dropped", entry.spec.name)));
         }
         if buckets.len() >= self.options.buckets_open_max {
             buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
