@@ -21,13 +21,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::directory::WriterState;
 use crate::io::page;
 use crate::io::sync::{AtomicBool, Ordering};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
-use crate::log::producers::{Producers, Sent};
+use crate::log::producers::Producers;
 use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
@@ -316,22 +315,10 @@ fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Res
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
         producers: match sealed.last() {
-            Some(last) => remembered(&resources.directories.writers(last)?),
+            Some(last) => resources.directories.producers(last)?,
             None => Producers::default(),
         },
     };
     let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
     Ok(Found { sealed, recovered: recover(reach, known, open)? })
-}
-
-/// The writers that a sealed segment's directory remembers.
-fn remembered(writers: &[WriterState]) -> Producers {
-    let mut producers = Producers::default();
-    for writer in writers {
-        for batch in &writer.batches {
-            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
-            producers.record(writer.writer_id, sent, writer.timestamp);
-        }
-    }
-    producers
 }

@@ -241,13 +241,14 @@ fn remove_if_there(driver: &dyn crate::io::Driver, path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a directory beside its segment. Not synced: a lost or torn one is made again from the segment.
+/// Writes a directory beside its segment, durably: what it remembers of the writers is nowhere else.
 fn write_index(resources: &Resources, path: &Path, bytes: &[u8]) -> Result<()> {
     let driver = &*resources.driver;
     remove_if_there(driver, path)?;
     let file = driver.open(path, Mode::Create, false).map_err(|error| Error::io("make", path, error))?;
     let piece = resources.pool.copy_of(bytes).freeze();
-    driver.write_at(&file, &[piece], 0, false).map_err(|error| Error::io("write", path, error))
+    let written = driver.write_at(&file, &[piece], 0, true).and_then(|()| driver.sync_dir(path.parent().expect("a file in a directory")));
+    written.map_err(|error| Error::io("write", path, error))
 }
 
 /// What the directory of a segment remembers of the writers, as far as its end.

@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::producers::{Producer, Producers, Sent};
+use super::producers::Producers;
 use super::segment::{Sealed, Segment};
 use super::window::{Found, Window};
 use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
+use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// What the scan goes on from.
@@ -151,22 +151,12 @@ impl Scan<'_> {
         }
         let first_ms = headers.first()?.commit_timestamp;
         for header in &headers {
-            self.remember(header);
+            self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
+            self.producers.note(header);
         }
         self.offset = offset;
         self.epoch = frame.head.epoch;
         Some((first_ms, self.timestamp_ms))
-    }
-
-    fn remember(&mut self, header: &BatchHeader) {
-        self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
-        if header.writer_id == NO_WRITER_ID {
-            return;
-        }
-        let producer = Producer { id: header.writer_id, sequence: header.sequence };
-        let rows = (header.next_offset() - header.base_offset) as u32;
-        let sent = Sent { sequence: producer.sequence, first_offset: header.base_offset as u64, rows, group: 0 };
-        self.producers.record(producer.id, sent, header.commit_timestamp);
     }
 }
 
