@@ -41,6 +41,12 @@ pub struct Reach<'a> {
     pub writable: bool,
 }
 
+impl Reach<'_> {
+    fn open(&self, segment: &Segment) -> Result<File> {
+        self.files.open(self.driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Recovered {
@@ -58,7 +64,7 @@ impl Recovered {
     }
 }
 
-/// Scans `open` segments, given in the order in which they were prepared.
+/// Scans `open` segments, in any order: a prepared one that was too small for a batch is used after those prepared behind it.
 ///
 /// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
@@ -66,7 +72,7 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();
-    for segment in open {
+    for segment in in_log_order(reach, open)? {
         let Some(timestamps_ms) = scan.segment(&segment)? else {
             spare.push_back(segment);
             continue;
@@ -81,6 +87,33 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
     Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed })
 }
 
+/// By the offset of the first frame; those without one behind the others.
+fn in_log_order(reach: Reach<'_>, open: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+    let mut by_offset = Vec::with_capacity(open.len());
+    for segment in open {
+        let file = reach.open(&segment)?;
+        let offset =
+            first_offset(reach.driver, &file, reach.pool, segment.id()).map_err(|error| Error::io("read", segment.path(), error))?;
+        by_offset.push((offset.unwrap_or(u64::MAX), segment));
+    }
+    by_offset.sort_by_key(|(offset, segment)| (*offset, segment.id()));
+    Ok(by_offset.into_iter().map(|(_, segment)| segment).collect())
+}
+
+/// Offset of the first row of a segment, as its first frame tells it; `None` when it has no frame of its own yet.
+pub fn first_offset(driver: &dyn Driver, file: &File, pool: &Pool, segment_id: u64) -> std::io::Result<Option<u64>> {
+    let mut needed = BLOCK_BYTES;
+    loop {
+        let mut head = pool.get(needed);
+        let read = driver.read_at(file, &mut head, needed, 0)?;
+        match frame::parse(&head[..read], segment_id, 0) {
+            frame::Parsed::Frame(frame) => return Ok(Some(frame.head.first_offset)),
+            frame::Parsed::Short { needed: more } if more > needed && read == needed => needed = more.next_multiple_of(BLOCK_BYTES),
+            _ => return Ok(None),
+        }
+    }
+}
+
 struct Scan<'a> {
     reach: Reach<'a>,
     offset: u64,
@@ -93,7 +126,7 @@ impl Scan<'_> {
     /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
     fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
         let failed = |error| Error::io("read", segment.path(), error);
-        let file = self.reach.files.open(self.reach.driver, segment.path(), true).map_err(failed)?;
+        let file = self.reach.open(segment)?;
         let Reach { driver, pool, .. } = self.reach;
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
