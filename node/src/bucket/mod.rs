@@ -18,11 +18,9 @@ pub mod work;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::io::page;
-use crate::io::sync::{AtomicBool, Ordering};
+use crate::io::sync::{AtomicBool, Mutex, Ordering};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
