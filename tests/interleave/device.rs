@@ -1,9 +1,13 @@
-//! The device as the log sees it: which offsets are on it, and what goes wrong.
+//! The device as the log sees it: what is written to it, which offsets are on it, and what goes wrong.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use aquifer_tests::error::Error;
+use aquifer_tests::format::{BatchMeta, Compression, Encoder, Layout};
+use aquifer_tests::io::{BLOCK_BYTES, Pool};
+use aquifer_tests::log::writer::{HEAD_ROOM, Record};
+use arrow::array::{BinaryArray, RecordBatch};
 use shuttle::rand::{Rng, thread_rng};
 
 /// What goes wrong in a run.
@@ -41,4 +45,17 @@ pub(crate) fn strikes(one_in: u32) -> bool {
 /// As the device reports it.
 pub(crate) fn failed() -> Error {
     Error::unavailable("the device failed")
+}
+
+/// A batch of `rows` rows in about so many blocks.
+pub(crate) fn record(pool: &Pool, rows: u32, blocks: usize) -> Record {
+    let payload = vec![0; (blocks - 1) * BLOCK_BYTES / rows as usize];
+    let column = BinaryArray::from_iter_values((0..rows).map(|_| &payload));
+    let batch = RecordBatch::try_from_iter([("payload", Arc::new(column) as _)]).expect("one column");
+    let encoder = Encoder::new(&batch.schema(), Layout::Native, Compression::None).expect("a type that logs hold");
+    let meta = BatchMeta::append(1);
+    let mut buffer = pool.get((HEAD_ROOM + encoder.size_bound(&batch, &meta)).next_multiple_of(BLOCK_BYTES));
+    let batch_bytes = encoder.encode(&batch, &meta, &mut buffer[HEAD_ROOM..]).expect("it fits");
+    buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
+    Record { buffer, batch_bytes, rows, producer: None }
 }

@@ -4,7 +4,9 @@
 //! What holds in all of them: rows are acknowledged in order, after they are on the device and visible; each row is there once; nobody sleeps
 //! for ever; a failed write fails all behind it and nothing before it.
 
+mod bucket;
 mod device;
+mod driver;
 mod log;
 
 /// Explores `scenario` so many times, half of them at random and half with few, well placed switches.

@@ -222,6 +222,11 @@ pub trait Queue: Send {
 pub struct Bell(pub(crate) Arc<dyn Fn() + Send + Sync>);
 
 impl Bell {
+    /// A bell that does this when it is rung.
+    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+        Bell(Arc::new(ring))
+    }
+
     /// Wakes the waiter, or the next one to come. Cheap when it is awake.
     pub fn ring(&self) {
         (self.0)();
