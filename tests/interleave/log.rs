@@ -189,7 +189,10 @@ fn call(world: &World, sent: &Sent, batches: u32) {
         let record = record(&world.pool, rows, if strikes(3) { 2 } else { 1 });
         let (receipt, turn) = match world.log.submit(record, 5, inline) {
             Ok(submitted) => submitted,
-            Err(error) => return assert_eq!(error.kind(), Kind::Unavailable, "only a poisoned log refuses: {error}"),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Unavailable, "only a poisoned log refuses: {error}");
+                break;
+            }
         };
         world.take(turn);
         waiting.push((receipt.fate, receipt.first_offset, rows));

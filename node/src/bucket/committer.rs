@@ -110,7 +110,9 @@ impl Committer {
     /// Steps until told to stop and nothing is left to write.
     pub fn run(&mut self) -> Result<()> {
         while !self.is_done() {
-            self.step(Wait::BellOrCompletion(None))?;
+            // Once told to stop nobody rings again, and what called may turn out to have nothing to write.
+            let stops = self.resources.calls.stop.load(Ordering::Acquire);
+            self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) })?;
         }
         Ok(())
     }
