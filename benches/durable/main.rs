@@ -11,7 +11,7 @@ use aquifer_benches::limit;
 use clap::Parser;
 use std::process::ExitCode;
 
-const CONTENDERS: [Contender; 4] = [limit::RING, limit::INLINE, limit::POOL, tokio_ring::TOKIO_RING];
+const CONTENDERS: [Contender<'static>; 4] = [limit::RING, limit::INLINE, limit::POOL, tokio_ring::TOKIO_RING];
 
 /// Durable appends through each way to write, held to the best of them.
 #[derive(Parser)]
@@ -25,7 +25,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     match append::run("durable", &CONTENDERS, &Arguments::parse().options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("durable: {error}");
             ExitCode::FAILURE

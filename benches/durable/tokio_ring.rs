@@ -1,7 +1,7 @@
 //! The same committer as the bare ring's, on tokio-uring: groups of the same records, four in flight, one thread.
 
 use aquifer_benches::aligned::Aligned;
-use aquifer_benches::case::{Case, Contender, Load};
+use aquifer_benches::case::{Case, Contender, Load, Takes};
 use aquifer_benches::group::{GROUP_BYTES_MAX, Group, Groups};
 use aquifer_benches::limit::COPY_BYTES_MAX;
 use aquifer_benches::limit::tape::Tape;
@@ -17,13 +17,14 @@ use tokio_uring::buf::IoBuf;
 use tokio_uring::fs::{File, OpenOptions};
 
 /// One thread writes groups through tokio-uring, four in flight.
-pub(crate) const TOKIO_RING: Contender = Contender {
+pub(crate) const TOKIO_RING: Contender<'static> = Contender {
     name: "tokio-uring",
     version: Some("0.5"),
     driver: Some("io_uring"),
+    takes: Takes::Record,
     in_flight: 1,
     keeps_files: true,
-    open: TokioRing::open,
+    open: &TokioRing::open,
 };
 
 const DEPTH: usize = 4;
@@ -34,8 +35,8 @@ struct TokioRing {
 }
 
 impl TokioRing {
-    fn open(dir: &Path, _: Load) -> io::Result<Box<dyn Case>> {
-        let tape = Tape::open(dir)?;
+    fn open(dir: &Path, load: Load) -> io::Result<Box<dyn Case>> {
+        let tape = Tape::open(dir, load.durable)?;
         // The runtime panics where rings are forbidden, so that is found out before it starts.
         io_uring::IoUring::new(2).map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
         let bell = Arc::new(Notify::new());

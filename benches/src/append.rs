@@ -1,6 +1,6 @@
 //! Durable appends: contenders take turns round by round, each in a fresh directory, held to the limit of the same rounds.
 
-use crate::case::{Case, Contender, Load};
+use crate::case::{Case, Contender, Load, Takes};
 use crate::report::{self, Line};
 use crate::round::{self, Round};
 use crate::{limit, machine};
@@ -34,32 +34,57 @@ pub struct Options {
     /// Print JSON, one line a case
     #[arg(long)]
     pub json: bool,
+    /// What holds for every record
+    #[arg(skip)]
+    pub terms: Terms,
 }
 
-/// Runs every load of the options and prints its lines.
-pub fn run(bench: &'static str, contenders: &[Contender], options: &Options) -> io::Result<()> {
+/// What holds for every record, whatever its size.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Whether an append returns when its record is on the device, or when the operating system has it.
+    pub durable: bool,
+    /// Whether rings may be used: else the limit does without, too.
+    pub rings: bool,
+    /// Bytes of a record that are left to whatever a format adds.
+    pub overhead_bytes: usize,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { durable: true, rings: true, overhead_bytes: 0 }
+    }
+}
+
+/// Runs every load of the options, prints its lines and returns them.
+pub fn run(bench: &'static str, contenders: &[Contender<'_>], options: &Options) -> io::Result<Vec<Line>> {
     let arena = Arena::make(&options.dir)?;
+    let Terms { durable, overhead_bytes, .. } = options.terms;
+    let mut lines = Vec::new();
     for &record_bytes in &options.size {
         if record_bytes == 0 || !record_bytes.is_multiple_of(crate::aligned::BLOCK_BYTES) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "--size: multiples of 4096"));
         }
         for &producers in &options.producers {
-            for line in run_load(bench, contenders, Load { record_bytes, producers }, options, &arena)? {
+            let load = Load { record_bytes, payload_bytes: record_bytes - overhead_bytes.min(record_bytes), producers, durable };
+            for line in run_load(bench, contenders, load, options, &arena)? {
                 report::print(&line, options.json);
+                lines.push(line);
             }
         }
     }
-    Ok(())
+    Ok(lines)
 }
 
-fn run_load(bench: &'static str, contenders: &[Contender], load: Load, options: &Options, arena: &Arena) -> io::Result<Vec<Line>> {
-    let limit = limit::of(load.producers);
-    let wanted = |contender: &&Contender| options.only.is_empty() || options.only.iter().any(|part| contender.name.contains(part.as_str()));
+fn run_load(bench: &'static str, contenders: &[Contender<'_>], load: Load, options: &Options, arena: &Arena) -> io::Result<Vec<Line>> {
+    let limit = limit::of(load.producers, options.terms.rings);
+    let wanted =
+        |contender: &&Contender<'_>| options.only.is_empty() || options.only.iter().any(|part| contender.name.contains(part.as_str()));
     let mut entrants = vec![limit];
     entrants.extend(contenders.iter().filter(wanted).filter(|contender| contender.name != limit.name));
     entrants.retain(|entrant| takes_part(entrant, load, arena));
 
-    let order: Vec<Contender> = entrants.clone();
+    let order = entrants.clone();
     let mut input = round::input(load);
     let mut rounds: BTreeMap<&str, Vec<Round>> = BTreeMap::new();
     let window = Duration::from_secs_f64(options.seconds);
@@ -69,12 +94,12 @@ fn run_load(bench: &'static str, contenders: &[Contender], load: Load, options: 
             entrants.rotate_left(1);
         }
         for entrant in &entrants {
-            let round = arena.with_case(entrant, load, |case| round::run(case, &mut input, load, window / 5, window))?;
+            let round = arena.with_case(entrant, load, |case| round::run(case, entrant.takes, &mut input, load, window / 5, window))?;
             rounds.entry(entrant.name).or_default().push(round);
         }
     }
     let limits = rounds.get(limit.name).map(|rounds| (limit.name, rounds.as_slice()));
-    let line = |entrant: &Contender| {
+    let line = |entrant: &Contender<'_>| {
         let held_to = limits.filter(|(name, _)| *name != entrant.name);
         let mut line = report::append_line(bench, entrant, load, &rounds[entrant.name], held_to);
         line.fs = machine::file_system(&options.dir);
@@ -84,8 +109,8 @@ fn run_load(bench: &'static str, contenders: &[Contender], load: Load, options: 
 }
 
 /// Opens a contender once and checks that what it acknowledged is there; says why when it cannot take part.
-fn takes_part(contender: &Contender, load: Load, arena: &Arena) -> bool {
-    let checked = arena.with_case(contender, load, |case| check(case, load));
+fn takes_part(contender: &Contender<'_>, load: Load, arena: &Arena) -> bool {
+    let checked = arena.with_case(contender, load, |case| check(case, contender.takes, load));
     if let Err(error) = &checked {
         eprintln!("skipped: {}: {error}", contender.name);
     }
@@ -93,14 +118,15 @@ fn takes_part(contender: &Contender, load: Load, arena: &Arena) -> bool {
 }
 
 /// Appends a few records from each of a few producers and compares what is stored with what was acknowledged.
-fn check(case: &dyn Case, load: Load) -> io::Result<()> {
+fn check(case: &dyn Case, takes: Takes, load: Load) -> io::Result<()> {
     let load = Load { producers: load.producers.min(4), ..load };
     let mut sent = Vec::new();
     for (producer, record) in round::input(load).iter_mut().enumerate() {
         for sequence in 0..8 {
             round::stamp(record, producer, sequence);
-            case.append(producer, &record[..load.record_bytes])?;
-            sent.push(record[..load.record_bytes].to_vec());
+            let part = load.part(record, takes);
+            case.append(producer, part)?;
+            sent.push(part.to_vec());
         }
     }
     let Some(mut stored) = case.stored()? else { return Ok(()) };
@@ -123,7 +149,7 @@ impl Arena {
     }
 
     /// Does `work` on a case that was opened in a directory of its own.
-    fn with_case<T>(&self, contender: &Contender, load: Load, work: impl FnOnce(&dyn Case) -> io::Result<T>) -> io::Result<T> {
+    fn with_case<T>(&self, contender: &Contender<'_>, load: Load, work: impl FnOnce(&dyn Case) -> io::Result<T>) -> io::Result<T> {
         let dir = self.0.join(contender.name.replace(' ', "-"));
         std::fs::create_dir_all(&dir)?;
         let case = (contender.open)(&dir, load)?;
@@ -151,7 +177,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    const LOAD: Load = Load { record_bytes: 4096, producers: 2 };
+    const LOAD: Load = Load { record_bytes: 4096, payload_bytes: 4000, producers: 2, durable: true };
 
     /// Keeps records, and loses or changes one when it is told to.
     struct Memory(Mutex<Vec<Vec<u8>>>, fn(usize, &mut Vec<u8>) -> bool);
@@ -172,7 +198,7 @@ mod tests {
     }
 
     fn checked(keep: fn(usize, &mut Vec<u8>) -> bool) -> io::Result<()> {
-        check(&Memory(Mutex::new(Vec::new()), keep), LOAD)
+        check(&Memory(Mutex::new(Vec::new()), keep), Takes::Payload, LOAD)
     }
 
     #[test]
@@ -193,7 +219,7 @@ mod tests {
     fn a_round_counts_what_was_acknowledged() {
         let memory = Memory(Mutex::new(Vec::new()), |_, _| true);
         let window = Duration::from_millis(20);
-        let round = round::run(&memory, &mut round::input(LOAD), LOAD, Duration::ZERO, window).unwrap();
+        let round = round::run(&memory, Takes::Payload, &mut round::input(LOAD), LOAD, Duration::ZERO, window).unwrap();
         let kept = memory.0.lock().unwrap().len() as u64;
         assert!(round.records > 0 && round.records <= kept, "{} counted, {kept} kept", round.records);
         assert!(round.seconds >= window.as_secs_f64());

@@ -12,3 +12,4 @@ pub mod limit;
 pub mod machine;
 pub mod report;
 pub mod round;
+pub mod tail;

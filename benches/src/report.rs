@@ -26,10 +26,17 @@ pub struct Line {
     pub ratio_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_max: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_limit_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_p99_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_cpu_ms_per_s: Option<f64>,
     pub cpu_s: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_cpu_s: Option<f64>,
-    pub cpu_us_per_record: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_us_per_record: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +72,11 @@ impl Spread {
     }
 }
 
+/// What an acknowledgement means, as the option of the store says it.
+pub fn durability(durable: bool) -> &'static str {
+    if durable { "sync" } else { "os" }
+}
+
 /// Records a second.
 pub fn rate(round: &Round) -> f64 {
     round.records as f64 / round.seconds
@@ -73,7 +85,7 @@ pub fn rate(round: &Round) -> f64 {
 /// The line of one contender; `limit` holds the rounds of the limit in the same order, for the ratios of pairs.
 pub fn append_line(
     bench: &'static str,
-    contender: &Contender,
+    contender: &Contender<'_>,
     load: Load,
     rounds: &[Round],
     limit: Option<(&'static str, &[Round])>,
@@ -101,16 +113,16 @@ pub fn append_line(
         ratio_max: ratio.as_ref().map(|ratio| ratio.max),
         cpu_s,
         limit_cpu_s: limit.map(|(_, limits)| limits.iter().map(|round| round.cpu_s).sum()),
-        cpu_us_per_record: cpu_s * 1e6 / records.max(1) as f64,
+        cpu_us_per_record: Some(cpu_s * 1e6 / records.max(1) as f64),
         p50_us: percentile(0.5),
         p99_us: percentile(0.99),
         driver: contender.driver,
         version: contender.version,
         load: format!("closed loop, {} in flight a producer", contender.in_flight),
-        durability: "sync",
+        durability: durability(load.durable),
         kernel: crate::machine::kernel(),
-        fs: String::new(),
         rounds: rounds.len(),
+        ..Line::default()
     }
 }
 
@@ -143,6 +155,6 @@ pub fn print(line: &Line, json: bool) {
         line.max,
         number(line.p50_us, 0),
         number(line.p99_us, 0),
-        line.cpu_us_per_record,
+        line.cpu_us_per_record.unwrap_or_default(),
     );
 }

@@ -1,7 +1,7 @@
 //! One round of one case: producers in a closed loop, each with its own record, a warm-up, then a measured window.
 
 use crate::aligned::Aligned;
-use crate::case::{Case, Load};
+use crate::case::{Case, Load, Takes};
 use crate::machine;
 use hdrhistogram::Histogram;
 use std::io;
@@ -36,15 +36,16 @@ pub fn stamp(record: &mut [u8], producer: usize, sequence: u64) {
     record[8..16].copy_from_slice(&sequence.to_le_bytes());
 }
 
-/// Runs the producers for `warm_up` and then for `window`.
-pub fn run(case: &dyn Case, input: &mut [Aligned], load: Load, warm_up: Duration, window: Duration) -> io::Result<Round> {
+/// Runs the producers for `warm_up` and then for `window`; each hands in the part of its record that the case takes.
+pub fn run(case: &dyn Case, takes: Takes, input: &mut [Aligned], load: Load, warm_up: Duration, window: Duration) -> io::Result<Round> {
     let phase = AtomicU8::new(WARMING);
     let ready = Barrier::new(input.len() + 1);
     std::thread::scope(|scope| {
         let mut producers = Vec::with_capacity(input.len());
         for (producer, record) in input.iter_mut().enumerate() {
             let (phase, ready) = (&phase, &ready);
-            producers.push(scope.spawn(move || produce(case, producer, &mut record[..load.record_bytes], phase, ready)));
+            let append = move |record: &[u8]| case.append(producer, load.part(record, takes));
+            producers.push(scope.spawn(move || produce(append, producer, record, phase, ready)));
         }
         ready.wait();
         std::thread::sleep(warm_up);
@@ -69,7 +70,13 @@ fn cpu_s(case: &dyn Case) -> io::Result<f64> {
     Ok(machine::cpu_s() + case.cpu_elsewhere_s()?)
 }
 
-fn produce(case: &dyn Case, producer: usize, record: &mut [u8], phase: &AtomicU8, ready: &Barrier) -> io::Result<Histogram<u64>> {
+fn produce(
+    append: impl Fn(&[u8]) -> io::Result<()>,
+    producer: usize,
+    record: &mut [u8],
+    phase: &AtomicU8,
+    ready: &Barrier,
+) -> io::Result<Histogram<u64>> {
     let mut latency_ns = histogram();
     let mut sequence = 0;
     ready.wait();
@@ -77,7 +84,7 @@ fn produce(case: &dyn Case, producer: usize, record: &mut [u8], phase: &AtomicU8
         stamp(record, producer, sequence);
         sequence += 1;
         let started = Instant::now();
-        case.append(producer, record)?;
+        append(record)?;
         let took = started.elapsed();
         match phase.load(Ordering::Relaxed) {
             WARMING => {}

@@ -1,14 +1,21 @@
 //! fjall: each record is a batch that commits with `SyncData`; keys count up; no compression, as with everybody here.
 
-use aquifer_benches::case::{Case, Contender, Load};
+use aquifer_benches::case::{Case, Contender, Load, Takes};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// fjall 3 with synchronous commits.
-pub const FJALL: Contender =
-    Contender { name: "fjall", version: Some("3"), driver: None, in_flight: 1, keeps_files: false, open: Fjall::open };
+pub const FJALL: Contender<'static> = Contender {
+    name: "fjall",
+    version: Some("3"),
+    driver: None,
+    takes: Takes::Payload,
+    in_flight: 1,
+    keeps_files: false,
+    open: &Fjall::open,
+};
 
 struct Fjall {
     database: Database,

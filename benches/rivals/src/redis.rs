@@ -5,9 +5,10 @@
 //! for all commands that came in one turn of its loop, and replies after that.
 
 use crate::resp::{Connection, Reply};
-use crate::tail;
-use aquifer_benches::case::{Case, Contender, Load};
-use aquifer_benches::machine;
+use crate::rows;
+use aquifer_benches::case::{Case, Contender, Load, Takes};
+use aquifer_benches::tail::follower::{Follower, Reader};
+use aquifer_benches::{machine, tail};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -16,27 +17,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Redis; each producer waits for its record.
-pub const REDIS: Contender = Contender {
+pub const REDIS: Contender<'static> = Contender {
     name: "redis",
     version: Some("Debian's"),
     driver: None,
+    takes: Takes::Payload,
     in_flight: 1,
     keeps_files: false,
-    open: |dir, load| Redis::open(dir, load, 1),
+    open: &|dir, load| Redis::open(dir, load, 1),
 };
 
 /// Redis; each producer sends ahead of the replies.
-pub const REDIS_PIPELINED: Contender = Contender {
+pub const REDIS_PIPELINED: Contender<'static> = Contender {
     name: "redis pipelined",
     version: Some("Debian's"),
     driver: None,
+    takes: Takes::Payload,
     in_flight: PIPELINE,
     keeps_files: false,
-    open: |dir, load| Redis::open(dir, load, PIPELINE),
+    open: &|dir, load| Redis::open(dir, load, PIPELINE),
 };
 
 /// A tail of Redis by `XREAD BLOCK`.
-pub const TAIL: tail::Contender = tail::Contender { name: "redis XREAD BLOCK", version: Some("Debian's"), open: open_tail };
+pub const TAIL: tail::Contender<'static> =
+    tail::Contender { name: "redis XREAD BLOCK", version: Some("Debian's"), driver: None, row_bytes: rows::ROW_BYTES, open: &open_tail };
 
 const PIPELINE: usize = 8;
 /// Records that the stream keeps in memory, about.
@@ -170,8 +174,8 @@ impl tail::Tail for RedisTail {
         Ok(Box::new(RedisWriter(self.0.connect()?)))
     }
 
-    fn reader(&self) -> io::Result<Box<dyn tail::Reader>> {
-        Ok(Box::new(RedisReader { connection: self.0.connect()?, last: b"0".to_vec() }))
+    fn follower(&self, rows: u64) -> io::Result<Follower> {
+        Ok(Follower::thread(Box::new(RedisReader { connection: self.0.connect()?, last: b"0".to_vec() }), rows))
     }
 
     fn cpu_elsewhere_s(&self) -> io::Result<f64> {
@@ -182,9 +186,9 @@ impl tail::Tail for RedisTail {
 struct RedisWriter(Connection);
 
 impl tail::Writer for RedisWriter {
-    fn append(&mut self, rows: &[Vec<u8>]) -> io::Result<()> {
-        for row in rows {
-            self.0.push(&[b"XADD", STREAM, b"*", b"r", row])?;
+    fn append(&mut self, due_ns: &[u64]) -> io::Result<()> {
+        for due_ns in due_ns {
+            self.0.push(&[b"XADD", STREAM, b"*", b"r", &rows::row(*due_ns)])?;
         }
         self.0.flush()?;
         while self.0.unanswered() > 0 {
@@ -199,15 +203,18 @@ struct RedisReader {
     last: Vec<u8>,
 }
 
-impl tail::Reader for RedisReader {
-    fn wait(&mut self) -> io::Result<Vec<Vec<u8>>> {
+impl Reader for RedisReader {
+    fn wait(&mut self, due_ns: &mut Vec<u64>) -> io::Result<()> {
         let reply = self.connection.call(&[b"XREAD", b"COUNT", b"10000", b"BLOCK", b"0", b"STREAMS", STREAM, &self.last])?;
         let unexpected = || io::Error::new(io::ErrorKind::InvalidData, "not a reply to XREAD");
         let Reply::List(mut streams) = reply else { return Err(unexpected()) };
         let Some(Reply::List(stream)) = streams.pop() else { return Err(unexpected()) };
-        let mut rows = Vec::new();
-        take_rows(stream.into_iter().nth(1).ok_or_else(unexpected)?, &mut rows)?;
-        self.last = rows.last().ok_or_else(unexpected)?.0.clone();
-        Ok(rows.into_iter().map(|(_, row)| row).collect())
+        let mut found = Vec::new();
+        take_rows(stream.into_iter().nth(1).ok_or_else(unexpected)?, &mut found)?;
+        self.last = found.last().ok_or_else(unexpected)?.0.clone();
+        found.iter().try_for_each(|(_, row)| {
+            due_ns.push(rows::due_ns(row)?);
+            Ok(())
+        })
     }
 }

@@ -3,16 +3,17 @@
 //! Set for this load: logs are recycled (their blocks are written already, as ours are), the log and the memtable are written as a
 //! pipeline, no compression.
 
-use aquifer_benches::case::Contender;
+use aquifer_benches::case::{Contender, Takes};
 
 /// RocksDB with synchronous writes.
-pub const ROCKSDB: Contender = Contender {
+pub const ROCKSDB: Contender<'static> = Contender {
     name: "rocksdb",
     version: option_env!("ROCKSDB_VERSION"),
     driver: None,
+    takes: Takes::Payload,
     in_flight: 1,
     keeps_files: false,
-    open: linked::open,
+    open: &linked::open,
 };
 
 #[cfg(not(has_rocksdb))]

@@ -7,19 +7,20 @@ pub mod pool;
 pub mod ring;
 pub mod tape;
 
-use crate::case::Contender;
+use crate::case::{Contender, Open, Takes};
 
 /// Each producer writes its own record with pwritev2 and RWF_DSYNC.
-pub const INLINE: Contender =
-    Contender { name: "bare inline", version: None, driver: Some("pwritev2"), in_flight: 1, keeps_files: true, open: inline::Inline::open };
+pub const INLINE: Contender<'static> = bare("bare inline", "pwritev2", &inline::Inline::open);
 
 /// Two threads write groups with pwritev2 and RWF_DSYNC.
-pub const POOL: Contender =
-    Contender { name: "bare threads", version: None, driver: Some("pwritev2"), in_flight: 1, keeps_files: true, open: pool::Threads::open };
+pub const POOL: Contender<'static> = bare("bare threads", "pwritev2", &pool::Threads::open);
 
 /// One thread writes groups through a ring, four in flight.
-pub const RING: Contender =
-    Contender { name: "bare ring", version: None, driver: Some("io_uring"), in_flight: 1, keeps_files: true, open: ring::Ring::open };
+pub const RING: Contender<'static> = bare("bare ring", "io_uring", &ring::Ring::open);
+
+const fn bare(name: &'static str, driver: &'static str, open: Open<'static>) -> Contender<'static> {
+    Contender { name, version: None, driver: Some(driver), takes: Takes::Record, in_flight: 1, keeps_files: true, open }
+}
 
 /// Groups of records shorter than this are copied into one buffer; longer records go down from where they are.
 pub const COPY_BYTES_MAX: usize = 32 << 10;
@@ -27,7 +28,11 @@ pub const COPY_BYTES_MAX: usize = 32 << 10;
 /// Most producers whose own writes are the limit; above, the ring is.
 const INLINE_PRODUCERS_MAX: usize = 4;
 
-/// The limit that a load is held to.
-pub fn of(producers: usize) -> Contender {
-    if producers <= INLINE_PRODUCERS_MAX { INLINE } else { RING }
+/// The limit that so many producers are held to, where rings may be used or not.
+pub fn of(producers: usize, rings: bool) -> Contender<'static> {
+    match producers {
+        0..=INLINE_PRODUCERS_MAX => INLINE,
+        _ if rings => RING,
+        _ => POOL,
+    }
 }

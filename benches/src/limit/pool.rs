@@ -20,8 +20,8 @@ pub struct Threads {
 
 impl Threads {
     /// Opens the tape and starts the threads.
-    pub fn open(dir: &Path, _: Load) -> io::Result<Box<dyn Case>> {
-        let (tape, groups) = (Arc::new(Tape::open(dir)?), Arc::new(Groups::new(|| ())));
+    pub fn open(dir: &Path, load: Load) -> io::Result<Box<dyn Case>> {
+        let (tape, groups) = (Arc::new(Tape::open(dir, load.durable)?), Arc::new(Groups::new(|| ())));
         let start = |_| {
             let (tape, groups) = (tape.clone(), groups.clone());
             std::thread::spawn(move || commit(&tape, &groups))
@@ -36,9 +36,9 @@ fn commit(tape: &Tape, groups: &Groups) {
     while let Some(group) = groups.take_or_wait() {
         let written = if group.pieces().len() > 1 && group.pieces()[0].iov_len < COPY_BYTES_MAX {
             group.copy_to(&mut buffer);
-            tape.write_durable(&[libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: group.bytes() }])
+            tape.write(&[libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: group.bytes() }])
         } else {
-            tape.write_durable(group.pieces())
+            tape.write(group.pieces())
         };
         group.settle(written.is_ok());
     }

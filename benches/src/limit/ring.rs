@@ -31,8 +31,8 @@ pub struct Ring {
 
 impl Ring {
     /// Opens the tape and starts the thread; fails where rings are forbidden.
-    pub fn open(dir: &Path, _: Load) -> io::Result<Box<dyn Case>> {
-        let tape = Tape::open(dir)?;
+    pub fn open(dir: &Path, load: Load) -> io::Result<Box<dyn Case>> {
+        let tape = Tape::open(dir, load.durable)?;
         let bell = Arc::new(eventfd()?);
         let groups = Arc::new(Groups::new({
             let bell = bell.clone();
@@ -138,18 +138,18 @@ impl<'a> Committer<'a> {
     }
 
     fn start(&mut self, slot: usize, group: Group) {
-        let (offset, bytes) = (self.tape.claim(group.bytes()), group.bytes());
+        let (offset, bytes, flags) = (self.tape.claim(group.bytes()), group.bytes(), self.tape.flags());
         let first = group.pieces()[0];
         let is_copied = group.pieces().len() > 1 && first.iov_len < COPY_BYTES_MAX;
         let entry = if is_copied {
             group.copy_to(&mut self.buffers[slot]);
             let start = self.buffers[slot].as_ptr();
-            opcode::WriteFixed::new(types::Fixed(0), start, bytes as u32, slot as u16).offset(offset).rw_flags(libc::RWF_DSYNC).build()
+            opcode::WriteFixed::new(types::Fixed(0), start, bytes as u32, slot as u16).offset(offset).rw_flags(flags).build()
         } else if group.pieces().len() == 1 {
-            opcode::Write::new(types::Fixed(0), first.iov_base.cast(), bytes as u32).offset(offset).rw_flags(libc::RWF_DSYNC).build()
+            opcode::Write::new(types::Fixed(0), first.iov_base.cast(), bytes as u32).offset(offset).rw_flags(flags).build()
         } else {
             let pieces = group.pieces();
-            opcode::Writev::new(types::Fixed(0), pieces.as_ptr(), pieces.len() as u32).offset(offset).rw_flags(libc::RWF_DSYNC).build()
+            opcode::Writev::new(types::Fixed(0), pieces.as_ptr(), pieces.len() as u32).offset(offset).rw_flags(flags).build()
         };
         self.in_flight[slot] = Some(group);
         self.push(entry.user_data(slot as u64));

@@ -16,17 +16,18 @@ pub struct Tape {
     file: File,
     path: PathBuf,
     next: AtomicU64,
+    durable: bool,
 }
 
 impl Tape {
-    /// Opens the tape of a directory with direct I/O, and writes its zeros when it is new.
-    pub fn open(dir: &Path) -> io::Result<Tape> {
+    /// Opens the tape of a directory with direct I/O, and writes its zeros when it is new. Without `durable`, writes are not synced.
+    pub fn open(dir: &Path, durable: bool) -> io::Result<Tape> {
         let path = dir.join("tape");
         if !std::fs::metadata(&path).is_ok_and(|found| found.len() == TAPE_BYTES) {
             write_zeros(&path)?;
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path)?;
-        Ok(Tape { file, path, next: AtomicU64::new(0) })
+        Ok(Tape { file, path, next: AtomicU64::new(0), durable })
     }
 
     /// Its path, for whoever opens it in another way.
@@ -39,6 +40,11 @@ impl Tape {
         self.file.as_raw_fd()
     }
 
+    /// The flags of a write.
+    pub fn flags(&self) -> i32 {
+        if self.durable { libc::RWF_DSYNC } else { 0 }
+    }
+
     /// The place of the next write of `bytes` bytes.
     pub fn claim(&self, bytes: usize) -> u64 {
         let bytes = bytes.next_multiple_of(BLOCK_BYTES) as u64;
@@ -46,12 +52,12 @@ impl Tape {
         start(claimed.expect("the closure always gives a place"), bytes)
     }
 
-    /// Writes the pieces durably at the next place.
-    pub fn write_durable(&self, pieces: &[libc::iovec]) -> io::Result<()> {
+    /// Writes the pieces at the next place.
+    pub fn write(&self, pieces: &[libc::iovec]) -> io::Result<()> {
         let bytes: usize = pieces.iter().map(|piece| piece.iov_len).sum();
         let offset = self.claim(bytes) as libc::off_t;
         // SAFETY: the pieces are alive for the call, as whoever handed them in promised.
-        let written = unsafe { libc::pwritev2(self.descriptor(), pieces.as_ptr(), pieces.len() as i32, offset, libc::RWF_DSYNC) };
+        let written = unsafe { libc::pwritev2(self.descriptor(), pieces.as_ptr(), pieces.len() as i32, offset, self.flags()) };
         match usize::try_from(written) {
             Ok(written) if written == bytes => Ok(()),
             Ok(written) => Err(io::Error::other(format!("{written} of {bytes} bytes written"))),

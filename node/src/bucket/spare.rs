@@ -51,12 +51,13 @@ impl Spare {
         }
     }
 
-    /// Moves a file of at least `bytes_min` and at most `bytes_max` to `to`; returns its length, or `None` when there is none.
+    /// Moves the largest file of at least `bytes_min` and at most `bytes_max` to `to`; returns its length, or `None` when there is none.
     pub fn take(&self, driver: &dyn Driver, bytes_min: u64, bytes_max: u64, to: &Path) -> Result<Option<u64>> {
         let file = {
             let mut files = self.files.lock();
-            let fits = |file: &File| (bytes_min..=bytes_max).contains(&file.bytes);
-            let Some(found) = files.iter().position(fits) else { return Ok(None) };
+            let fits = |(_, file): &(usize, &File)| (bytes_min..=bytes_max).contains(&file.bytes);
+            let largest = files.iter().enumerate().filter(fits).max_by_key(|(_, file)| file.bytes).map(|(index, _)| index);
+            let Some(found) = largest else { return Ok(None) };
             files.swap_remove(found)
         };
         let from = self.dir.join(&file.name);

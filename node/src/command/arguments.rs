@@ -12,7 +12,7 @@ use super::output::Format as OutputFormat;
 
 /// A columnar log store on your NVMe: rows durable in under a millisecond, tailed a millisecond later.
 #[derive(Parser, Debug)]
-#[command(name = "aquifer", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "aquifer", version, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -145,10 +145,10 @@ A time without offset is UTC where the column has a zone. ndjson is one object a
     /// The whole story on generated data
     #[command(subcommand)]
     Demo(Demo),
-    /// Measure this machine
+    /// Measure the engine against the limits of this machine
     #[command(after_help = "Examples:
   aquifer bench list
-  aquifer bench append --seconds 5 --producers 16 --size 64KiB --json")]
+  aquifer bench append --producers 1,16 --size 64KiB --json")]
     Bench(Bench),
 }
 
@@ -345,21 +345,24 @@ pub(crate) struct Shop {
 pub(crate) struct Bench {
     /// A case, or `list`
     pub(crate) name: String,
-    /// How long each round
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
-    /// Bytes of a batch [default: each of 4KiB, 64KiB and 1MiB]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub(crate) size: Option<usize>,
-    /// Threads that append [default: each of 1, 16 and 128]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) producers: Option<u32>,
+    /// Seconds measured in a round, where time ends it
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Bytes of a batch (append) or of the log (project) [default: 4KiB,64KiB,1MiB, or 1GiB]
+    #[arg(long, value_name = "BYTES,..", value_delimiter = ',', value_parser = bytes)]
+    pub(crate) size: Vec<usize>,
+    /// Threads that append
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [1, 2, 4, 16, 128], value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) producers: Vec<u32>,
+    /// Rounds; each case runs once in each
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Rows that a reader waits for
+    #[arg(long, hide = true, default_value_t = 1)]
+    pub(crate) rows: u64,
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw the figures
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
@@ -384,13 +387,18 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|seconds| (0.01..=3600.0).contains(seconds)).ok_or_else(|| "expected seconds, 0.01 to 3600".into())
+}
+
 fn bytes(text: &str) -> Result<usize, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let shift = match text[end..].trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kib" => 10,
         "m" | "mib" => 20,
-        _ => return Err("expected bytes, as in 4096, 64KiB or 1MiB".into()),
+        "g" | "gib" => 30,
+        _ => return Err("expected bytes, as in 4096, 64KiB, 1MiB or 1GiB".into()),
     };
     let count = text[..end].parse::<usize>().ok().filter(|count| *count > 0);
     count.and_then(|count| count.checked_mul(1 << shift)).ok_or_else(|| "expected bytes above zero".into())

@@ -3,7 +3,7 @@
 //! Invariant: a request that is wrong changes nothing. Knows nothing of rows.
 
 use super::arguments::{Alter, Create};
-use super::outcome::Outcome;
+use super::outcome::{Failure, Outcome};
 use super::session::Session;
 use super::store::{Change, CreateTable};
 use super::{input, schema_file};
@@ -18,7 +18,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     // The files are read before a directory is made.
     let schema = match (&create.schema, &create.like) {
         (Some(path), _) => schema_file::read(path)?,
-        (None, Some(path)) => input::infer(path)?,
+        (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };
     let Create { table, partition_by, buckets, bucket_key, set, .. } = create;

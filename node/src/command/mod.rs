@@ -7,6 +7,7 @@
 
 mod append;
 mod arguments;
+mod bench;
 mod check;
 mod config;
 mod define;
@@ -28,7 +29,6 @@ mod time_text;
 mod type_text;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -39,8 +39,9 @@ use outcome::Outcome;
 use output::Format;
 use session::Session;
 
-/// Runs the program; `typed` begins with its name.
-pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> ExitCode {
+/// Runs the program and returns its exit code; `typed` begins with its name.
+pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> u8 {
+    interrupt::survive_file_size_limit();
     let typed: Vec<_> = typed.collect();
     // Before the command line is understood, what it says about the output has to be guessed.
     let words: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
@@ -97,6 +98,9 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Verify(named) => check::verify(session, named.table.as_deref()),
         Verb::Config(_) => show::config(session),
         Verb::Demo(Demo::Shop(arguments)) => shop::run(session, &arguments),
-        Verb::Bench(_) => Err(aquifer_node::Error::unavailable("not yet").into()),
+        Verb::Bench(arguments) => bench::run(session, &arguments),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,9 @@ pub(crate) struct Session {
 impl Session {
     /// The store to write to; makes its directory.
     pub(crate) fn store(&self) -> Outcome<Store> {
-        Ok(Store::open(&self.config.dir, self.config.options.clone())?)
+        let store = Store::open(&self.config.dir, self.config.options.clone())?;
+        self.tell_io(&store);
+        Ok(store)
     }
 
     /// The store to write to, which must be there: nothing is made for a table that cannot be in it.
@@ -33,7 +35,16 @@ impl Session {
     /// The store to read from, which must be there.
     pub(crate) fn store_to_read(&self) -> Outcome<Store> {
         self.check_dir()?;
-        Ok(Store::open_read_only(&self.config.dir, self.config.options.clone())?)
+        let store = Store::open_read_only(&self.config.dir, self.config.options.clone())?;
+        self.tell_io(&store);
+        Ok(store)
+    }
+
+    fn tell_io(&self, store: &Store) {
+        if self.config.verbose {
+            let (driver, reason) = store.io();
+            eprintln!("{}: io {driver} ({reason}), durability {:?}", store.dir().display(), self.config.options.durability);
+        }
     }
 
     fn check_dir(&self) -> Outcome {

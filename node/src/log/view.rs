@@ -22,9 +22,6 @@ pub struct RecentBudget {
     bytes: AtomicUsize,
 }
 
-/// Newest frames that a log keeps whatever the budget says, so that a waiting reader finds them.
-const FRAMES_KEPT_MIN: usize = 1;
-
 /// Bytes of newest frames that one log keeps at most.
 const LOG_BYTES_MAX: usize = 8 << 20;
 
@@ -72,6 +69,8 @@ struct HotGroup {
 struct Recent {
     groups: VecDeque<HotGroup>,
     bytes: usize,
+    /// Something came since [`View::forget_if_idle`] looked.
+    touched: bool,
 }
 
 /// See the head of this module.
@@ -92,7 +91,7 @@ impl View {
             segments: ArcSwap::from_pointee(segments),
             start: AtomicU64::new(start),
             end: AtomicU64::new(end),
-            recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0 }),
+            recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0, touched: false }),
             budget,
         }
     }
@@ -155,10 +154,20 @@ impl View {
         self.budget.add(group.bytes);
         recent.bytes += group.bytes;
         recent.groups.push_back(group);
-        while recent.groups.len() > FRAMES_KEPT_MIN && (recent.bytes > LOG_BYTES_MAX || self.budget.is_over()) {
-            let oldest = recent.groups.pop_front().expect("more than one");
+        recent.touched = true;
+        while recent.bytes > LOG_BYTES_MAX || self.budget.is_over() {
+            let Some(oldest) = recent.groups.pop_front() else { break };
             recent.bytes -= oldest.bytes;
             self.budget.subtract(oldest.bytes);
+        }
+    }
+
+    /// Forgets the frames in memory when none came since the last call: the budget is for logs that are written to.
+    pub fn forget_if_idle(&self) {
+        let mut recent = self.recent.lock();
+        if !std::mem::take(&mut recent.touched) {
+            self.budget.subtract(std::mem::take(&mut recent.bytes));
+            recent.groups.clear();
         }
     }
 

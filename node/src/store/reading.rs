@@ -73,7 +73,10 @@ impl Reading {
     /// Which of the stored bytes are needed, for a cursor.
     pub(super) fn plan(self: &Arc<Self>) -> Plan {
         let (decoding, judging) = (self.clone(), self.clone());
-        Plan { decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())), may_match: Arc::new(move |schema_id, statistics, rows| judging.may_match(schema_id, statistics, rows)) }
+        Plan {
+            decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())),
+            may_match: Arc::new(move |schema_id, statistics, rows| judging.may_match(schema_id, statistics, rows)),
+        }
     }
 
     /// The columns that come out.

@@ -153,6 +153,8 @@ struct Lane {
     origin: Origin,
     /// A bounded scan ends here.
     end: u64,
+    /// Earlier batches are left out: a directory's entry may begin with some.
+    since_ms: i64,
 }
 
 /// A running scan. Iterate over a bounded one; call [`Scanner::next_within`] on one that follows.
@@ -288,8 +290,9 @@ impl Scanner {
                 .at("bucket", bucket)
                 .hint(format!("{range}; start at `earliest` or within them")));
         }
+        let since_ms = if let Start::Timestamp(time_ms) = start { time_ms } else { i64::MIN };
         let plan = self.reading.plan();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
+        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end, since_ms })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.
@@ -332,6 +335,9 @@ impl Scanner {
                     continue;
                 }
             };
+            if stored.timestamp_ms < lane.since_ms {
+                continue;
+            }
             let to = stored.end_offset.min(lane.end);
             let rows = self.reading.rows(&stored, lane.bucket, from.max(stored.first_offset)..to)?;
             let Some(mut batch) = rows else { continue };

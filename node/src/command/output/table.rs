@@ -41,7 +41,8 @@ impl Table {
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let columns = batch.columns().iter().map(Printer::text).collect::<Result<Vec<_>>>()?;
-        let is_blank = |column: &Printer<'_>, row| self.purpose == Purpose::Report && column.is_null(row);
+        let blank_nulls = self.purpose == Purpose::Report;
+        let is_blank = |column: &Printer<'_>, row| blank_nulls && column.is_null(row);
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|column| if is_blank(column, row) { String::new() } else { cell(column, row) }).collect();
             self.sample.push(cells);

@@ -1,3 +1,5 @@
+//! Ledgers of edits: torn tails are cut, damage in the middle is found.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 
