@@ -17,6 +17,7 @@ pub mod work;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -98,6 +99,11 @@ impl Pending {
     /// Errors: those of the write that failed.
     pub fn wait(&self, resources: &Resources) -> Result<()> {
         resources.wait_for(&self.fate, self.awake)
+    }
+
+    /// When that was known, on the store's clock.
+    pub fn known_at(&self) -> Option<Duration> {
+        self.fate.woken_at()
     }
 
     /// The result, once there is one.
@@ -215,7 +221,7 @@ impl Bucket {
         if effects.advanced {
             self.show();
         }
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
         }
@@ -242,7 +248,7 @@ impl Bucket {
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
         let closed = Error::unavailable("the store is closed").hint("open it again");
         let mut effects = self.log.give_up(closed);
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
     }
 
     /// Whether it can be closed without anybody noticing.
