@@ -31,11 +31,6 @@ impl Worker {
         }
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Ends it as a power cut would, seen from the process.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("a child can be killed");

@@ -98,6 +98,25 @@ fn a_closed_store_answers_so() {
 }
 
 #[test]
+fn scanners_that_wait_end_with_their_store() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = table(&store);
+    let reader = scratch::follow(dir.path());
+    let waiting = [table, reader.table("t").unwrap()].map(|table| {
+        let mut scanner = table.scan().follow(true).build().unwrap();
+        std::thread::spawn(move || scanner.next_within(None).map(|_| ()).unwrap_err())
+    });
+    reader.close().unwrap();
+    store.close().unwrap();
+    for scanner in waiting {
+        let error = scanner.join().unwrap();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        assert!(error.to_string().contains("closed"), "{error}");
+    }
+}
+
+#[test]
 fn a_followers_scan_goes_on_when_the_writer_closes_and_the_next_opens() {
     let dir = scratch::directory();
     let store = scratch::open(dir.path());

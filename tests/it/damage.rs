@@ -150,7 +150,7 @@ fn holds_row(segment: &Path, number: i64) -> bool {
 #[test]
 fn a_lost_or_torn_index_is_made_again() {
     let dir = scratch::directory();
-    write(dir.path(), 150);
+    write(dir.path(), 250);
     let indices = scratch::files(&dir.path().join("tables"), ".index");
     assert!(indices.len() >= 3, "{} sealed segments", indices.len());
     let whole = std::fs::read(&indices[1]).unwrap();
@@ -160,8 +160,8 @@ fn a_lost_or_torn_index_is_made_again() {
     for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
         let (numbers, error) = read_until_error(&store, Start::Earliest);
         assert!(error.is_none(), "{error:?}");
-        assert_eq!(numbers, (0..75_000).collect::<Vec<_>>());
-        assert_eq!(read_until_error(&store, Start::Timestamp(1)).0.len(), 75_000);
+        assert_eq!(numbers, (0..125_000).collect::<Vec<_>>());
+        assert_eq!(read_until_error(&store, Start::Timestamp(1)).0.len(), 125_000);
         assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! A device that is full, and one that cannot be written. A child has its own mounts, which go with it.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,7 +16,7 @@ fn in_own_mounts(mounts: &str, job: &str, dir: &Path) -> Option<bool> {
     command.arg("--mount").args((!is_root()).then_some("--map-root-user"));
     command.args(["sh", "-c", &format!("{{ {mounts}; }} || exit 77; exec \"$0\" \"$@\"")]).arg(ours.get_program()).args(ours.get_args());
     command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("DIR", dir);
-    let status = command.stdin(Stdio::null()).status().ok()?;
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().ok()?;
     match status.code() {
         Some(77) => None,
         Some(1) if !can_unshare() => None,
@@ -64,11 +65,14 @@ pub(crate) fn fill_device(dir: &str) {
     check_full(&error);
     check_full(&writer.append(&rows::batch(next..next + 3_000)).unwrap_err());
     assert_eq!(rows::numbers(table.scan().build().unwrap()), (0..next).collect::<Vec<_>>(), "what was acknowledged is there");
-    // A file of edits has its last bytes within a block, so the catalog may still take a few.
-    let full = (0..2_000).find_map(|count| store.create_table(&format!("u{count}"), create.clone()).err());
+    let rest = dir.join("rest");
+    fill(&rest);
+    // The catalog's last block may still take a few tables.
+    let full = (0..50).find_map(|count| store.create_table(&format!("u{count}"), create.clone()).err());
     check_full(&full.expect("the catalog is full too"));
 
     std::fs::remove_file(&filler).unwrap();
+    std::fs::remove_file(&rest).unwrap();
     for _ in 0..10 {
         writer.append(&rows::batch(next..next + 3_000)).unwrap();
         next += 3_000;
@@ -81,6 +85,12 @@ pub(crate) fn fill_device(dir: &str) {
     let store = scratch::open(dir);
     store.table("after").unwrap();
     assert_eq!(rows::numbers(store.table("t").unwrap().scan().build().unwrap()), (0..next).collect::<Vec<_>>());
+}
+
+/// Takes all room that is left.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
 }
 
 fn check_full(error: &aquifer_node::Error) {

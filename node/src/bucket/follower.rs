@@ -11,11 +11,17 @@ use parking_lot::Mutex;
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
 use super::{Address, Found, find, here, ledger, segments};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::frame::{self, Parsed};
 use crate::io::{BLOCK_BYTES, page};
 use crate::log::segment::Segment;
 use crate::log::view::View;
+
+/// Looks at a slot that its writer changes, before the writer is taken for dead.
+const LOOKS_MAX: u32 = 1 << 16;
+
+/// How often a manifest is read again because a segment that it named was dropped meanwhile.
+const FOLDS_MAX: u32 = 16;
 
 /// See the head of this module.
 pub struct Follower {
@@ -76,6 +82,23 @@ impl Follower {
         (shown.owner == self.address.owner() && shown.epoch == epoch).then_some(shown)
     }
 
+    /// Offset of the oldest row whose bytes were still its own just now. A reader asks **after** it has read: what lies before may have been
+    /// dropped, and its file used again. `None` when the slot has gone to a later table, so this one was dropped.
+    pub fn kept_from(&self) -> Option<u64> {
+        let slot = self.resources.page.slot(self.address.slot);
+        let owner = self.address.owner();
+        for _ in 0..LOOKS_MAX {
+            match slot.view() {
+                Some(shown) if shown.owner == owner => return Some(shown.start.max(self.view.start())),
+                Some(shown) if shown.owner > owner => return None,
+                // Still an earlier table's: no writer has opened this bucket, so nothing of it was dropped.
+                Some(_) => break,
+                None => std::hint::spin_loop(),
+            }
+        }
+        Some(self.view.start())
+    }
+
     fn follow(&self, start: u64, end: u64) -> Result<()> {
         if start == self.view.start() && end == self.view.end() {
             return Ok(());
@@ -90,10 +113,19 @@ impl Follower {
     }
 
     fn fold(&self, start: u64, end: u64) -> Result<()> {
-        let Some(folded) = self.manifest()? else { return Ok(()) };
-        let segments = self.segments(&folded, end)?;
-        self.view.refresh(segments, start, end);
-        Ok(())
+        let mut folds = 0;
+        loop {
+            let Some(folded) = self.manifest()? else { return Ok(()) };
+            folds += 1;
+            match self.segments(&folded, end) {
+                Ok(segments) => {
+                    self.view.refresh(segments, start, end);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn manifest(&self) -> Result<Option<State>> {
@@ -148,7 +180,8 @@ impl Follower {
     /// Finds the end of a log that nobody writes.
     fn recover(&self) -> Result<()> {
         let Some(state) = self.manifest()? else { return Ok(()) };
-        let Found { sealed, recovered } = find(&self.resources, &self.address.dir, &state, false)?;
+        let Found { sealed, recovered, damage } = find(&self.resources, &self.address, &state, false)?;
+        self.view.set_damage(damage);
         let end = recovered.start.next_offset;
         if end == self.view.end() && state.start_offset == self.view.start() && !self.view.segments().is_empty() {
             return Ok(());

@@ -175,8 +175,11 @@ impl Bucket {
         })
     }
 
-    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went.
+    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.
     pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
+        if self.view().damage().is_some() {
+            return Ok((0, 0));
+        }
         let state = self.state();
         let policy = *self.policy.lock();
         let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();

@@ -199,6 +199,12 @@ impl Log {
         self.head.lock().writer.poison_with(error);
     }
 
+    /// Writes that callers make, and groups queued or in flight with the ring thread.
+    pub fn unfinished(&self) -> (u32, usize) {
+        let head = self.head.lock();
+        (head.inline, head.ring as usize + head.writer.queued())
+    }
+
     /// Looks at the machine under the lock.
     pub fn with_writer<R>(&self, look: impl FnOnce(&Writer) -> R) -> R {
         look(&self.head.lock().writer)

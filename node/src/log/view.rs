@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::segment::Segment;
 use super::writer::Durable;
+use crate::error::Error;
 use crate::format::directory::Directory;
 use crate::format::frame;
 use crate::io::Frozen;
@@ -81,6 +82,7 @@ pub struct View {
     end: AtomicU64,
     recent: Mutex<Recent>,
     budget: Arc<RecentBudget>,
+    damage: ArcSwapOption<Error>,
 }
 
 impl View {
@@ -93,6 +95,7 @@ impl View {
             end: AtomicU64::new(end),
             recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0, touched: false }),
             budget,
+            damage: ArcSwapOption::empty(),
         }
     }
 
@@ -184,11 +187,21 @@ impl View {
         gone
     }
 
-    /// Replaces what a follower knows: new segments, both ends.
+    /// Replaces what a follower knows: new segments, both ends. The start moves first, so that who misses a segment finds that it was dropped.
     pub fn refresh(&self, segments: Vec<Arc<Segment>>, start: u64, end: u64) {
-        self.segments.store(Arc::new(segments));
         self.start.fetch_max(start, Ordering::AcqRel);
+        self.segments.store(Arc::new(segments));
         self.end.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Why rows behind the end, which were acknowledged, cannot be read; `None` when there are none.
+    pub fn damage(&self) -> Option<Error> {
+        self.damage.load().as_ref().map(|error| error.replica())
+    }
+
+    /// See [`View::damage`].
+    pub fn set_damage(&self, damage: Option<Error>) {
+        self.damage.store(damage.map(Arc::new));
     }
 
     /// Bytes of frames kept in memory.
