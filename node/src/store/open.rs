@@ -307,6 +307,10 @@ impl Inner {
         if let Some(open) = buckets.get(&key) {
             return Ok(open.clone());
         }
+        // Looked at under the lock that `drop_table` takes: nothing of a dropped table is opened, and so made, again.
+        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
+            return Err(Error::not_found(format!("table {} was dropped", entry.spec.name)));
+        }
         if buckets.len() >= self.options.buckets_open_max {
             buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
         }
