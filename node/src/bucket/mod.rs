@@ -104,6 +104,11 @@ impl Pending {
         resources.wait_for(&self.fate, self.awake)
     }
 
+    /// When that was known, on the store's clock.
+    pub fn known_at(&self) -> Option<Duration> {
+        self.fate.woken_at()
+    }
+
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         self.fate.poll()
@@ -225,7 +230,7 @@ impl Bucket {
         if effects.advanced {
             self.show();
         }
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
         }
@@ -252,7 +257,7 @@ impl Bucket {
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
         let closed = Error::unavailable("the store is closed").hint("open it again");
         let mut effects = self.log.give_up(closed);
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
     }
 
     /// Refuses rows from now on, for this reason, and waits for those that are being written. Nothing is written to its directory or shown in its

@@ -8,6 +8,7 @@
 //! Figures behind the numbers: docs/decisions/0002-commit.md. This module knows nothing of buckets, manifests or the ring itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fate::Fate;
 use super::gather::{Place, gather};
@@ -66,9 +67,9 @@ pub struct Effects {
 
 impl Effects {
     /// Wakes everybody whose group was decided.
-    pub fn wake(&mut self) {
+    pub fn wake(&mut self, now: Duration) {
         for fate in self.decided.drain(..) {
-            fate.wake();
+            fate.wake(now);
         }
     }
 }

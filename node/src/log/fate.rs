@@ -3,9 +3,10 @@
 //! Invariant: decided once. One wake serves every waiter of the group. This module knows nothing of files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicU32, Mutex, Ordering, spin_loop, wait, wake_all};
+use crate::io::sync::{AtomicU32, AtomicU64, Mutex, Ordering, spin_loop, wait, wake_all};
 
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
@@ -18,18 +19,20 @@ const SPINS: u32 = 2_000;
 #[derive(Debug)]
 pub struct Fate {
     word: AtomicU32,
+    /// When its waiters were woken, in nanoseconds of the store's clock; 0 before.
+    woken_ns: AtomicU64,
     error: Mutex<Option<Error>>,
 }
 
 impl Fate {
     /// Not decided yet.
     pub fn pending() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(PENDING), error: Mutex::new(None) })
+        Arc::new(Fate { word: AtomicU32::new(PENDING), woken_ns: AtomicU64::new(0), error: Mutex::new(None) })
     }
 
     /// Durable from the start: for a batch that was here before.
     pub fn durable() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(DURABLE), error: Mutex::new(None) })
+        Arc::new(Fate { word: AtomicU32::new(DURABLE), woken_ns: AtomicU64::new(0), error: Mutex::new(None) })
     }
 
     /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
@@ -45,9 +48,16 @@ impl Fate {
         assert_eq!(before, PENDING, "a fate is decided once");
     }
 
-    /// Wakes all who wait.
-    pub fn wake(&self) {
+    /// Wakes all who wait, and keeps the time for those who look later.
+    pub fn wake(&self, now: Duration) {
+        self.woken_ns.store(now.as_nanos() as u64, Ordering::Release);
         wake_all(&self.word);
+    }
+
+    /// When the waiters were woken, on the store's clock; `None` when that is a moment away, or was before this fate.
+    pub fn woken_at(&self) -> Option<Duration> {
+        let woken_ns = self.woken_ns.load(Ordering::Acquire);
+        (woken_ns > 0).then(|| Duration::from_nanos(woken_ns))
     }
 
     /// The result, once there is one.

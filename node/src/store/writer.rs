@@ -45,7 +45,7 @@ pub struct Ack {
     pub bytes: u64,
     /// They were here before: a batch sent again by a numbered writer.
     pub duplicate: bool,
-    /// From the call that sent them to the answer.
+    /// From the call that sent them to the moment when they were known to be durable.
     pub latency: Duration,
 }
 
@@ -319,7 +319,7 @@ impl Writer {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
         self.sent_bytes -= sent.bytes;
         result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
-        let now = self.table.store.resources.driver.clock().monotonic();
+        let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
         self.acked.push(Ack {
             partition: sent.partition,
             bucket: sent.bucket,
@@ -327,7 +327,7 @@ impl Writer {
             rows: sent.rows,
             bytes: sent.bytes,
             duplicate: sent.pending.duplicate,
-            latency: now.saturating_sub(sent.at),
+            latency: known_at.saturating_sub(sent.at),
         });
         Ok(())
     }
