@@ -28,8 +28,9 @@ pub struct Follower {
     resources: Arc<Resources>,
     address: Address,
     view: Arc<View>,
-    /// One at a time looks at the manifest.
-    refreshing: Mutex<()>,
+    /// One at a time looks at the manifest. The last writer's epoch when its log was recovered: the log has not changed since, unless a later
+    /// writer opened it.
+    recovered: Mutex<Option<u32>>,
 }
 
 /// Who writes the store now.
@@ -37,15 +38,15 @@ pub struct Follower {
 pub enum WriterState {
     /// Somebody, with this epoch.
     Live(u32),
-    /// Nobody.
-    Absent,
+    /// Nobody since the one with this epoch.
+    Absent(u32),
 }
 
 impl Follower {
     /// Looks at the bucket for the first time.
     pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState) -> Result<Arc<Self>> {
         let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
-        let follower = Arc::new(Follower { resources: resources.clone(), address, view, refreshing: Mutex::new(()) });
+        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered: Mutex::new(None) });
         follower.refresh(writer)?;
         Ok(follower)
     }
@@ -57,17 +58,22 @@ impl Follower {
 
     /// Brings the view up to date. Cheap when nothing changed.
     pub fn refresh(&self, writer: WriterState) -> Result<()> {
-        let _one_at_a_time = self.refreshing.lock();
+        let mut recovered = self.recovered.lock();
+        let last = match writer {
+            WriterState::Live(epoch) => epoch.saturating_sub(1),
+            WriterState::Absent(epoch) => epoch,
+        };
         let refreshed = match self.shown(writer) {
             Some(shown) => self.follow(shown.start, shown.end),
-            None => self.recover(),
+            None if *recovered == Some(last) => Ok(()),
+            None => self.recover().map(|()| *recovered = Some(last)),
         };
         refreshed.map_err(|error| here(&self.address, error))
     }
 
     /// Reads the manifest again: the segments that the view knows are not all.
     pub fn refresh_segments(&self, writer: WriterState) -> Result<()> {
-        let _one_at_a_time = self.refreshing.lock();
+        let _one_at_a_time = self.recovered.lock();
         let looked = match self.shown(writer) {
             Some(shown) => self.fold(shown.start, shown.end),
             None => self.recover(),

@@ -343,7 +343,8 @@ impl Inner {
         let locked = self.resources.driver.is_locked(&following.lock_file);
         let locked = locked.map_err(|error| Error::io("look at the lock of", &self.dir, error))?;
         self.refresh_catalog(following)?;
-        Ok(if locked { WriterState::Live(self.catalog.load().epoch) } else { WriterState::Absent })
+        let epoch = self.catalog.load().epoch;
+        Ok(if locked { WriterState::Live(epoch) } else { WriterState::Absent(epoch) })
     }
 
     /// New options reach the open buckets of a table.
