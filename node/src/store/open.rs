@@ -276,6 +276,7 @@ impl Inner {
         for bucket in open {
             bucket.close(dropped(name));
         }
+        self.resources.files.invalidate_below(&table_dir(&self.dir, id));
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
