@@ -144,8 +144,7 @@ impl Writer {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
         }
         self.refresh()?;
-        let rows = conform(batch, self.spec.schema())?;
-        let mut pieces = self.router.route(&rows)?;
+        let mut pieces = self.pieces(batch)?;
         if pieces.len() != 1 {
             let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
             return Err(split.hint("split it by bucket before it is numbered"));
@@ -168,14 +167,21 @@ impl Writer {
             return Ok(());
         }
         self.refresh()?;
-        let rows = conform(batch, self.spec.schema())?;
-        let pieces = self.router.route(&rows)?;
+        let pieces = self.pieces(batch)?;
         // Several buckets are written side by side; one alone is written by this thread.
         let inline = inline && pieces.len() == 1 && self.sent.is_empty();
         for piece in &pieces {
             self.put_piece(piece, inline)?;
         }
         Ok(())
+    }
+
+    /// The rows, made to fit the table, for each bucket they go to.
+    fn pieces(&mut self, batch: &RecordBatch) -> Result<Vec<Piece>> {
+        match self.encoder.adopt(batch.schema_ref()) {
+            true => self.router.route(batch),
+            false => self.router.route(&conform(batch, self.spec.schema())?),
+        }
     }
 
     /// The table may have been altered since the last batch.
@@ -211,11 +217,11 @@ impl Writer {
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let (all, mut from) = (piece.rows.num_rows(), 0);
         while from < all {
-            let rows = self.rows_that_fit(&piece.rows, from)?;
+            let (rows, bytes_max) = self.rows_that_fit(&piece.rows, from)?;
             let producer = self.next_number((partition_id, piece.bucket));
             let record = match rows == all {
-                true => self.encode(&piece.rows, producer)?,
-                false => self.encode(&piece.rows.slice(from, rows), producer)?,
+                true => self.encode(&piece.rows, bytes_max, producer)?,
+                false => self.encode(&piece.rows.slice(from, rows), bytes_max, producer)?,
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
@@ -254,10 +260,10 @@ impl Writer {
         Some(Producer { id, sequence })
     }
 
-    /// How many of the rows behind `from` fit into one batch.
+    /// How many of the rows behind `from` fit into one batch, and the most bytes that they take.
     ///
     /// Errors: Exhausted when one row alone is too large.
-    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<usize> {
+    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<(usize, usize)> {
         let limit = self.spec.options.batch_bytes_max as usize;
         let meta = BatchMeta::append(self.spec.schema().version());
         let mut count = rows.num_rows() - from;
@@ -267,7 +273,7 @@ impl Writer {
                 false => self.encoder.size_bound(&rows.slice(from, count), &meta),
             };
             if bytes <= limit {
-                return Ok(count);
+                return Ok((count, bytes));
             }
             if count == 1 {
                 let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
@@ -277,13 +283,13 @@ impl Writer {
         }
     }
 
-    fn encode(&self, rows: &RecordBatch, producer: Option<Producer>) -> Result<Record> {
+    fn encode(&self, rows: &RecordBatch, bytes_max: usize, producer: Option<Producer>) -> Result<Record> {
         let mut meta = BatchMeta::append(self.spec.schema().version());
         if let Some(Producer { id, sequence }) = producer {
             meta.writer_id = id;
             meta.sequence = sequence;
         }
-        let room = HEAD_ROOM + self.encoder.size_bound(rows, &meta);
+        let room = HEAD_ROOM + bytes_max;
         let mut buffer = self.table.store.resources.pool.get(room.next_multiple_of(BLOCK_BYTES));
         let batch_bytes = self.encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
         buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
