@@ -24,7 +24,7 @@ impl History {
         }
         let number = self.oracle.number();
         let name = format!("t{}", self.random.below(TABLES_MAX as u64));
-        let buckets = self.random.between(1, 4) as u32;
+        let buckets = *self.random.pick(&[1, 1, 2, 4]);
         let (is_keyed, is_parted, has_retention) = (self.random.one_in(2), self.random.one_in(3), self.random.one_in(2));
         let mut create = CreateTable::like(rows::schema(&[])).buckets(buckets);
         let is_large = self.random.one_in(4);

@@ -302,12 +302,12 @@ impl History {
 
     /// Does things until the crash, or until enough was done.
     fn act(&mut self) -> Finding {
-        if !self.random.one_in(5) {
-            let steps = *self.random.pick(&[20, 100, 400, 1500]);
+        if !self.random.one_in(4) {
+            let steps = *self.random.pick(&[20, 200, 800, 3000]);
             let steps = self.random.between(1, steps);
             self.sim.crash_after(steps);
         }
-        for _ in 0..self.random.between(5, 40) {
+        for _ in 0..self.random.between(5, 60) {
             if self.sim.is_crashed() {
                 break;
             }
@@ -320,18 +320,19 @@ impl History {
         match self.random.below(100) {
             0..5 => self.create_table(),
             5..6 => self.drop_table(),
-            6..11 => self.alter_table(),
-            11..35 => self.append(),
-            35..53 => self.send(),
-            53..58 => self.collect(),
-            58..68 => self.append_numbered(),
-            68..74 => self.scan(),
-            74..78 => self.start_reader(),
-            78..88 => self.poll_readers(),
-            88..91 => self.pump(),
-            91..93 => self.expire(),
-            93..95 => self.pass_time(),
-            95..98 => self.change_weather(),
+            6..10 => self.alter_table(),
+            10..24 => self.append(),
+            24..38 => self.send(),
+            38..48 => self.flood(),
+            48..53 => self.collect(),
+            53..63 => self.append_numbered(),
+            63..68 => self.scan(),
+            68..72 => self.start_reader(),
+            72..82 => self.poll_readers(),
+            82..88 => self.pump(),
+            88..92 => self.expire(),
+            92..94 => self.pass_time(),
+            94..97 => self.change_weather(),
             _ => self.open_again(),
         }
     }

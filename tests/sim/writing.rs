@@ -87,6 +87,24 @@ impl History {
         (!numbers.is_empty()).then(|| *self.random.pick(&numbers))
     }
 
+    /// Fills a segment or two of one log.
+    pub(crate) fn flood(&mut self) -> Finding {
+        let Some(table) = self.any_table() else { return Ok(()) };
+        let Some(index) = self.sender_of(table)? else { return Ok(()) };
+        let (part, key) = (self.random.below(rows::PARTS.len() as u64), self.random.below(rows::KEYS));
+        let count = self.random.between(2, 8);
+        self.say(|| format!("flood table {table} with {count} large rows"));
+        for _ in 0..count {
+            let rows = [rows::number(self.oracle.number(), 4, part, key)];
+            self.note_sent(index, &rows);
+            let made = batch(&rows, &self.oracle.tables[&table].columns);
+            if let Err(error) = self.senders[index].writer.send(&made) {
+                return self.lose_sender(index, "send", &error);
+            }
+        }
+        Ok(())
+    }
+
     /// Some new rows, all of one size.
     fn new_rows(&mut self, table: u64) -> Vec<u64> {
         let mut size = *self.random.pick(&[0, 0, 1, 1, 1, 2, 2, 3, 3, 4]);
@@ -136,7 +154,8 @@ impl History {
     /// Appends some rows to this table and waits.
     pub(crate) fn append_to(&mut self, table: u64) -> Finding {
         let Some(index) = self.sender_of(table)? else { return Ok(()) };
-        let rows = self.note_sent(index);
+        let rows = self.new_rows(table);
+        self.note_sent(index, &rows);
         self.say(|| format!("append {} rows to table {table}", rows.len()));
         let made = batch(&rows, &self.oracle.tables[&table].columns);
         match self.senders[index].writer.append(&made) {
@@ -156,7 +175,8 @@ impl History {
         let Some(table) = self.any_table() else { return Ok(()) };
         let Some(index) = self.sender_of(table)? else { return Ok(()) };
         for _ in 0..self.random.between(1, 6) {
-            let rows = self.note_sent(index);
+            let rows = self.new_rows(table);
+            self.note_sent(index, &rows);
             self.say(|| format!("send {} rows to table {table}", rows.len()));
             let made = batch(&rows, &self.oracle.tables[&table].columns);
             if let Err(error) = self.senders[index].writer.send(&made) {
@@ -166,13 +186,11 @@ impl History {
         Ok(())
     }
 
-    fn note_sent(&mut self, index: usize) -> Vec<u64> {
+    fn note_sent(&mut self, index: usize, rows: &[u64]) {
         let Sender { table, number, .. } = self.senders[index];
-        let rows = self.new_rows(table);
         rows.iter().for_each(|row| self.oracle.send(table, number, *row));
-        let waiting = split(&self.oracle.tables[&table], &rows);
+        let waiting = split(&self.oracle.tables[&table], rows);
         self.senders[index].waiting.extend(waiting);
-        rows
     }
 
     /// Takes the answers of one or all writers.
