@@ -1,7 +1,9 @@
 //! What stands beside each number: kernel, file system, CPU time.
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -41,6 +43,16 @@ pub fn cpu_of_process_s(process: u32) -> io::Result<f64> {
     // SAFETY: the call takes a number only.
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
     Ok((ticks(11)? + ticks(12)?) as f64 / ticks_per_s)
+}
+
+/// Puts a file out of the page cache, once all of it is on the device.
+pub fn drop_cache(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    // SAFETY: the call takes numbers only.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Release of the kernel, as in `6.1.0`.

@@ -26,8 +26,10 @@ impl History {
         let name = format!("t{}", self.random.below(TABLES_MAX as u64));
         let buckets = self.random.between(1, 4) as u32;
         let (is_keyed, is_parted, has_retention) = (self.random.one_in(2), self.random.one_in(3), self.random.one_in(2));
-        let mut create = CreateTable::like(rows::schema(&[])).buckets(buckets).option("segment.bytes", "1MiB");
-        create = create.option("batch.bytes.max", self.random.pick::<&str>(&["512KiB", "1000KiB"]));
+        let mut create = CreateTable::like(rows::schema(&[])).buckets(buckets);
+        let is_large = self.random.one_in(4);
+        let (segment, batch) = if is_large { ("6MiB", "3MiB") } else { ("1MiB", *self.random.pick(&["512KiB", "1000KiB"])) };
+        create = create.option("segment.bytes", segment).option("batch.bytes.max", batch);
         if is_keyed {
             create = create.bucket_key(&["key"]);
         } else if self.random.one_in(2) {
@@ -50,10 +52,12 @@ impl History {
             buckets,
             bucket_of_key: is_keyed.then(|| buckets_of_keys(buckets)),
             is_parted,
+            is_large,
             has_retention,
             columns: Vec::new(),
             columns_perhaps: None,
             dropped: Vec::new(),
+            widened: Vec::new(),
             existence: Existence::Certain,
             logs: BTreeMap::new(),
         };
@@ -139,6 +143,7 @@ impl History {
         self.say(|| format!("alter table {number}: {change:?}"));
         let altered = self.store.as_ref().expect("open").alter_table(&name, &[change]);
         let table = self.oracle.tables.get_mut(&number).expect("it exists");
+        table.widened.extend(columns.iter().filter(|column| column.is_wide).map(|column| column.number));
         match altered {
             Ok(()) => {
                 table.columns = columns;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "fresh seeds come from the clock, outside of any simulation")]
 
 mod changing;
+mod directed;
 mod disk;
 mod history;
 mod oracle;

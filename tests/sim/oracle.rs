@@ -68,6 +68,8 @@ pub(crate) struct Table {
     pub(crate) bucket_of_key: Option<Vec<u32>>,
     /// Whether it has partitions.
     pub(crate) is_parted: bool,
+    /// Whether its segments take rows of the largest size.
+    pub(crate) is_large: bool,
     /// Whether rows may be dropped.
     pub(crate) has_retention: bool,
     /// Columns behind the four.
@@ -76,6 +78,8 @@ pub(crate) struct Table {
     pub(crate) columns_perhaps: Option<Vec<Column>>,
     /// Numbers of columns that were dropped.
     pub(crate) dropped: Vec<u64>,
+    /// Numbers of columns that were widened, or may have been.
+    pub(crate) widened: Vec<u64>,
     /// Whether it exists.
     pub(crate) existence: Existence,
     /// Its logs.

@@ -287,11 +287,9 @@ impl History {
     fn excuse_reader(&mut self, reader: &Reader, error: &Error) -> Finding {
         let model = self.oracle.tables.get(&reader.table);
         let dropped = model.is_none_or(|table| table.existence != crate::oracle::Existence::Certain);
-        let widened = |old: &Column| {
-            model.is_some_and(|table| table.columns.iter().any(|new| new.number == old.number && new.is_wide && !old.is_wide))
-        };
+        let widened = |old: &Column| !old.is_wide && model.is_some_and(|table| table.widened.contains(&old.number));
         // Values that a column held no room for when the scan began.
-        if error.kind() == Kind::Invalid && reader.columns.iter().any(widened) {
+        if error.kind() == Kind::Conflict && reader.columns.iter().any(widened) {
             return Ok(());
         }
         let fell_behind = error.kind() == Kind::Invalid && model.is_some_and(|table| table.has_retention);

@@ -14,10 +14,13 @@ pub(crate) const KEYS: u64 = 8;
 pub(crate) const PARTS: [&str; 3] = ["a", "b", "c"];
 
 /// Bytes of a row's payload, from and to, by size class.
-const PAYLOAD_BYTES: [(u64, u64); 5] = [(0, 40), (100, 400), (4_000, 6_000), (30_000, 50_000), (150_000, 350_000)];
+const PAYLOAD_BYTES: [(u64, u64); 6] = [(0, 40), (100, 400), (4_000, 6_000), (30_000, 50_000), (150_000, 350_000), (1_100_000, 1_900_000)];
 
 /// The size classes.
 pub(crate) const SIZES: u64 = PAYLOAD_BYTES.len() as u64;
+
+/// The size class of which no row fits into a small segment.
+pub(crate) const LARGEST: u64 = SIZES - 1;
 
 /// The number of a row.
 pub(crate) fn number(serial: u64, size: u64, part: u64, key: u64) -> u64 {

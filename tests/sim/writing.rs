@@ -88,9 +88,12 @@ impl History {
     }
 
     /// Some new rows, all of one size.
-    fn new_rows(&mut self) -> Vec<u64> {
-        let size = *self.random.pick(&[0, 0, 1, 1, 1, 2, 2, 3, 3, 4]);
-        let most = [40, 20, 8, 3, 2][size as usize];
+    fn new_rows(&mut self, table: u64) -> Vec<u64> {
+        let mut size = *self.random.pick(&[0, 0, 1, 1, 1, 2, 2, 3, 3, 4]);
+        if self.oracle.tables[&table].is_large && self.random.one_in(8) {
+            size = rows::LARGEST;
+        }
+        let most = [40, 20, 8, 3, 2, 1][size as usize];
         let same = self.random.one_in(2);
         let (part, key) = (self.random.below(rows::PARTS.len() as u64), self.random.below(rows::KEYS));
         let count = self.random.between(1, most);
@@ -164,8 +167,8 @@ impl History {
     }
 
     fn note_sent(&mut self, index: usize) -> Vec<u64> {
-        let rows = self.new_rows();
         let Sender { table, number, .. } = self.senders[index];
+        let rows = self.new_rows(table);
         rows.iter().for_each(|row| self.oracle.send(table, number, *row));
         let waiting = split(&self.oracle.tables[&table], &rows);
         self.senders[index].waiting.extend(waiting);

@@ -12,8 +12,8 @@ use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
 use super::{Address, Found, find, here, ledger, segments};
 use crate::error::{Error, Kind, Result};
-use crate::format::frame::{self, Parsed};
-use crate::io::{BLOCK_BYTES, page};
+use crate::io::page;
+use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;
 
@@ -175,12 +175,7 @@ impl Follower {
         let Resources { driver, files, pool, .. } = &*self.resources;
         let failed = |error| Error::io("read", &path, error);
         let file = files.open(&**driver, &path, true).map_err(failed)?;
-        let mut block = pool.get(BLOCK_BYTES);
-        let read = driver.read_at(&file, &mut block, BLOCK_BYTES, 0).map_err(failed)?;
-        Ok(match frame::parse(&block[..read], segment_id, 0) {
-            Parsed::Frame(frame) => Some(frame.head.first_offset),
-            _ => None,
-        })
+        recovery::first_offset(&**driver, &file, pool, segment_id).map_err(failed)
     }
 
     /// Finds the end of a log that nobody writes.

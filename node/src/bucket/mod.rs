@@ -22,13 +22,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::directory::WriterState;
 use crate::io::page;
 use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
-use crate::log::producers::{Producers, Sent};
+use crate::log::producers::Producers;
 use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
@@ -352,7 +351,7 @@ fn find(resources: &Resources, address: &Address, state: &State, writable: bool)
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
         producers: match sealed.last() {
-            Some(last) => remembered(&resources.directories.writers(last)?),
+            Some(last) => resources.directories.producers(last)?,
             None => Producers::default(),
         },
         promised_offset,
@@ -361,16 +360,4 @@ fn find(resources: &Resources, address: &Address, state: &State, writable: bool)
     let recovered = recover(reach, known, open)?;
     let damage = damage(address, &recovered, promised_offset);
     Ok(Found { sealed, recovered, damage })
-}
-
-/// The writers that a sealed segment's directory remembers.
-fn remembered(writers: &[WriterState]) -> Producers {
-    let mut producers = Producers::default();
-    for writer in writers {
-        for batch in &writer.batches {
-            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
-            producers.record(writer.writer_id, sent, writer.timestamp);
-        }
-    }
-    producers
 }

@@ -4,9 +4,10 @@
 //! read is noticed (its start has moved) and never shown. This module knows nothing of tables: a [`Plan`] tells it which bytes matter.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::pipeline::{Job, Pipeline};
+use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
 use super::stored::{Body, Stored, damaged, take_batches};
 use super::view::View;
@@ -159,6 +160,23 @@ impl Cursor {
         }
     }
 
+    /// The reads that bring everything from here to `end`, in order, as long as nothing is in memory and no directory is missing.
+    pub fn reads(&self, end: u64) -> Result<Vec<(Arc<Segment>, Range<u64>)>> {
+        let mut reads = Vec::new();
+        for segment in self.view.segments().iter() {
+            let directory = match segment.sealed() {
+                Some(_) => (self.source.directories)(segment)?,
+                None => Arc::new(segment.directory.lock().clone()),
+            };
+            let Some(first) = directory.find_offset(self.offset.max(segment.base_offset().unwrap_or(0))) else { continue };
+            for entry in directory.entries(first).take_while(|entry| entry.first_offset() < end) {
+                let Some((_, wanted)) = wanted(&self.plan, entry)? else { continue };
+                reads.extend(pipeline::joined(&wanted).map(|range| (segment.clone(), range)));
+            }
+        }
+        Ok(reads)
+    }
+
     /// Puts something into `ready`, or moves the offset over what no filter can match.
     fn fill(&mut self, end: u64) -> Result<Option<Error>> {
         if self.ahead.is_none() && self.fill_from_memory()? {
@@ -196,7 +214,7 @@ impl Cursor {
         let segment = self.view.segment_of(self.offset).ok_or_else(no_segment)?;
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
-        let queue = self.source.driver.queue(super::pipeline::DEPTH, Role::Movable);
+        let queue = self.source.driver.queue(pipeline::DEPTH, Role::Movable);
         let queue = queue.map_err(|error| Error::io("make a completion queue for", segment.path(), error))?;
         let pipeline = Pipeline::new(queue, self.source.pool.clone(), file, self.source.bytes_max);
         self.ahead = Some(Ahead { segment: segment.clone(), pipeline, planned: self.offset });
@@ -219,7 +237,9 @@ impl Cursor {
                     return Ok(());
                 }
                 ahead.planned = entry.next_offset();
-                push(&mut ahead.pipeline, &self.plan, entry)?;
+                if let Some((what, ranges)) = wanted(&self.plan, entry)? {
+                    ahead.pipeline.push(what, ranges);
+                }
             }
         }
         Ok(())
@@ -326,18 +346,17 @@ fn first_since(directory: &Directory, time_ms: i64) -> Option<u64> {
     directory.find_timestamp(time_ms).and_then(|index| directory.entry(index)).map(|entry| entry.first_offset())
 }
 
-/// Puts what must be read of an entry into the pipeline; nothing when its statistics rule it out.
-fn push(pipeline: &mut Pipeline<What>, plan: &Plan, entry: Entry) -> Result<()> {
+/// What must be read of an entry; nothing when its statistics rule it out.
+fn wanted(plan: &Plan, entry: Entry) -> Result<Option<(What, Vec<Range<u64>>)>> {
     let large = match entry {
         Entry::Run(run) => {
             let range = run.position..run.position + run.length;
-            pipeline.push(What::Run(run), vec![range]);
-            return Ok(());
+            return Ok(Some((What::Run(run), vec![range])));
         }
         Entry::Batch(large) => large,
     };
     if !large.statistics.is_empty() && !(plan.may_match)(large.schema_id, &large.statistics, large.layout.rows as u64) {
-        return Ok(());
+        return Ok(None);
     }
     let decoder = (plan.decoder)(large.schema_id)?;
     let start = large.position + u64::from(large.batch.start);
@@ -345,12 +364,10 @@ fn push(pipeline: &mut Pipeline<What>, plan: &Plan, entry: Entry) -> Result<()> 
     let needed: usize = planned.iter().map(|range| range.len()).sum();
     if needed + large.layout.body_start >= large.batch.length as usize {
         let range = start..start + u64::from(large.batch.length);
-        pipeline.push(What::Whole(large), vec![range]);
-        return Ok(());
+        return Ok(Some((What::Whole(large), vec![range])));
     }
     let ranges = planned.iter().map(|range| start + range.start as u64..start + range.end as u64).collect();
-    pipeline.push(What::Parts(large), ranges);
-    Ok(())
+    Ok(Some((What::Parts(large), ranges)))
 }
 
 fn describe(parsed: &Parsed) -> String {

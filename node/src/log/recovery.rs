@@ -9,13 +9,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::producers::{Producer, Producers, Sent};
+use super::producers::Producers;
 use super::segment::{Sealed, Segment};
 use super::window::{Found, Window};
 use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
+use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// What the scan goes on from.
@@ -44,6 +44,12 @@ pub struct Reach<'a> {
     pub writable: bool,
 }
 
+impl Reach<'_> {
+    fn open(&self, segment: &Segment) -> Result<File> {
+        self.files.open(self.driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Recovered {
@@ -63,7 +69,7 @@ impl Recovered {
     }
 }
 
-/// Scans `open` segments, given in the order in which they were prepared.
+/// Scans `open` segments, in any order: a prepared one that was too small for a batch is used after those prepared behind it.
 ///
 /// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
@@ -72,7 +78,7 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();
-    for segment in open {
+    for segment in in_log_order(reach, open)? {
         let Some(timestamps_ms) = scan.segment(&segment)? else {
             spare.push_back(segment);
             continue;
@@ -86,6 +92,33 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
     let Scan { offset, timestamp_ms, producers, refused, .. } = scan;
     let end = refused.or_else(|| active.as_ref().map(|(segment, _)| (segment.clone(), segment.used_bytes())));
     Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed, end })
+}
+
+/// By the offset of the first frame; those without one behind the others.
+fn in_log_order(reach: Reach<'_>, open: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+    let mut by_offset = Vec::with_capacity(open.len());
+    for segment in open {
+        let file = reach.open(&segment)?;
+        let offset =
+            first_offset(reach.driver, &file, reach.pool, segment.id()).map_err(|error| Error::io("read", segment.path(), error))?;
+        by_offset.push((offset.unwrap_or(u64::MAX), segment));
+    }
+    by_offset.sort_by_key(|(offset, segment)| (*offset, segment.id()));
+    Ok(by_offset.into_iter().map(|(_, segment)| segment).collect())
+}
+
+/// Offset of the first row of a segment, as its first frame tells it; `None` when it has no frame of its own yet.
+pub fn first_offset(driver: &dyn Driver, file: &File, pool: &Pool, segment_id: u64) -> std::io::Result<Option<u64>> {
+    let mut needed = BLOCK_BYTES;
+    loop {
+        let mut head = pool.get(needed);
+        let read = driver.read_at(file, &mut head, needed, 0)?;
+        match frame::parse(&head[..read], segment_id, 0) {
+            frame::Parsed::Frame(frame) => return Ok(Some(frame.head.first_offset)),
+            frame::Parsed::Short { needed: more } if more > needed && read == needed => needed = more.next_multiple_of(BLOCK_BYTES),
+            _ => return Ok(None),
+        }
+    }
 }
 
 struct Scan<'a> {
@@ -102,7 +135,7 @@ impl Scan<'_> {
     /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
     fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
         let failed = |error| Error::io("read", segment.path(), error);
-        let file = self.reach.files.open(self.reach.driver, segment.path(), true).map_err(failed)?;
+        let file = self.reach.open(segment)?;
         let Reach { driver, pool, .. } = self.reach;
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
@@ -173,22 +206,12 @@ impl Scan<'_> {
         }
         let first_ms = headers.first()?.commit_timestamp;
         for header in &headers {
-            self.remember(header);
+            self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
+            self.producers.note(header);
         }
         self.offset = offset;
         self.epoch = frame.head.epoch;
         Some((first_ms, self.timestamp_ms))
-    }
-
-    fn remember(&mut self, header: &BatchHeader) {
-        self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
-        if header.writer_id == NO_WRITER_ID {
-            return;
-        }
-        let producer = Producer { id: header.writer_id, sequence: header.sequence };
-        let rows = (header.next_offset() - header.base_offset) as u32;
-        let sent = Sent { sequence: producer.sequence, first_offset: header.base_offset as u64, rows, group: 0 };
-        self.producers.record(producer.id, sent, header.commit_timestamp);
     }
 }
 

@@ -276,6 +276,7 @@ impl Inner {
         for bucket in open {
             bucket.close(dropped(name));
         }
+        self.resources.files.invalidate_below(&table_dir(&self.dir, id));
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
@@ -306,6 +307,10 @@ impl Inner {
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key) {
             return Ok(open.clone());
+        }
+        // Looked at under the lock that `drop_table` takes: nothing of a dropped table is opened, and so made, again.
+        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
+            return Err(Error::not_found(format!("table {} was dropped", entry.spec.name)));
         }
         if buckets.len() >= self.options.buckets_open_max {
             buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());

@@ -4,6 +4,8 @@
 //! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,6 +207,17 @@ impl Scanner {
             let (slot, word) = word;
             self.table.store.resources.page.wait(slot, word, Some(left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN))));
         }
+    }
+
+    /// The reads of segment files, as path and bytes, that a bounded scan makes from where it is: to hold it to the limit of the device.
+    #[doc(hidden)]
+    pub fn reads(&self) -> Result<Vec<(PathBuf, Range<u64>)>> {
+        let mut reads = Vec::new();
+        for lane in &self.lanes {
+            let of_lane = lane.cursor.reads(lane.end)?;
+            reads.extend(of_lane.into_iter().map(|(segment, range)| (segment.path().to_path_buf(), range)));
+        }
+        Ok(reads)
     }
 
     /// Whether every durable row was seen: nothing is ready without waiting. For a progress display.

@@ -209,6 +209,7 @@ impl Writer {
         let is_same = |(given, wanted): (&FieldRef, &FieldRef)| given.name() == wanted.name() && given.data_type() == wanted.data_type();
         if given.fields().len() == wanted.fields().len() && given.fields().iter().zip(wanted.fields()).all(is_same) {
             self.fitting = Some(given.clone());
+            self.encoders.adopt(given);
         }
         conform(batch, self.spec.schema())
     }
@@ -354,6 +355,12 @@ impl Encoders {
             plain: Encoder::new(schema, Layout::Native, compression)?,
             with_statistics: Encoder::new(schema, Layout::Native, compression)?.with_statistics(&columns)?,
         })
+    }
+
+    /// Spares the look at each column of batches with this very schema.
+    fn adopt(&mut self, schema: &SchemaRef) {
+        self.plain.adopt(schema);
+        self.with_statistics.adopt(schema);
     }
 
     fn of(&self, rows: usize) -> &Encoder {
