@@ -49,7 +49,7 @@ fn malformed_text_is_refused_with_its_line() {
         assert!(error.contains(line) && error.contains("aquifer: INVALID: "), "{format} {tail}: {error}");
         assert_eq!(error.lines().count(), 1, "one line: {error}");
         let kept = numbers(place);
-        assert!(kept.len() <= 25 && kept.len() % 10 == 0, "whole batches before it, nothing of its own: {}", kept.len());
+        assert!(kept.len() <= 25 && kept.len().is_multiple_of(10), "whole batches before it, nothing of its own: {}", kept.len());
         assert_eq!(kept, (0..kept.len()).map(|number| number.to_string()).collect::<Vec<_>>());
 
         let skipping = place.feed(&format!("append t --from - --format {format} --batch-rows 10 --on-error skip"), input.as_bytes());
@@ -99,7 +99,7 @@ fn truncated_files_are_refused() {
     let after: serde_json::Value = serde_json::from_str(&place.done("stats t --output json")).unwrap();
     let before: serde_json::Value = serde_json::from_str(&before).unwrap();
     let more = after["rows"].as_u64().unwrap() - before["rows"].as_u64().unwrap();
-    assert!(more < 9_994 && more % 1_000 == 0, "{more} rows: whole batches of the halves, at most");
+    assert!(more < 9_994 && more.is_multiple_of(1_000), "{more} rows: whole batches of the halves, at most");
 }
 
 #[test]

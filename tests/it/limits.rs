@@ -62,9 +62,9 @@ pub(crate) fn read_many_buckets(dir: &str, role: &str) {
         _ => Store::open_read_only(Path::new(dir), options),
     };
     let store = store.unwrap();
-    let mut scanner = store.table("t").unwrap().scan().build().unwrap();
+    let scanner = store.table("t").unwrap().scan().build().unwrap();
     let (mut count, mut files) = (0, 0);
-    while let Some(found) = scanner.next() {
+    for found in scanner {
         count += found.unwrap().batch.num_rows();
         if count % 50 == 0 {
             files = files.max(std::fs::read_dir("/proc/self/fd").unwrap().count());

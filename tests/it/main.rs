@@ -13,10 +13,12 @@ mod scratch;
 mod skip;
 
 mod closing;
+mod command_lines;
 mod damage;
 mod devices;
 mod dropping;
 mod evolution;
+mod examples;
 mod filters;
 mod inputs;
 mod interrupt;
