@@ -53,7 +53,7 @@ pub enum Turn {
 #[derive(Debug, Default)]
 #[must_use = "waiters must be woken"]
 pub struct Effects {
-    decided: Vec<Arc<Fate>>,
+    to_wake: Vec<Arc<Fate>>,
     /// Segments that are full and durable, oldest first.
     pub sealed: Vec<Arc<Segment>>,
     /// Groups became durable.
@@ -65,9 +65,9 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Wakes everybody whose group was decided.
+    /// Wakes everybody who sleeps until their group is decided.
     pub fn wake(&mut self) {
-        for fate in self.decided.drain(..) {
+        for fate in self.to_wake.drain(..) {
             fate.wake();
         }
     }
@@ -205,7 +205,7 @@ impl Log {
 
     fn publish(&self, head: MutexGuard<'_, Head>, outcome: Outcome, reason: Option<Error>) -> Effects {
         let mut effects = Effects {
-            decided: Vec::with_capacity(outcome.durable.len() + outcome.failed.len()),
+            to_wake: Vec::new(),
             sealed: outcome.sealed,
             advanced: !outcome.durable.is_empty(),
             call_ring: head.writer.queued() > 0 && !head.preparing,
@@ -214,12 +214,14 @@ impl Log {
         for durable in outcome.durable {
             let fate = durable.fate.clone();
             self.view.publish(durable);
-            fate.succeed();
-            effects.decided.push(fate);
+            if fate.succeed() {
+                effects.to_wake.push(fate);
+            }
         }
         for fate in outcome.failed {
-            fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica));
-            effects.decided.push(fate);
+            if fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica)) {
+                effects.to_wake.push(fate);
+            }
         }
         drop(head);
         effects

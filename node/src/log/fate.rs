@@ -10,6 +10,8 @@ use crate::io::sync::{AtomicU32, Mutex, Ordering, spin_loop, wait, wake_all};
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
 const FAILED: u32 = 2;
+/// As pending, and somebody sleeps on the word.
+const SLEPT_ON: u32 = 3;
 
 /// Loops that a finished inline writer spins for its predecessor, before it sleeps: the two end within microseconds of each other.
 const SPINS: u32 = 2_000;
@@ -32,17 +34,23 @@ impl Fate {
         Arc::new(Fate { word: AtomicU32::new(DURABLE), error: Mutex::new(None) })
     }
 
-    /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
-    pub fn succeed(&self) {
-        let before = self.word.swap(DURABLE, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+    /// The group is on the device. Wakes nobody yet: returns whether somebody sleeps, who wants [`Fate::wake`].
+    #[must_use = "sleepers must be woken"]
+    pub fn succeed(&self) -> bool {
+        self.decide(DURABLE)
     }
 
-    /// The group will never be durable. Wakes nobody yet: see [`Fate::wake`].
-    pub fn fail(&self, error: Error) {
+    /// The group will never be durable. Wakes nobody yet: returns whether somebody sleeps, who wants [`Fate::wake`].
+    #[must_use = "sleepers must be woken"]
+    pub fn fail(&self, error: Error) -> bool {
         *self.error.lock() = Some(error);
-        let before = self.word.swap(FAILED, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+        self.decide(FAILED)
+    }
+
+    fn decide(&self, fate: u32) -> bool {
+        let before = self.word.swap(fate, Ordering::AcqRel);
+        assert!(matches!(before, PENDING | SLEPT_ON), "a fate is decided once");
+        before == SLEPT_ON
     }
 
     /// Wakes all who wait.
@@ -53,7 +61,7 @@ impl Fate {
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         match self.word.load(Ordering::Acquire) {
-            PENDING => None,
+            PENDING | SLEPT_ON => None,
             DURABLE => Some(Ok(())),
             _ => Some(Err(self.error())),
         }
@@ -65,7 +73,9 @@ impl Fate {
             if let Some(result) = self.poll() {
                 return result;
             }
-            wait(&self.word, PENDING, None);
+            // Fails when somebody sleeps already, or it was decided: then the word is not what is slept on.
+            let _ = self.word.compare_exchange(PENDING, SLEPT_ON, Ordering::Relaxed, Ordering::Relaxed);
+            wait(&self.word, SLEPT_ON, None);
         }
     }
 

@@ -4,6 +4,7 @@
 //! `[start, end)` before `end` says so. This module knows nothing of who writes, and does no I/O.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,8 +23,8 @@ pub struct RecentBudget {
     bytes: AtomicUsize,
 }
 
-/// Newest frames that a log keeps whatever the budget says, so that a waiting reader finds them.
-const FRAMES_KEPT_MIN: usize = 1;
+/// Newest groups that a log keeps whatever the budget says and whether or not somebody reads, so that a reader that comes finds the newest rows.
+const GROUPS_KEPT_MIN: usize = 1;
 
 /// Bytes of newest frames that one log keeps at most.
 const LOG_BYTES_MAX: usize = 8 << 20;
@@ -81,7 +82,26 @@ pub struct View {
     start: AtomicU64,
     end: AtomicU64,
     recent: Mutex<Recent>,
+    readers: AtomicUsize,
     budget: Arc<RecentBudget>,
+}
+
+/// A view that is read: while there is one, the newest frames are kept in memory for it.
+#[derive(Debug)]
+pub struct Reader(Arc<View>);
+
+impl Deref for Reader {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl View {
@@ -93,8 +113,15 @@ impl View {
             start: AtomicU64::new(start),
             end: AtomicU64::new(end),
             recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0 }),
+            readers: AtomicUsize::new(0),
             budget,
         }
+    }
+
+    /// The view for one more reader.
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Reader(self.clone())
     }
 
     /// Offset of the oldest row that can be read.
@@ -155,7 +182,9 @@ impl View {
         self.budget.add(group.bytes);
         recent.bytes += group.bytes;
         recent.groups.push_back(group);
-        while recent.groups.len() > FRAMES_KEPT_MIN && (recent.bytes > LOG_BYTES_MAX || self.budget.is_over()) {
+        // Without readers their memory is better used for the next batches, while it is still in the processor's caches.
+        let wanted = self.readers.load(Ordering::Relaxed) > 0;
+        while recent.groups.len() > GROUPS_KEPT_MIN && (!wanted || recent.bytes > LOG_BYTES_MAX || self.budget.is_over()) {
             let oldest = recent.groups.pop_front().expect("more than one");
             recent.bytes -= oldest.bytes;
             self.budget.subtract(oldest.bytes);

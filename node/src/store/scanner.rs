@@ -302,7 +302,7 @@ impl Scanner {
                 .hint(format!("{range}; start at `earliest` or within them")));
         }
         let plan = self.reading.plan();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end })
+        Ok(Lane { partition, bucket, cursor: Cursor::new(&view, source, plan, offset), origin, end })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.
