@@ -5,5 +5,5 @@
 mod command;
 
 fn main() -> std::process::ExitCode {
-    command::run(std::env::args_os())
+    std::process::ExitCode::from(command::run(std::env::args_os()))
 }

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use super::segments::index_path;
 use crate::error::{Error, Result};
 use crate::format::directory::{Directory, WriterState};
-use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::io::{Driver, File, FileCache, Mode, Pool};
+use crate::log::producers::{Producers, Sent};
 use crate::log::segment::Segment;
 use crate::log::walk;
 
@@ -46,22 +47,22 @@ impl Directories {
         }
         let directory = Arc::new(match self.read(&index_path(segment.path()), segment.id())? {
             Some((directory, _)) => directory,
-            None => {
-                let file = self.files.open(&*self.driver, segment.path(), true);
-                let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
-                walk::directory(&*self.driver, &file, &self.pool, segment)?
-            }
+            None => walk::directory(&*self.driver, &self.open(segment)?, &self.pool, segment)?,
         });
         self.state.lock().insert(segment.id(), directory.clone());
         Ok(directory)
     }
 
     /// The writers that a sealed segment remembers. When its file is lost, they are found in the segment's batches, as far as those go back.
-    pub fn writers(&self, segment: &Segment) -> Result<Vec<WriterState>> {
+    pub fn producers(&self, segment: &Segment) -> Result<Producers> {
         match self.read(&index_path(segment.path()), segment.id())? {
-            Some((_, writers)) => Ok(writers),
-            None => Ok(Vec::new()),
+            Some((_, writers)) => Ok(remembered(&writers)),
+            None => walk::producers(&*self.driver, &self.open(segment)?, &self.pool, segment),
         }
+    }
+
+    fn open(&self, segment: &Segment) -> Result<File> {
+        self.files.open(&*self.driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))
     }
 
     /// Forgets a segment that was dropped.
@@ -106,4 +107,15 @@ impl State {
             self.bytes -= directory.bytes();
         }
     }
+}
+
+fn remembered(writers: &[WriterState]) -> Producers {
+    let mut producers = Producers::default();
+    for writer in writers {
+        for batch in &writer.batches {
+            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
+            producers.record(writer.writer_id, sent, writer.timestamp);
+        }
+    }
+    producers
 }

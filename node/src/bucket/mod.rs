@@ -15,19 +15,19 @@ pub mod segments;
 pub mod spare;
 pub mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::directory::WriterState;
 use crate::io::page;
-use crate::io::sync::{AtomicBool, Ordering};
+use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
-use crate::log::producers::{Producers, Sent};
+use crate::log::producers::Producers;
 use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
@@ -38,6 +38,9 @@ use work::Work;
 
 /// Directories whose names a new bucket makes besides its own: its partition, its table, `tables`, the store.
 const DIRECTORIES_ABOVE: usize = 4;
+
+/// How often a bucket that is being closed looks whether it is still written to.
+const CLOSING_LOOK: Duration = Duration::from_micros(100);
 
 /// Where a bucket lies and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Marks the slot as this bucket's: slots change hands when tables are dropped.
+    /// Marks the slot as this bucket's: slots change hands when tables are dropped, and then go to tables with higher ids.
     pub fn owner(&self) -> u64 {
         u64::from(self.table_id) << 32 | u64::from(self.partition_id)
     }
@@ -100,6 +103,11 @@ impl Pending {
         resources.wait_for(&self.fate, self.awake)
     }
 
+    /// When that was known, on the store's clock.
+    pub fn known_at(&self) -> Option<Duration> {
+        self.fate.woken_at()
+    }
+
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         self.fate.poll()
@@ -118,8 +126,9 @@ pub struct Bucket {
     to_seal: Mutex<Vec<Arc<Segment>>>,
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
-    /// What the commit page says.
-    shown: Mutex<page::View>,
+    /// What the commit page says; `None` once the slot is no longer this bucket's to write.
+    shown: Mutex<Option<page::View>>,
+    closed: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -132,22 +141,26 @@ impl Bucket {
         let driver = &*resources.driver;
         let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
         let state = manifest.state();
-        segments::remove_orphans(resources, &address.dir, state)?;
-        let found = find(resources, &address.dir, state, true)?;
-        let Found { sealed, recovered } = found;
+        let Found { sealed, recovered, damage } = find(resources, &address, state, true)?;
+        let (end, promised) = (recovered.start.next_offset, address.promised(resources));
+        let mut to_seal = Vec::new();
+        if damage.is_none() {
+            segments::remove_orphans(resources, &address.dir, state)?;
+            to_seal.extend(recovered.sealed.iter().cloned());
+        }
         let mut segments = sealed;
         segments.extend(recovered.segments());
-        let end = recovered.start.next_offset;
-        let to_seal = recovered.sealed.clone();
         let writer = Writer::new(recovered.start);
         let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
         let place =
             Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
-        let promised = address.promised(resources);
+        view.set_damage(damage);
         let log = Log::new(writer, view, place, resources.durable);
-        if promised > end {
-            log.poison(lost(&address, end, promised));
+        if let Some(damage) = log.view().damage() {
+            log.poison(damage);
         }
+        // What was acknowledged stays promised, or the next open would take the gap for the end.
+        let end = end.max(promised);
         let shown = page::View { start: state.start_offset, end, epoch: resources.epoch, owner: address.owner() };
         resources.page.publish(address.slot, shown);
         let bucket = Arc::new(Bucket {
@@ -158,7 +171,8 @@ impl Bucket {
             to_seal: Mutex::new(to_seal),
             dropped: Mutex::new(Vec::new()),
             called: AtomicBool::new(false),
-            shown: Mutex::new(shown),
+            closed: AtomicBool::new(false),
+            shown: Mutex::new(Some(shown)),
             address,
         });
         if !bucket.to_seal.lock().is_empty() {
@@ -215,7 +229,7 @@ impl Bucket {
         if effects.advanced {
             self.show();
         }
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
         }
@@ -242,7 +256,30 @@ impl Bucket {
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
         let closed = Error::unavailable("the store is closed").hint("open it again");
         let mut effects = self.log.give_up(closed);
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
+    }
+
+    /// Refuses rows from now on, for this reason, and waits for those that are being written. Nothing is written to its directory or shown in its
+    /// slot afterwards.
+    pub fn close(&self, reason: Error) {
+        self.closed.store(true, Ordering::Release);
+        self.log.poison(reason);
+        let nobody = AtomicU32::new(0);
+        let is_driven = || !self.resources.driver.is_single_threaded() && self.resources.calls.is_driven();
+        loop {
+            let (inline, ring) = self.log.unfinished();
+            if inline == 0 && (ring == 0 || !is_driven()) {
+                break;
+            }
+            wait(&nobody, 0, Some(CLOSING_LOOK));
+        }
+        self.manifest.lock().close();
+        *self.shown.lock() = None;
+    }
+
+    /// Whether it was closed: background work for it has nothing to do and nothing to report.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Whether it can be closed without anybody noticing.
@@ -254,8 +291,9 @@ impl Bucket {
     /// Brings the commit page up to date.
     fn show(&self) {
         let mut shown = self.shown.lock();
+        let Some(shown) = &mut *shown else { return };
         shown.start = self.view().start();
-        shown.end = self.view().end();
+        shown.end = shown.end.max(self.view().end());
         self.resources.page.publish(self.address.slot, *shown);
     }
 
@@ -280,45 +318,46 @@ fn here(address: &Address, error: Error) -> Error {
     error.at("bucket", address.bucket).at("directory", address.dir.display())
 }
 
-fn lost(address: &Address, end: u64, promised: u64) -> Error {
-    let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1));
-    here(address, error).at("offset", end).hint("run `aquifer verify`; rows before them can be read, new rows are refused")
+/// Why rows up to `promised`, which were acknowledged, cannot be read; `None` when all of them can.
+fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Error> {
+    let end = recovered.start.next_offset;
+    if promised <= end {
+        return None;
+    }
+    let mut error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
+    if let Some((segment, position)) = &recovered.end {
+        error = error.at("segment", segment.path().display()).at("position", position);
+    }
+    Some(here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged"))
 }
 
 struct Found {
     sealed: Vec<Arc<Segment>>,
     recovered: Recovered,
+    damage: Option<Error>,
 }
 
 /// The segments of a bucket: the sealed ones as the manifest tells, the others by reading them.
-fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Result<Found> {
-    let path = |id: u64| segments::log_path(dir, id);
+fn find(resources: &Resources, address: &Address, state: &State, writable: bool) -> Result<Found> {
+    let path = |id: u64| segments::log_path(&address.dir, id);
     let sealed: Vec<Arc<Segment>> = state
         .sealed
         .iter()
         .map(|known| Arc::new(Segment::sealed_at(known.segment_id, path(known.segment_id), known.base_offset, known.sealed())))
         .collect();
     let open = state.open.iter().map(|(&id, &bytes)| Arc::new(Segment::prepared(id, path(id), bytes))).collect();
+    let promised_offset = address.promised(resources);
     let known = Known {
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
         producers: match sealed.last() {
-            Some(last) => remembered(&resources.directories.writers(last)?),
+            Some(last) => resources.directories.producers(last)?,
             None => Producers::default(),
         },
+        promised_offset,
     };
     let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
-    Ok(Found { sealed, recovered: recover(reach, known, open)? })
-}
-
-/// The writers that a sealed segment's directory remembers.
-fn remembered(writers: &[WriterState]) -> Producers {
-    let mut producers = Producers::default();
-    for writer in writers {
-        for batch in &writer.batches {
-            let sent = Sent { sequence: batch.sequence, first_offset: batch.first_offset, rows: batch.offsets, group: 0 };
-            producers.record(writer.writer_id, sent, writer.timestamp);
-        }
-    }
-    producers
+    let recovered = recover(reach, known, open)?;
+    let damage = damage(address, &recovered, promised_offset);
+    Ok(Found { sealed, recovered, damage })
 }

@@ -90,7 +90,7 @@ impl Bucket {
 
     /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
-        if !self.log.wants_segment() {
+        if self.is_closed() || !self.log.wants_segment() {
             return Ok(None);
         }
         self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
@@ -98,6 +98,9 @@ impl Bucket {
 
     /// Hands a segment prepared ahead to the log.
     pub fn finish_preparation(self: &Arc<Self>, preparation: Preparation) -> Result<()> {
+        if self.is_closed() {
+            return Ok(());
+        }
         let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
         self.log.add_segment(segment);
         Ok(())
@@ -149,6 +152,9 @@ impl Bucket {
 
     /// Writes the directories of full segments and tells the manifest. Returns how many.
     pub fn seal(&self) -> Result<usize> {
+        if self.is_closed() {
+            return Ok(0);
+        }
         let segments = std::mem::take(&mut *self.to_seal.lock());
         let count = segments.len();
         for (index, segment) in segments.iter().enumerate() {
@@ -175,8 +181,11 @@ impl Bucket {
         })
     }
 
-    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went.
+    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.
     pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
+        if self.view().damage().is_some() {
+            return Ok((0, 0));
+        }
         let state = self.state();
         let policy = *self.policy.lock();
         let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
@@ -235,13 +244,14 @@ fn remove_if_there(driver: &dyn crate::io::Driver, path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a directory beside its segment. Not synced: a lost or torn one is made again from the segment.
+/// Writes a directory beside its segment, durably: what it remembers of the writers is nowhere else.
 fn write_index(resources: &Resources, path: &Path, bytes: &[u8]) -> Result<()> {
     let driver = &*resources.driver;
     remove_if_there(driver, path)?;
     let file = driver.open(path, Mode::Create, false).map_err(|error| Error::io("make", path, error))?;
     let piece = resources.pool.copy_of(bytes).freeze();
-    driver.write_at(&file, &[piece], 0, false).map_err(|error| Error::io("write", path, error))
+    let written = driver.write_at(&file, &[piece], 0, true).and_then(|()| driver.sync_dir(path.parent().expect("a file in a directory")));
+    written.map_err(|error| Error::io("write", path, error))
 }
 
 /// What the directory of a segment remembers of the writers, as far as its end.

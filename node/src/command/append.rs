@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use aquifer_node::{Error, Kind};
+use aquifer_node::Error;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -27,7 +27,8 @@ pub(crate) fn append(session: &Session, arguments: &Append) -> Outcome {
     let table = store.table(&arguments.table)?;
     let batch_rows =
         arguments.rate.map_or(arguments.batch_rows, |rate| arguments.batch_rows.min((rate * PACED_BATCH_SECONDS).max(1.0) as u32));
-    let mut input = Input::open(&arguments.from, arguments.format, table.schema()?, batch_rows, arguments.on_error)?;
+    let mut input =
+        Input::open(&arguments.from, arguments.format, table.schema()?, batch_rows, arguments.on_error).map_err(Failure::of_data)?;
     interrupt::catch();
     let progress = Progress::new("append", input.rows_total(), session.config.quiet);
     let mut run =
@@ -70,9 +71,7 @@ impl Run {
                         interrupt::wait_until(started + Duration::from_secs_f64(sent as f64 / rate))?;
                     }
                     self.open = true;
-                    // The writer counts rows from the start of the batch, from 0.
-                    let placed = |error: Error| if error.kind() == Kind::Invalid { error.at("behind_row", sent) } else { error };
-                    self.writer.send(&batch).map_err(|error| Failure::of_data(placed(error)))?;
+                    self.writer.send(&batch).map_err(|error| Failure::of_data(placed(error, sent)))?;
                     sent += batch.num_rows() as u64;
                     let acks = self.writer.acks().map_err(Failure::of_data)?;
                     self.count(&acks)?;
@@ -148,6 +147,12 @@ fn ack_line(ack: &Ack, rows_total: u64) -> String {
     let Ack { rows, bucket, first_offset, partition, .. } = ack;
     let line = AckLine { rows: *rows, rows_total, bucket: *bucket, first_offset: *first_offset, partition };
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// The writer counts rows from the start of its batch, from 0; the user counts those of the input.
+fn placed(error: Error, rows_before: u64) -> Error {
+    let names_row = error.context().any(|(name, _)| name == "row");
+    if names_row { error.at("rows_before_batch", rows_before) } else { error }
 }
 
 fn round(value: f64) -> f64 {

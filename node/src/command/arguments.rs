@@ -12,7 +12,7 @@ use super::output::Format as OutputFormat;
 
 /// A columnar log store on your NVMe: rows durable in under a millisecond, tailed a millisecond later.
 #[derive(Parser, Debug)]
-#[command(name = "aquifer", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "aquifer", version, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -75,7 +75,7 @@ pub(crate) enum Verb {
     /// Create a table
     #[command(after_help = "Examples:
   aquifer create clicks --like clicks.parquet --buckets 4
-  aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set log.retention=7d
+  aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
 
 A schema file:
   [[field]]
@@ -87,12 +87,14 @@ A schema file:
   type = \"decimal128(10,2)\"
 
 Types: bool, int8..int64, float32, float64, decimal128(p,s), date, time(unit), timestamp(unit), timestamp(unit, UTC), utf8,
-binary, fixed_size_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
+binary, fixed_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
     Create(Create),
     /// Change a table
     #[command(after_help = "Examples:
   aquifer alter clicks --add-column 'device utf8' --rename page=url
-  aquifer alter clicks --widen 'quantity int64' --drop-column referrer")]
+  aquifer alter clicks --widen 'quantity int64' --drop-column referrer
+
+All changes hold together, or none: columns are dropped, renamed, widened and added, in this order.")]
     Alter(Alter),
     /// Drop a table and its rows
     #[command(after_help = "Example: aquifer drop clicks")]
@@ -200,12 +202,12 @@ pub(crate) struct Create {
 pub(crate) struct Alter {
     /// `name` or `db.name`
     pub(crate) table: String,
-    /// Add a nullable column
+    /// Add a nullable column: 'NAME TYPE', perhaps with 'first' or 'after OTHER' behind it
     #[arg(long, value_name = "'NAME TYPE'")]
     pub(crate) add_column: Vec<String>,
     /// Rename a column
-    #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
-    pub(crate) rename: Vec<(String, String)>,
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) rename: Vec<String>,
     /// Drop a column
     #[arg(long, value_name = "NAME")]
     pub(crate) drop_column: Vec<String>,
@@ -361,9 +363,6 @@ pub(crate) struct Bench {
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw the figures
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

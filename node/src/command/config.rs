@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) output: Option<Format>,
     pub(crate) out: Option<PathBuf>,
     pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
     pub(crate) options: Options,
     pub(crate) settings: Vec<Setting>,
 }
@@ -53,6 +54,7 @@ impl Config {
         let mut config = Config::of(named)?;
         config.out = global.out.clone();
         config.quiet = global.quiet;
+        config.verbose = global.verbose > 0;
         if let Some(dir) = &global.dir {
             // Not through text, which cannot hold every path.
             config.dir = dir.clone();
@@ -87,7 +89,7 @@ impl Config {
         }
         let value = |name: &str| settings.iter().find(|setting| setting.name == name).map_or("", |setting| setting.value.as_str());
         let output = (value("output") != AUTO).then(|| format(value("output"))).transpose()?;
-        Ok(Config { dir: value("dir").into(), output, out: None, quiet: false, options, settings })
+        Ok(Config { dir: value("dir").into(), output, out: None, quiet: false, verbose: false, options, settings })
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Invariant: a request that is wrong changes nothing. Knows nothing of rows.
 
-use super::arguments::Create;
-use super::outcome::Outcome;
+use super::arguments::{Alter, Create};
+use super::outcome::{Failure, Outcome};
 use super::session::Session;
-use super::store::CreateTable;
+use super::store::{Change, CreateTable};
 use super::{input, schema_file};
 
 pub(crate) fn init(session: &Session) -> Outcome {
@@ -18,7 +18,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     // The files are read before a directory is made.
     let schema = match (&create.schema, &create.like) {
         (Some(path), _) => schema_file::read(path)?,
-        (None, Some(path)) => input::infer(path)?,
+        (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };
     let Create { table, partition_by, buckets, bucket_key, set, .. } = create;
@@ -26,6 +26,26 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, options: set })?;
     store.close()?;
     session.say(&format!("created {table}"));
+    Ok(())
+}
+
+/// Columns go before others take their names, and are renamed before they are widened.
+pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
+    let mut changes: Vec<_> = alter.drop_column.iter().map(|name| Change::drop_column(name)).collect();
+    for text in &alter.rename {
+        changes.push(Change::rename_column(text)?);
+    }
+    for text in &alter.widen {
+        changes.push(Change::widen_column(text)?);
+    }
+    for text in &alter.add_column {
+        changes.push(Change::add_column(text)?);
+    }
+    changes.extend(alter.set.iter().map(|(name, value)| Change::set_option(name, value)));
+    let store = session.store_to_change()?;
+    store.alter_table(&alter.table, &changes)?;
+    store.close()?;
+    session.say(&format!("altered {}", alter.table));
     Ok(())
 }
 

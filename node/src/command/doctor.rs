@@ -83,7 +83,7 @@ fn ring(dir: &Path) -> Finding {
         Err(error) => return Finding::new(name, format!("not tried: {error}")).advise(true, "give this user the right to write there"),
     };
     let mut options = Options::default();
-    let opened = options.set("io", "uring").and_then(|()| Store::open(&scratch.0, options)).and_then(Store::close);
+    let opened = options.set("io", "uring").and_then(|()| Store::open(&scratch.0, options)).and_then(|store| store.close());
     match opened {
         Ok(()) => Finding::new(name, "works"),
         Err(error) => Finding::new(name, error.message()).advise(

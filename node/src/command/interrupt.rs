@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use super::outcome::Failure;
 
@@ -26,6 +26,12 @@ pub(crate) fn catch() {
         let second = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag().clone());
         let _ = second.and_then(|_| signal_hook::flag::register(signal, flag().clone()));
     }
+}
+
+/// A file that may not grow (`ulimit -f`) is an error to be told, not the end of the program.
+pub(crate) fn survive_file_size_limit() {
+    // A signal that is handled lets the write fail, and that is handled like any other failure.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
 /// Whether the user said stop.

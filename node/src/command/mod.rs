@@ -8,12 +8,14 @@
 mod append;
 mod arguments;
 mod bench;
+mod check;
 mod config;
 mod define;
 mod doctor;
 mod input;
 mod interrupt;
 mod latency;
+mod metrics;
 mod outcome;
 mod output;
 mod progress;
@@ -27,7 +29,6 @@ mod time_text;
 mod type_text;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -38,8 +39,9 @@ use outcome::Outcome;
 use output::Format;
 use session::Session;
 
-/// Runs the program; `typed` begins with its name.
-pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> ExitCode {
+/// Runs the program and returns its exit code; `typed` begins with its name.
+pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> u8 {
+    interrupt::survive_file_size_limit();
     let typed: Vec<_> = typed.collect();
     // Before the command line is understood, what it says about the output has to be guessed.
     let words: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
@@ -82,15 +84,23 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
     match verb {
         Verb::Init(_) => define::init(session),
         Verb::Create(create) => define::create(session, create),
+        Verb::Alter(alter) => define::alter(session, &alter),
         Verb::Drop(named) => define::drop(session, &named.table),
         Verb::List(_) => show::list(session),
-        Verb::Config(_) => show::config(session),
+        Verb::Describe(named) => show::describe(session, &named.table),
         Verb::Append(arguments) => append::append(session, &arguments),
         Verb::Tail(tail) => read::tail(session, &tail),
         Verb::Scan(scan) => read::scan(session, &scan),
+        Verb::Expire(named) => check::expire(session, &named.table),
+        Verb::Stats(named) => show::stats(session, named.table.as_deref()),
+        Verb::Metrics(_) => metrics::metrics(session),
         Verb::Doctor(_) => doctor::doctor(session),
+        Verb::Verify(named) => check::verify(session, named.table.as_deref()),
+        Verb::Config(_) => show::config(session),
         Verb::Demo(Demo::Shop(arguments)) => shop::run(session, &arguments),
         Verb::Bench(arguments) => bench::run(session, &arguments),
-        _ => Err(aquifer_node::Error::unavailable("not yet").into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

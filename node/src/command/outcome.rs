@@ -3,11 +3,12 @@
 //! Invariant: whoever fails prints once, here. Knows nothing of verbs.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use aquifer_node::{Error, Kind};
 use serde_json::{Map, Value, json};
 
+/// Done.
+const DONE: u8 = 0;
 /// Failed.
 const FAILED: u8 = 1;
 /// Wrong usage.
@@ -77,25 +78,29 @@ impl Failure {
 }
 
 /// Prints what has to be said and returns the exit code.
-pub(crate) fn conclude(outcome: Outcome, as_json: bool) -> ExitCode {
+pub(crate) fn conclude(outcome: Outcome, as_json: bool) -> u8 {
     match outcome {
-        Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
-        Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(Failure::Reported(code)) => ExitCode::from(code),
+        Ok(()) | Err(Failure::ClosedPipe) => DONE,
+        Err(Failure::Interrupted) => INTERRUPTED,
+        Err(Failure::Reported(code)) => code,
         Err(Failure::Error(error, code)) => {
             // Nothing can be done about a stderr that is gone.
             let _ = writeln!(io::stderr(), "{}", if as_json { json_line(&error) } else { line(&error) });
-            ExitCode::from(code)
+            code
         }
     }
 }
 
 /// Ends a command line that clap did not take: help is no error, the rest one line and what to do.
-pub(crate) fn refuse(error: &clap::Error, as_json: bool) -> ExitCode {
+pub(crate) fn refuse(error: &clap::Error, as_json: bool) -> u8 {
     if !error.use_stderr() {
         // Help for a pipe that is closed is help not needed.
         let _ = error.print();
-        return ExitCode::SUCCESS;
+        return DONE;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return WRONG_USAGE;
     }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -5,7 +5,7 @@
 use super::arguments::{From, Scan, Select, Tail};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
-use super::output::Output;
+use super::output::{Output, Purpose};
 use super::progress::Progress;
 use super::session::Session;
 use super::store::{Next, Scanner, Start};
@@ -38,7 +38,7 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
         scan = scan.limit(limit);
     }
     let mut scanner = scan.build()?;
-    let mut output = session.output(scanner.schema(), follow)?;
+    let mut output = session.output(scanner.schema(), if follow { Purpose::Following } else { Purpose::Rows })?;
     interrupt::catch();
     let is_silent = session.config.quiet || follow || session.prints_to_terminal();
     let mut progress = Progress::new("scan", None, is_silent);

@@ -5,12 +5,12 @@
 use std::io::IsTerminal;
 
 use aquifer_node::Error;
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::Serialize;
 
 use super::config::Config;
 use super::outcome::Outcome;
-use super::output::{Format, Output};
+use super::output::{Format, Output, Purpose, write_line};
 use super::report::Report;
 use super::store::Store;
 
@@ -21,7 +21,9 @@ pub(crate) struct Session {
 impl Session {
     /// The store to write to; makes its directory.
     pub(crate) fn store(&self) -> Outcome<Store> {
-        Ok(Store::open(&self.config.dir, self.config.options.clone())?)
+        let store = Store::open(&self.config.dir, self.config.options.clone())?;
+        self.tell_io(&store);
+        Ok(store)
     }
 
     /// The store to write to, which must be there: nothing is made for a table that cannot be in it.
@@ -33,7 +35,16 @@ impl Session {
     /// The store to read from, which must be there.
     pub(crate) fn store_to_read(&self) -> Outcome<Store> {
         self.check_dir()?;
-        Ok(Store::open_read_only(&self.config.dir, self.config.options.clone())?)
+        let store = Store::open_read_only(&self.config.dir, self.config.options.clone())?;
+        self.tell_io(&store);
+        Ok(store)
+    }
+
+    fn tell_io(&self, store: &Store) {
+        if self.config.verbose {
+            let (driver, reason) = store.io();
+            eprintln!("{}: io {driver} ({reason}), durability {:?}", store.dir().display(), self.config.options.durability);
+        }
     }
 
     fn check_dir(&self) -> Outcome {
@@ -56,21 +67,31 @@ impl Session {
     }
 
     /// Opens the output for rows.
-    pub(crate) fn output(&self, schema: SchemaRef, following: bool) -> Outcome<Output> {
-        Output::open(self.format(), self.config.out.as_deref(), schema, following)
-    }
-
-    /// Prints rows that are all there.
-    pub(crate) fn print_batch(&self, batch: &RecordBatch) -> Outcome {
-        let mut output = self.output(batch.schema(), false)?;
-        output.write(batch)?;
-        output.finish()?;
-        Ok(())
+    pub(crate) fn output(&self, schema: SchemaRef, purpose: Purpose) -> Outcome<Output> {
+        Output::open(self.format(), self.config.out.as_deref(), schema, purpose)
     }
 
     /// Prints a small result.
     pub(crate) fn print(&self, report: &Report) -> Outcome {
-        self.print_batch(&report.batch()?)
+        let batch = report.batch()?;
+        let mut output = self.output(batch.schema(), Purpose::Report)?;
+        output.write(&batch)?;
+        output.finish()?;
+        Ok(())
+    }
+
+    /// Prints a result that is more than rows as one line of JSON.
+    pub(crate) fn print_json(&self, result: &impl Serialize) -> Outcome {
+        let line = serde_json::to_string(result).map_err(|error| Error::internal(format!("a result is no JSON: {error}")))?;
+        self.print_text(&line)
+    }
+
+    /// Prints text and ends its line.
+    pub(crate) fn print_text(&self, text: &str) -> Outcome {
+        match &self.config.out {
+            Some(path) => Ok(std::fs::write(path, format!("{text}\n")).map_err(|error| Error::io("write", path, error))?),
+            None => write_line(text),
+        }
     }
 
     /// Says that something was done, to people only.

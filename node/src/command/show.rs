@@ -1,18 +1,56 @@
-//! `list`, `describe`, `stats`, `metrics` and `config`: what there is, without a row of it.
+//! `list`, `describe`, `stats` and `config`: what there is, without a row of it.
 //!
 //! Invariant: changes nothing. Knows nothing of how rows are stored.
 
 use super::outcome::Outcome;
-use super::report::Report;
+use super::output::{Format, print_utc_ms};
+use super::report::{Cell, Report};
 use super::session::Session;
 
 pub(crate) fn list(session: &Session) -> Outcome {
-    let mut tables = session.store_to_read()?.tables()?;
-    tables.sort_by(|a, b| a.name.cmp(&b.name));
     let mut report = Report::new(["name", "columns", "partitions", "buckets"]);
-    for table in tables {
+    for table in session.store_to_read()?.tables()? {
         let [columns, partitions] = [table.columns, table.partitions].map(|count| (count as u64).into());
         report.row([table.name.into(), columns, partitions, u64::from(table.buckets).into()]);
+    }
+    session.print(&report)
+}
+
+pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
+    let found = session.store_to_read()?.table(table)?.describe()?;
+    if session.format() == Format::Json {
+        return session.print_json(&found);
+    }
+    let mut report = Report::new(["what", "name", "value", "note"]);
+    let id = Cell::from(format!("id {}", found.id));
+    report.row(["table".into(), found.name.into(), Cell::None, id]);
+    report.row(["created".into(), Cell::None, print_utc_ms(found.created_ms as i64).into(), Cell::None]);
+    report.row(["schema".into(), Cell::None, format!("version {}", found.schema_version).into(), Cell::None]);
+    for column in found.columns {
+        let kind = if column.nullable { column.kind } else { format!("{} not null", column.kind) };
+        report.row(["column".into(), column.name.into(), kind.into(), format!("field id {}", column.id).into()]);
+    }
+    for field in found.partition_by {
+        report.row(["partition by".into(), field.into(), Cell::None, Cell::None]);
+    }
+    for partition in found.partitions {
+        report.row(["partition".into(), partition.into(), Cell::None, Cell::None]);
+    }
+    let key = if found.bucket_key.is_empty() { Cell::None } else { format!("by {}", found.bucket_key.join(",")).into() };
+    report.row(["buckets".into(), Cell::None, found.buckets.to_string().into(), key]);
+    for option in found.options {
+        let value = if option.is_default { format!("{} (default)", option.value) } else { option.value };
+        report.row(["option".into(), option.name.into(), value.into(), option.description.into()]);
+    }
+    session.print(&report)
+}
+
+pub(crate) fn stats(session: &Session, table: Option<&str>) -> Outcome {
+    let mut report = Report::new(["table", "partition", "bucket", "rows", "start_offset", "end_offset", "segments", "bytes"]);
+    for found in session.store_to_read()?.stats(table)? {
+        let [bucket, segments] = [u64::from(found.bucket), found.segments as u64].map(Cell::from);
+        let [rows, start, end, bytes] = [found.rows, found.start_offset, found.end_offset, found.bytes].map(Cell::from);
+        report.row([found.table.into(), found.partition.into(), bucket, rows, start, end, segments, bytes]);
     }
     session.print(&report)
 }

@@ -46,6 +46,8 @@ pub struct Folded<E> {
     pub edits: Vec<E>,
     /// Bytes up to the end of the last good record; the next is to be written there.
     pub valid_length: usize,
+    /// Where the last good record begins; 0 when there is none.
+    pub last_record: usize,
     /// What follows them.
     pub tail: Tail,
 }
@@ -74,7 +76,7 @@ pub fn record<E: Serialize>(kind: u16, edits: &[E]) -> Result<Vec<u8>> {
 /// Errors with `Corrupt` and the position when a bad record has good ones behind it or the file is of another kind; with
 /// `Unavailable` when a newer program wrote it.
 pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
-    let mut folded = Folded { edits: Vec::new(), valid_length: 0, tail: Tail::Clean };
+    let mut folded = Folded { edits: Vec::new(), valid_length: 0, last_record: 0, tail: Tail::Clean };
     loop {
         let rest = &bytes[folded.valid_length..];
         if rest.iter().all(|byte| *byte == 0) {
@@ -88,6 +90,7 @@ pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
             return Ok(folded);
         };
         folded.edits.extend(found.edits(kind).map_err(|error| error.at("position", folded.valid_length))?);
+        folded.last_record = folded.valid_length;
         folded.valid_length += HEAD_BYTES + found.payload.len();
     }
 }

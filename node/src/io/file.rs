@@ -129,6 +129,11 @@ impl FileCache {
         self.state.lock().files.remove(path);
     }
 
+    /// Forgets every file below `dir`, which was removed: an open one would keep its space.
+    pub fn invalidate_below(&self, dir: &Path) {
+        self.state.lock().files.retain(|path, _| !path.starts_with(dir));
+    }
+
     /// Files kept open.
     pub fn len(&self) -> usize {
         self.state.lock().files.len()

@@ -8,6 +8,7 @@
 //! Figures behind the numbers: docs/decisions/0002-commit.md. This module knows nothing of buckets, manifests or the ring itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fate::Fate;
 use super::gather::{Place, gather};
@@ -53,7 +54,7 @@ pub enum Turn {
 #[derive(Debug, Default)]
 #[must_use = "waiters must be woken"]
 pub struct Effects {
-    to_wake: Vec<Arc<Fate>>,
+    decided: Vec<Arc<Fate>>,
     /// Segments that are full and durable, oldest first.
     pub sealed: Vec<Arc<Segment>>,
     /// Groups became durable.
@@ -66,9 +67,9 @@ pub struct Effects {
 
 impl Effects {
     /// Wakes everybody who sleeps until their group is decided.
-    pub fn wake(&mut self) {
-        for fate in self.to_wake.drain(..) {
-            fate.wake();
+    pub fn wake(&mut self, now: Duration) {
+        for fate in self.decided.drain(..) {
+            fate.wake(now);
         }
     }
 }
@@ -198,6 +199,12 @@ impl Log {
         self.head.lock().writer.poison_with(error);
     }
 
+    /// Writes that callers make, and groups queued or in flight with the ring thread.
+    pub fn unfinished(&self) -> (u32, usize) {
+        let head = self.head.lock();
+        (head.inline, head.ring as usize + head.writer.queued())
+    }
+
     /// Looks at the machine under the lock.
     pub fn with_writer<R>(&self, look: impl FnOnce(&Writer) -> R) -> R {
         look(&self.head.lock().writer)
@@ -205,7 +212,7 @@ impl Log {
 
     fn publish(&self, head: MutexGuard<'_, Head>, outcome: Outcome, reason: Option<Error>) -> Effects {
         let mut effects = Effects {
-            to_wake: Vec::new(),
+            decided: Vec::with_capacity(outcome.durable.len() + outcome.failed.len()),
             sealed: outcome.sealed,
             advanced: !outcome.durable.is_empty(),
             call_ring: head.writer.queued() > 0 && !head.preparing,
@@ -214,14 +221,12 @@ impl Log {
         for durable in outcome.durable {
             let fate = durable.fate.clone();
             self.view.publish(durable);
-            if fate.succeed() {
-                effects.to_wake.push(fate);
-            }
+            fate.succeed();
+            effects.decided.push(fate);
         }
         for fate in outcome.failed {
-            if fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica)) {
-                effects.to_wake.push(fate);
-            }
+            fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica));
+            effects.decided.push(fate);
         }
         drop(head);
         effects

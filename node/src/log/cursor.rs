@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
-use super::stored::{Body, Stored, batches_of, damaged};
+use super::stored::{Body, Stored, damaged, take_batches};
 use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
 use crate::format::frame::{self, Parsed};
-use crate::io::{Driver, FileCache, Pool, Role};
+use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
 const ENTRIES_MAX: usize = 64;
@@ -88,13 +88,15 @@ pub struct Cursor {
     /// Offset of the next row.
     offset: u64,
     ready: VecDeque<Stored>,
+    /// What is wrong behind the batches in `ready`.
+    wrong: Option<Error>,
     ahead: Option<Ahead>,
 }
 
 impl Cursor {
     /// A cursor at `offset`.
     pub fn new(view: &Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
-        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), ahead: None }
+        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
     }
 
     /// Offset of the next row.
@@ -106,12 +108,20 @@ impl Cursor {
     pub fn seek(&mut self, offset: u64) {
         self.offset = offset;
         self.ready.clear();
+        self.wrong = None;
         self.ahead = None;
+    }
+
+    /// Gives back what it holds to read ahead, until it is asked for more.
+    pub fn rest(&mut self) {
+        if self.ready.is_empty() && self.wrong.is_none() {
+            self.ahead = None;
+        }
     }
 
     /// The next batch before `end`. Its first row may lie before the cursor's offset when the cursor began within it.
     ///
-    /// Errors: Corrupt for damaged bytes, naming segment, position and offset; those of the device.
+    /// Errors: Corrupt for damaged bytes, naming segment, position and offset, again and again until it is sent elsewhere; those of the device.
     pub fn next(&mut self, end: u64) -> Result<Next> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
@@ -121,9 +131,15 @@ impl Cursor {
                 self.offset = stored.end_offset;
                 return Ok(Next::Batch(stored));
             }
-            let end = end.min(self.view.end());
+            if let Some(wrong) = self.wrong.take() {
+                self.seek(self.offset);
+                return Err(wrong);
+            }
+            let durable = self.view.end();
+            let end = end.min(durable);
             if self.offset >= end {
-                return Ok(Next::End);
+                let damage = self.view.damage().filter(|_| self.offset >= durable);
+                return damage.map_or(Ok(Next::End), Err);
             }
             let start = self.view.start();
             if self.offset < start {
@@ -136,8 +152,10 @@ impl Cursor {
                 self.seek(self.offset);
                 continue;
             }
-            if let Some(lost) = filled? {
-                return Ok(Next::Lost(lost));
+            match filled {
+                Ok(None) => {}
+                Ok(Some(lost)) => return Ok(Next::Lost(lost)),
+                Err(error) => self.wrong = Some(error),
             }
         }
     }
@@ -184,7 +202,7 @@ impl Cursor {
         let Some(frames) = self.view.recent(self.offset) else { return Ok(false) };
         for hot in frames {
             match frame::parse(&hot.frame, hot.segment_id, 0) {
-                Parsed::Frame(frame) => self.ready.extend(batches_of(&frame, &hot.frame, self.offset, false)?),
+                Parsed::Frame(frame) => take_batches(&frame, &hot.frame, self.offset, false, &mut self.ready)?,
                 other => return Err(Error::internal(format!("a frame in memory is {other:?}"))),
             }
         }
@@ -232,27 +250,23 @@ impl Cursor {
         match job.what {
             What::Run(run) => {
                 let mut position = 0;
-                let bytes = &parts[0];
-                while position < bytes.len() {
+                while position < parts[0].len() {
                     let at = run.position + position as u64;
-                    let frame = match frame::parse(&bytes[position..], segment.id(), 0) {
-                        Parsed::Frame(frame) if frame.length <= bytes.len() - position => frame,
-                        other => return Err(damaged(segment.path(), at, self.offset, &describe(&other))),
-                    };
-                    let whole = bytes.slice(position..position + frame.length);
-                    if !frame.verify(&whole) {
-                        return Err(damaged(segment.path(), at, self.offset, "the head of a frame has a bad checksum"));
+                    match self.take_frame(segment, &parts[0].slice(position..parts[0].len())) {
+                        Ok(length) => position += length,
+                        Err(what) => {
+                            let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
+                            self.wrong = Some(damaged(segment.path(), at, offset, &what));
+                            return Ok(());
+                        }
                     }
-                    let batches = batches_of(&frame, &whole, self.offset, true);
-                    self.ready.extend(batches.map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?);
-                    position += frame.length;
                 }
             }
             What::Whole(large) => {
-                let at = large.position;
-                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?;
+                let (at, offset) = (large.position, large.first_offset.max(self.offset));
+                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, offset, error.message()))?;
                 if stored.first_offset != large.first_offset {
-                    return Err(damaged(segment.path(), at, self.offset, "another batch than the directory says"));
+                    return Err(damaged(segment.path(), at, offset, "another batch than the directory says"));
                 }
                 self.ready.push_back(stored);
             }
@@ -265,6 +279,20 @@ impl Cursor {
             }),
         }
         Ok(())
+    }
+
+    /// Takes the batches of the frame at the start of `bytes`; returns its length, or what is wrong with it.
+    fn take_frame(&mut self, segment: &Segment, bytes: &Frozen) -> Result<usize, String> {
+        let frame = match frame::parse(bytes, segment.id(), 0) {
+            Parsed::Frame(frame) if frame.length <= bytes.len() => frame,
+            other => return Err(describe(&other)),
+        };
+        let whole = bytes.slice(..frame.length);
+        if !frame.verify(&whole) {
+            return Err("the head of a frame has a bad checksum".to_string());
+        }
+        let taken = take_batches(&frame, &whole, self.offset, true, &mut self.ready);
+        taken.map(|()| frame.length).map_err(|error| error.message().to_string())
     }
 
     /// The directory has nothing more: the segment is read, or it is another process's and its directory is still to be made.

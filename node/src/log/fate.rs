@@ -3,9 +3,10 @@
 //! Invariant: decided once. One wake serves every waiter of the group. This module knows nothing of files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicU32, Mutex, Ordering, spin_loop, wait, wake_all};
+use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, spin_loop, wait, wake_all};
 
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
@@ -20,42 +21,58 @@ const SPINS: u32 = 2_000;
 #[derive(Debug)]
 pub struct Fate {
     word: AtomicU32,
+    /// Somebody slept when it was decided.
+    was_slept_on: AtomicBool,
+    /// When its waiters were woken, in nanoseconds of the store's clock; 0 before.
+    woken_ns: AtomicU64,
     error: Mutex<Option<Error>>,
 }
 
 impl Fate {
     /// Not decided yet.
     pub fn pending() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(PENDING), error: Mutex::new(None) })
+        Arc::new(Self::at(PENDING))
     }
 
     /// Durable from the start: for a batch that was here before.
     pub fn durable() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(DURABLE), error: Mutex::new(None) })
+        Arc::new(Self::at(DURABLE))
     }
 
-    /// The group is on the device. Wakes nobody yet: returns whether somebody sleeps, who wants [`Fate::wake`].
-    #[must_use = "sleepers must be woken"]
-    pub fn succeed(&self) -> bool {
-        self.decide(DURABLE)
+    fn at(word: u32) -> Self {
+        Fate { word: AtomicU32::new(word), was_slept_on: AtomicBool::new(false), woken_ns: AtomicU64::new(0), error: Mutex::new(None) }
     }
 
-    /// The group will never be durable. Wakes nobody yet: returns whether somebody sleeps, who wants [`Fate::wake`].
-    #[must_use = "sleepers must be woken"]
-    pub fn fail(&self, error: Error) -> bool {
+    /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
+    pub fn succeed(&self) {
+        self.decide(DURABLE);
+    }
+
+    /// The group will never be durable. Wakes nobody yet: see [`Fate::wake`].
+    pub fn fail(&self, error: Error) {
         *self.error.lock() = Some(error);
-        self.decide(FAILED)
+        self.decide(FAILED);
     }
 
-    fn decide(&self, fate: u32) -> bool {
+    fn decide(&self, fate: u32) {
         let before = self.word.swap(fate, Ordering::AcqRel);
         assert!(matches!(before, PENDING | SLEPT_ON), "a fate is decided once");
-        before == SLEPT_ON
+        self.was_slept_on.store(before == SLEPT_ON, Ordering::Relaxed);
     }
 
-    /// Wakes all who wait.
-    pub fn wake(&self) {
-        wake_all(&self.word);
+    /// Wakes all who sleep, and keeps the time for those who look later. For the thread that decided.
+    pub fn wake(&self, now: Duration) {
+        self.woken_ns.store(now.as_nanos() as u64, Ordering::Release);
+        // A writer that waits awake, or for itself alone, spares the system call.
+        if self.was_slept_on.load(Ordering::Relaxed) {
+            wake_all(&self.word);
+        }
+    }
+
+    /// When the waiters were woken, on the store's clock; `None` when that is a moment away, or was before this fate.
+    pub fn woken_at(&self) -> Option<Duration> {
+        let woken_ns = self.woken_ns.load(Ordering::Acquire);
+        (woken_ns > 0).then(|| Duration::from_nanos(woken_ns))
     }
 
     /// The result, once there is one.

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::error::{Error, Result};
+use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
 
 /// Batches of one writer that may be unanswered at a time.
 pub const IN_FLIGHT_MAX: usize = 5;
@@ -93,6 +94,15 @@ impl Producers {
             history.last.pop_front();
         }
         history.seen_ms = now_ms;
+    }
+
+    /// Remembers a batch that was found in the log.
+    pub fn note(&mut self, header: &BatchHeader) {
+        if header.writer_id != NO_WRITER_ID {
+            let rows = (header.next_offset() - header.base_offset) as u32;
+            let sent = Sent { sequence: header.sequence, first_offset: header.base_offset as u64, rows, group: 0 };
+            self.record(header.writer_id, sent, header.commit_timestamp);
+        }
     }
 
     /// Takes back every batch at `offset` and behind it: they were never written.

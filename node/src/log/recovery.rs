@@ -1,20 +1,21 @@
 //! Opening a log: read the segments that are not sealed up to the first bad frame.
 //!
 //! A frame counts when it carries the segment's id, an epoch not below that of the frame before it, the next offset, and good checksums of itself
-//! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged. Invariant: what recovery accepts is synced before
-//! anybody sees it, because a frame may have reached the device's cache without having been acknowledged.
+//! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged, or lies behind damage when more was promised.
+//! Invariant: what recovery accepts is on the device before anybody sees it; what was not promised is synced, because it may have reached the device's
+//! cache only.
 //! This module knows nothing of manifests; it is told the segments in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::producers::{Producer, Producers, Sent};
+use super::producers::Producers;
 use super::segment::{Sealed, Segment};
 use super::window::{Found, Window};
 use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::log_batch::{BatchHeader, NO_WRITER_ID};
+use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// What the scan goes on from.
@@ -26,6 +27,8 @@ pub struct Known {
     pub last_timestamp_ms: i64,
     /// Writers as the last sealed segment remembers them.
     pub producers: Producers,
+    /// Rows before this offset were acknowledged, so they are on the device.
+    pub promised_offset: u64,
 }
 
 /// How to get at the files.
@@ -41,6 +44,12 @@ pub struct Reach<'a> {
     pub writable: bool,
 }
 
+impl Reach<'_> {
+    fn open(&self, segment: &Segment) -> Result<File> {
+        self.files.open(self.driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Recovered {
@@ -48,6 +57,8 @@ pub struct Recovered {
     pub start: Start,
     /// Segments that turned out to be full: another one follows with rows. Their seal is not in the manifest yet.
     pub sealed: Vec<Arc<Segment>>,
+    /// The first frame that was not taken in, else where the next would have stood: the segment and the bytes from its start.
+    pub end: Option<(Arc<Segment>, u64)>,
 }
 
 impl Recovered {
@@ -58,15 +69,16 @@ impl Recovered {
     }
 }
 
-/// Scans `open` segments, given in the order in which they were prepared.
+/// Scans `open` segments, in any order: a prepared one that was too small for a batch is used after those prepared behind it.
 ///
 /// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
-    let mut scan = Scan { reach, offset: known.end_offset, timestamp_ms: known.last_timestamp_ms, epoch: 0, producers: known.producers };
+    let Known { end_offset, last_timestamp_ms, producers, promised_offset } = known;
+    let mut scan = Scan { reach, offset: end_offset, timestamp_ms: last_timestamp_ms, epoch: 0, producers, promised_offset, refused: None };
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();
-    for segment in open {
+    for segment in in_log_order(reach, open)? {
         let Some(timestamps_ms) = scan.segment(&segment)? else {
             spare.push_back(segment);
             continue;
@@ -77,8 +89,36 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
             sealed.push(full);
         }
     }
-    let Scan { offset, timestamp_ms, producers, .. } = scan;
-    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed })
+    let Scan { offset, timestamp_ms, producers, refused, .. } = scan;
+    let end = refused.or_else(|| active.as_ref().map(|(segment, _)| (segment.clone(), segment.used_bytes())));
+    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed, end })
+}
+
+/// By the offset of the first frame; those without one behind the others.
+fn in_log_order(reach: Reach<'_>, open: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+    let mut by_offset = Vec::with_capacity(open.len());
+    for segment in open {
+        let file = reach.open(&segment)?;
+        let offset =
+            first_offset(reach.driver, &file, reach.pool, segment.id()).map_err(|error| Error::io("read", segment.path(), error))?;
+        by_offset.push((offset.unwrap_or(u64::MAX), segment));
+    }
+    by_offset.sort_by_key(|(offset, segment)| (*offset, segment.id()));
+    Ok(by_offset.into_iter().map(|(_, segment)| segment).collect())
+}
+
+/// Offset of the first row of a segment, as its first frame tells it; `None` when it has no frame of its own yet.
+pub fn first_offset(driver: &dyn Driver, file: &File, pool: &Pool, segment_id: u64) -> std::io::Result<Option<u64>> {
+    let mut needed = BLOCK_BYTES;
+    loop {
+        let mut head = pool.get(needed);
+        let read = driver.read_at(file, &mut head, needed, 0)?;
+        match frame::parse(&head[..read], segment_id, 0) {
+            frame::Parsed::Frame(frame) => return Ok(Some(frame.head.first_offset)),
+            frame::Parsed::Short { needed: more } if more > needed && read == needed => needed = more.next_multiple_of(BLOCK_BYTES),
+            _ => return Ok(None),
+        }
+    }
 }
 
 struct Scan<'a> {
@@ -87,13 +127,15 @@ struct Scan<'a> {
     timestamp_ms: i64,
     epoch: u32,
     producers: Producers,
+    promised_offset: u64,
+    refused: Option<(Arc<Segment>, u64)>,
 }
 
 impl Scan<'_> {
     /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
     fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
         let failed = |error| Error::io("read", segment.path(), error);
-        let file = self.reach.files.open(self.reach.driver, segment.path(), true).map_err(failed)?;
+        let file = self.reach.open(segment)?;
         let Reach { driver, pool, .. } = self.reach;
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
@@ -102,10 +144,17 @@ impl Scan<'_> {
             let frame = match window.frame(position, segment.id(), self.epoch).map_err(failed)? {
                 Found::Frame(frame) => frame,
                 Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
-                Found::End(_) => break,
+                Found::End(frame::Parsed::NotAFrame | frame::Parsed::Stale) => break,
+                Found::End(_) => {
+                    self.refuse(segment, position);
+                    break;
+                }
             };
             let bytes = window.bytes(position, frame.length);
-            let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else { break };
+            let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else {
+                self.refuse(segment, position);
+                break;
+            };
             segment.directory.lock().add_frame(position, &frame, bytes)?;
             if position == 0 {
                 segment.begin(frame.head.first_offset);
@@ -114,12 +163,18 @@ impl Scan<'_> {
             segment.advance(position);
             timestamps_ms = Some((timestamps_ms.map_or(first_ms, |(first, _)| first), last_ms));
         }
-        if timestamps_ms.is_some() {
+        if timestamps_ms.is_some() && self.offset > self.promised_offset {
             driver.sync(&file).map_err(|error| Error::io("sync", segment.path(), error))?;
-        } else if self.reach.writable {
+        }
+        // A scan that ends before what was acknowledged has met damage: everything stays as it is.
+        if timestamps_ms.is_none() && self.reach.writable && self.offset >= self.promised_offset {
             self.erase_leftover(segment, &file)?;
         }
         Ok(timestamps_ms)
+    }
+
+    fn refuse(&mut self, segment: &Arc<Segment>, position: u64) {
+        self.refused.get_or_insert_with(|| (segment.clone(), position));
     }
 
     /// A frame of this segment's own id whose predecessor was lost must not be taken for one of a later writer: its first block is overwritten.
@@ -151,22 +206,12 @@ impl Scan<'_> {
         }
         let first_ms = headers.first()?.commit_timestamp;
         for header in &headers {
-            self.remember(header);
+            self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
+            self.producers.note(header);
         }
         self.offset = offset;
         self.epoch = frame.head.epoch;
         Some((first_ms, self.timestamp_ms))
-    }
-
-    fn remember(&mut self, header: &BatchHeader) {
-        self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
-        if header.writer_id == NO_WRITER_ID {
-            return;
-        }
-        let producer = Producer { id: header.writer_id, sequence: header.sequence };
-        let rows = (header.next_offset() - header.base_offset) as u32;
-        let sent = Sent { sequence: producer.sequence, first_offset: header.base_offset as u64, rows, group: 0 };
-        self.producers.record(producer.id, sent, header.commit_timestamp);
     }
 }
 

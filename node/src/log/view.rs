@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::segment::Segment;
 use super::writer::Durable;
+use crate::error::Error;
 use crate::format::directory::Directory;
 use crate::format::frame;
 use crate::io::Frozen;
@@ -23,11 +24,11 @@ pub struct RecentBudget {
     bytes: AtomicUsize,
 }
 
-/// Newest groups that a log keeps whatever the budget says and whether or not somebody reads, so that a reader that comes finds the newest rows.
-const GROUPS_KEPT_MIN: usize = 1;
-
 /// Bytes of newest frames that one log keeps at most.
 const LOG_BYTES_MAX: usize = 8 << 20;
+
+/// As [`LOG_BYTES_MAX`], while nobody reads: then the memory serves the next batches better, while it is still in the processor's cache.
+const UNREAD_BYTES_MAX: usize = 256 << 10;
 
 impl RecentBudget {
     /// A budget for all logs of a store.
@@ -73,6 +74,8 @@ struct HotGroup {
 struct Recent {
     groups: VecDeque<HotGroup>,
     bytes: usize,
+    /// Something came since [`View::forget_if_idle`] looked.
+    touched: bool,
 }
 
 /// See the head of this module.
@@ -84,9 +87,10 @@ pub struct View {
     recent: Mutex<Recent>,
     readers: AtomicUsize,
     budget: Arc<RecentBudget>,
+    damage: ArcSwapOption<Error>,
 }
 
-/// A view that is read: while there is one, the newest frames are kept in memory for it.
+/// A view that is read: while there is one, more of the newest frames are kept in memory.
 #[derive(Debug)]
 pub struct Reader(Arc<View>);
 
@@ -112,9 +116,10 @@ impl View {
             segments: ArcSwap::from_pointee(segments),
             start: AtomicU64::new(start),
             end: AtomicU64::new(end),
-            recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0 }),
+            recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0, touched: false }),
             readers: AtomicUsize::new(0),
             budget,
+            damage: ArcSwapOption::empty(),
         }
     }
 
@@ -182,12 +187,21 @@ impl View {
         self.budget.add(group.bytes);
         recent.bytes += group.bytes;
         recent.groups.push_back(group);
-        // Without readers their memory is better used for the next batches, while it is still in the processor's caches.
-        let wanted = self.readers.load(Ordering::Relaxed) > 0;
-        while recent.groups.len() > GROUPS_KEPT_MIN && (!wanted || recent.bytes > LOG_BYTES_MAX || self.budget.is_over()) {
-            let oldest = recent.groups.pop_front().expect("more than one");
+        recent.touched = true;
+        let bytes_max = if self.readers.load(Ordering::Relaxed) > 0 { LOG_BYTES_MAX } else { UNREAD_BYTES_MAX };
+        while recent.bytes > bytes_max || self.budget.is_over() {
+            let Some(oldest) = recent.groups.pop_front() else { break };
             recent.bytes -= oldest.bytes;
             self.budget.subtract(oldest.bytes);
+        }
+    }
+
+    /// Forgets the frames in memory when none came since the last call: the budget is for logs that are written to.
+    pub fn forget_if_idle(&self) {
+        let mut recent = self.recent.lock();
+        if !std::mem::take(&mut recent.touched) {
+            self.budget.subtract(std::mem::take(&mut recent.bytes));
+            recent.groups.clear();
         }
     }
 
@@ -204,11 +218,21 @@ impl View {
         gone
     }
 
-    /// Replaces what a follower knows: new segments, both ends.
+    /// Replaces what a follower knows: new segments, both ends. The start moves first, so that who misses a segment finds that it was dropped.
     pub fn refresh(&self, segments: Vec<Arc<Segment>>, start: u64, end: u64) {
-        self.segments.store(Arc::new(segments));
         self.start.fetch_max(start, Ordering::AcqRel);
+        self.segments.store(Arc::new(segments));
         self.end.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Why rows behind the end, which were acknowledged, cannot be read; `None` when there are none.
+    pub fn damage(&self) -> Option<Error> {
+        self.damage.load().as_ref().map(|error| error.replica())
+    }
+
+    /// See [`View::damage`].
+    pub fn set_damage(&self, damage: Option<Error>) {
+        self.damage.store(damage.map(Arc::new));
     }
 
     /// Bytes of frames kept in memory.

@@ -478,3 +478,6 @@ fn shared_bytes(lengths: &mut Vec<usize>) -> usize {
     lengths.clear();
     bytes
 }
+
+#[cfg(test)]
+mod tests;

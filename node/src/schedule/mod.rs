@@ -22,8 +22,8 @@ use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
 /// Zeroing proceeds at this many bytes a second while appends go on beside it: their p50 stays as alone.
 const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
 
-/// How often retention looks at the open buckets.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the worker looks after every open bucket.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Failures of background work that are kept to be reported.
 const FAILURES_MAX: usize = 16;
@@ -75,7 +75,10 @@ impl Schedule {
         while let Some((bucket, work)) = shared.resources.board.take() {
             shared.do_work(&bucket, work)?;
         }
-        shared.retain()
+        for bucket in (shared.buckets)() {
+            shared.look_after(&bucket)?;
+        }
+        Ok(())
     }
 
     /// Failures of background work since the last call. Foreground work is not affected by them.
@@ -125,7 +128,7 @@ fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
 fn work(shared: &Shared) {
     let board = &shared.resources.board;
     let clock = shared.resources.driver.clock();
-    let mut retained_at = clock.monotonic();
+    let mut looked_at = clock.monotonic();
     loop {
         let seen = board.word.load(Ordering::Acquire);
         while let Some((bucket, work)) = board.take() {
@@ -136,28 +139,32 @@ fn work(shared: &Shared) {
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        if clock.monotonic().saturating_sub(retained_at) >= RETENTION_INTERVAL {
-            retained_at = clock.monotonic();
-            if let Err(error) = shared.retain() {
-                shared.failed(error);
+        if clock.monotonic().saturating_sub(looked_at) >= INTERVAL {
+            looked_at = clock.monotonic();
+            for bucket in (shared.buckets)() {
+                bucket.view().forget_if_idle();
+                if let Err(error) = shared.look_after(&bucket) {
+                    shared.failed(error);
+                }
             }
         }
-        wait(&board.word, seen, Some(RETENTION_INTERVAL));
+        wait(&board.word, seen, Some(INTERVAL));
     }
 }
 
 impl Shared {
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
         match work {
-            Work::Seal => {
-                bucket.seal()?;
-                // A log that is kept by size has just outgrown it: what it drops now is its next segment.
-                self.retain_one(bucket)
-            }
-            Work::Prepare => match bucket.prepare_ahead()? {
-                Some(preparation) => self.prepare(bucket, preparation),
-                None => Ok(()),
-            },
+            // A log that is kept by size has just outgrown it: what it drops now is its next segment.
+            Work::Seal => self.look_after(bucket),
+            Work::Prepare => unless_closed(bucket, self.prepare_ahead(bucket)),
+        }
+    }
+
+    fn prepare_ahead(&self, bucket: &Arc<Bucket>) -> Result<()> {
+        match bucket.prepare_ahead()? {
+            Some(preparation) => self.prepare(bucket, preparation),
+            None => Ok(()),
         }
     }
 
@@ -174,13 +181,11 @@ impl Shared {
         bucket.finish_preparation(preparation)
     }
 
-    fn retain(&self) -> Result<()> {
-        (self.buckets)().iter().try_for_each(|bucket| self.retain_one(bucket))
-    }
-
-    fn retain_one(&self, bucket: &Bucket) -> Result<()> {
-        bucket.retain(self.resources.driver.clock().wall_ms())?;
-        bucket.recycle().map(drop)
+    /// What every open bucket needs from time to time; a seal that failed is tried again here.
+    fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
+        let now_ms = self.resources.driver.clock().wall_ms();
+        let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle());
+        unless_closed(bucket, looked.map(|_| ()))
     }
 
     fn failed(&self, error: Error) {
@@ -189,4 +194,9 @@ impl Shared {
             failures.push(error);
         }
     }
+}
+
+/// What becomes of work for a bucket that was closed meanwhile is nobody's concern.
+fn unless_closed(bucket: &Bucket, result: Result<()>) -> Result<()> {
+    if bucket.is_closed() { Ok(()) } else { result }
 }

@@ -13,13 +13,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::Decoder;
+use crate::format::{Decoder, statistics};
 use crate::log::cursor::Plan;
 use crate::log::stored::Stored;
 use crate::table::filter::{Bound, Filter};
 use crate::table::mapping::Mapping;
 use crate::table::partition::Partitioner;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::{ColumnStatistics, ScalarRef, TableSchema, TableSpec};
 
 /// How batches of one schema version are read.
 struct Version {
@@ -72,8 +72,11 @@ impl Reading {
 
     /// Which of the stored bytes are needed, for a cursor.
     pub(super) fn plan(self: &Arc<Self>) -> Plan {
-        let decoding = self.clone();
-        Plan { decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())), may_match: Arc::new(|_, _, _| true) }
+        let (decoding, judging) = (self.clone(), self.clone());
+        Plan {
+            decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())),
+            may_match: Arc::new(move |schema_id, statistics, rows| judging.may_match(schema_id, statistics, rows)),
+        }
     }
 
     /// The columns that come out.
@@ -84,6 +87,19 @@ impl Reading {
     /// The table was altered: batches of new versions will come.
     pub(super) fn refresh(&self, spec: &TableSpec) {
         self.spec.store(Arc::new(spec.clone()));
+    }
+
+    /// Whether a batch with these statistics may hold a wanted row. What cannot be read rules nothing out.
+    fn may_match(&self, schema_id: i16, bytes: &[u8], rows: u64) -> bool {
+        let (Some(filter), spec) = (&self.filter, self.spec.load()) else { return true };
+        let Some(written) = spec.schema_at(schema_id) else { return true };
+        let Ok(known) = statistics::decode(written.arrow(), bytes) else { return true };
+        filter.may_match(&|id| {
+            let Some(column) = written.index_of_id(id) else { return Some(ColumnStatistics::all_null(rows)) };
+            let found = known.iter().find(|found| found.column == column)?;
+            let (min, max) = (found.min.as_ref().map(scalar), found.max.as_ref().map(scalar));
+            Some(ColumnStatistics { min, max, null_count: found.nulls as u64, rows })
+        })
     }
 
     /// Whether a partition may hold a wanted row.
@@ -147,6 +163,16 @@ impl Reading {
         columns.push(Arc::new(TimestampMillisecondArray::from_value(timestamp_ms, count).with_timezone("UTC")));
         columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("+A", count))));
         RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| Error::internal("cannot add the meta columns").caused_by(error))
+    }
+}
+
+fn scalar(value: &statistics::Value) -> ScalarRef<'_> {
+    match value {
+        statistics::Value::Bool(value) => ScalarRef::Boolean(*value),
+        statistics::Value::Int(value) => ScalarRef::Integer(i128::from(*value)),
+        statistics::Value::Float(value) => ScalarRef::Float(*value),
+        statistics::Value::Decimal(value) => ScalarRef::Integer(*value),
+        statistics::Value::Text(value) => ScalarRef::Text(value),
     }
 }
 

@@ -87,3 +87,19 @@ fn a_second_writer_is_refused() {
     let error = Store::open(dir.path(), Options::default()).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), crate::Kind::Conflict, "{error}");
 }
+
+#[test]
+fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    for batch in 0..40 {
+        writer.send(&rows(batch * 10_000, 10_000)).unwrap();
+    }
+    writer.flush().unwrap();
+    let scan = |condition: &str| numbers(table.scan().columns(&["number"]).filter(condition).build().unwrap());
+    assert_eq!(scan("number >= 123456 and number < 123460"), [123456, 123457, 123458, 123459]);
+    assert_eq!(scan("name = 'name 399999'"), [399_999]);
+    assert!(scan("number < 0").is_empty());
+}

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::catalog::{Catalog, ONLY_PARTITION};
 use super::route::{Piece, Router};
 use super::table::Table;
 use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
-use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::format::{BatchMeta, Compression, Encoder, Layout, statistics};
 use crate::io::BLOCK_BYTES;
 use crate::log::producers::Producer;
 use crate::log::writer::{HEAD_ROOM, Record};
+use crate::table::options::STATISTICS_ROWS_MIN;
 use crate::table::{self, TableSpec, conform};
 
 /// What a writer may be told.
@@ -43,7 +45,7 @@ pub struct Ack {
     pub bytes: u64,
     /// They were here before: a batch sent again by a numbered writer.
     pub duplicate: bool,
-    /// From the call that sent them to the answer.
+    /// From the call that sent them to the moment when they were known to be durable.
     pub latency: Duration,
 }
 
@@ -63,8 +65,10 @@ pub struct Writer {
     /// The catalog that the rest was made from.
     catalog: Arc<Catalog>,
     spec: Arc<TableSpec>,
-    encoder: Encoder,
+    encoders: Encoders,
     router: Router,
+    /// The last schema of rows that fit the table as they are.
+    fitting: Option<SchemaRef>,
     partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
     sequences: HashMap<(u32, u32), i32>,
@@ -80,15 +84,16 @@ impl Writer {
         }
         let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
-        let encoder = encoder(&spec)?;
+        let encoders = Encoders::new(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
             table,
             options,
             catalog,
             spec: Arc::new(spec),
-            encoder,
+            encoders,
             router,
+            fitting: None,
             partitions: HashMap::new(),
             buckets: HashMap::new(),
             sequences: HashMap::new(),
@@ -144,7 +149,8 @@ impl Writer {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
         }
         self.refresh()?;
-        let mut pieces = self.pieces(batch)?;
+        let rows = self.fit(batch)?;
+        let mut pieces = self.router.route(&rows)?;
         if pieces.len() != 1 {
             let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
             return Err(split.hint("split it by bucket before it is numbered"));
@@ -167,21 +173,14 @@ impl Writer {
             return Ok(());
         }
         self.refresh()?;
-        let pieces = self.pieces(batch)?;
+        let rows = self.fit(batch)?;
+        let pieces = self.router.route(&rows)?;
         // Several buckets are written side by side; one alone is written by this thread.
         let inline = inline && pieces.len() == 1 && self.sent.is_empty();
         for piece in &pieces {
             self.put_piece(piece, inline)?;
         }
         Ok(())
-    }
-
-    /// The rows, made to fit the table, for each bucket they go to.
-    fn pieces(&mut self, batch: &RecordBatch) -> Result<Vec<Piece>> {
-        match self.encoder.adopt(batch.schema_ref()) {
-            true => self.router.route(batch),
-            false => self.router.route(&conform(batch, self.spec.schema())?),
-        }
     }
 
     /// The table may have been altered since the last batch.
@@ -193,11 +192,26 @@ impl Writer {
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
         if entry.spec != *self.spec {
-            self.encoder = encoder(&entry.spec)?;
+            self.encoders = Encoders::new(&entry.spec)?;
+            self.fitting = None;
             self.router = Router::new(&entry.spec)?;
             self.spec = Arc::new(entry.spec);
         }
         Ok(())
+    }
+
+    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are; the encoder still checks types and nulls.
+    fn fit(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.fitting.as_ref().is_some_and(|fitting| Arc::ptr_eq(fitting, batch.schema_ref())) {
+            return Ok(batch.clone());
+        }
+        let (given, wanted) = (batch.schema_ref(), self.spec.schema().arrow());
+        let is_same = |(given, wanted): (&FieldRef, &FieldRef)| given.name() == wanted.name() && given.data_type() == wanted.data_type();
+        if given.fields().len() == wanted.fields().len() && given.fields().iter().zip(wanted.fields()).all(is_same) {
+            self.fitting = Some(given.clone());
+            self.encoders.adopt(given);
+        }
+        conform(batch, self.spec.schema())
     }
 
     fn partition_id(&mut self, piece: &Piece) -> Result<u32> {
@@ -217,11 +231,11 @@ impl Writer {
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let (all, mut from) = (piece.rows.num_rows(), 0);
         while from < all {
-            let (rows, bytes_max) = self.rows_that_fit(&piece.rows, from)?;
+            let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
             let producer = self.next_number((partition_id, piece.bucket));
             let record = match rows == all {
-                true => self.encode(&piece.rows, bytes_max, producer)?,
-                false => self.encode(&piece.rows.slice(from, rows), bytes_max, producer)?,
+                true => self.encode(&piece.rows, bytes_bound, producer)?,
+                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, producer)?,
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
@@ -260,7 +274,7 @@ impl Writer {
         Some(Producer { id, sequence })
     }
 
-    /// How many of the rows behind `from` fit into one batch, and the most bytes that they take.
+    /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
     ///
     /// Errors: Exhausted when one row alone is too large.
     fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<(usize, usize)> {
@@ -269,8 +283,8 @@ impl Writer {
         let mut count = rows.num_rows() - from;
         loop {
             let bytes = match count == rows.num_rows() {
-                true => self.encoder.size_bound(rows, &meta),
-                false => self.encoder.size_bound(&rows.slice(from, count), &meta),
+                true => self.encoders.of(count).size_bound(rows, &meta),
+                false => self.encoders.of(count).size_bound(&rows.slice(from, count), &meta),
             };
             if bytes <= limit {
                 return Ok((count, bytes));
@@ -283,15 +297,15 @@ impl Writer {
         }
     }
 
-    fn encode(&self, rows: &RecordBatch, bytes_max: usize, producer: Option<Producer>) -> Result<Record> {
+    fn encode(&self, rows: &RecordBatch, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {
         let mut meta = BatchMeta::append(self.spec.schema().version());
         if let Some(Producer { id, sequence }) = producer {
             meta.writer_id = id;
             meta.sequence = sequence;
         }
-        let room = HEAD_ROOM + bytes_max;
-        let mut buffer = self.table.store.resources.pool.get(room.next_multiple_of(BLOCK_BYTES));
-        let batch_bytes = self.encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
+        let encoder = self.encoders.of(rows.num_rows());
+        let mut buffer = self.table.store.resources.pool.get((HEAD_ROOM + bytes_bound).next_multiple_of(BLOCK_BYTES));
+        let batch_bytes = encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
         buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
     }
@@ -306,7 +320,7 @@ impl Writer {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
         self.sent_bytes -= sent.bytes;
         result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
-        let now = self.table.store.resources.driver.clock().monotonic();
+        let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
         self.acked.push(Ack {
             partition: sent.partition,
             bucket: sent.bucket,
@@ -314,17 +328,42 @@ impl Writer {
             rows: sent.rows,
             bytes: sent.bytes,
             duplicate: sent.pending.duplicate,
-            latency: now.saturating_sub(sent.at),
+            latency: known_at.saturating_sub(sent.at),
         });
         Ok(())
     }
 }
 
-fn encoder(spec: &TableSpec) -> Result<Encoder> {
-    let compression = match spec.options.compression {
-        table::Compression::None => Compression::None,
-        table::Compression::Lz4 => Compression::Lz4,
-        table::Compression::Zstd(level) => Compression::Zstd(level),
-    };
-    Encoder::new(spec.schema().arrow(), Layout::Native, compression)
+/// The encoders of a table: statistics pay only in batches of many rows.
+struct Encoders {
+    plain: Encoder,
+    with_statistics: Encoder,
+}
+
+impl Encoders {
+    fn new(spec: &TableSpec) -> Result<Self> {
+        let compression = match spec.options.compression {
+            table::Compression::None => Compression::None,
+            table::Compression::Lz4 => Compression::Lz4,
+            table::Compression::Zstd(level) => Compression::Zstd(level),
+        };
+        let schema = spec.schema().arrow();
+        let mut columns = spec.statistics_columns(spec.schema());
+        columns.retain(|&column| statistics::supports(schema.field(column).data_type()));
+        columns.truncate(statistics::COLUMNS_MAX);
+        Ok(Encoders {
+            plain: Encoder::new(schema, Layout::Native, compression)?,
+            with_statistics: Encoder::new(schema, Layout::Native, compression)?.with_statistics(&columns)?,
+        })
+    }
+
+    /// Spares the look at each column of batches with this very schema.
+    fn adopt(&mut self, schema: &SchemaRef) {
+        self.plain.adopt(schema);
+        self.with_statistics.adopt(schema);
+    }
+
+    fn of(&self, rows: usize) -> &Encoder {
+        if rows < STATISTICS_ROWS_MIN { &self.plain } else { &self.with_statistics }
+    }
 }

@@ -105,12 +105,12 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "retention.ms", doc: "rows older than this may be trimmed: none or a time as in 7d" },
     OptionDoc { name: "retention.bytes", doc: "a bucket bigger than this may be trimmed at its start: none or a size as in 10GiB" },
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
-    OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB and at most a segment" },
+    OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
 ];
 
 impl TableOptions {
-    /// Sets one option from text; the others stay as they are. Ends with [`TableOptions::check`] when all are set.
+    /// Sets one option from text; the others stay as they are.
     ///
     /// # Errors
     /// Invalid for an unknown name, with the nearest one, and for a bad value, with what is accepted.
@@ -179,19 +179,6 @@ impl TableOptions {
             (*option, value, is_default)
         };
         OPTIONS.iter().map(row).collect()
-    }
-
-    /// Checks the options against each other.
-    ///
-    /// # Errors
-    /// Invalid when a batch could be bigger than a segment.
-    pub fn check(&self) -> Result<()> {
-        if self.batch_bytes_max > self.segment_bytes {
-            let (batch, segment) = (print_bytes(self.batch_bytes_max), print_bytes(self.segment_bytes));
-            let error = Error::invalid(format!("batch.bytes.max ({batch}) exceeds segment.bytes ({segment})"));
-            return Err(error.hint("set both, so that a batch fits in a segment"));
-        }
-        Ok(())
     }
 }
 

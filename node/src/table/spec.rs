@@ -106,7 +106,6 @@ impl TableSpec {
             return Err(located(Error::invalid("a column of the primary key is nullable").at("column", &column.name)));
         }
         PartitionField::check(&self.partition_by, self.schema()).map_err(located)?;
-        self.options.check().map_err(located)?;
         self.check_statistics().map_err(located)
     }
 

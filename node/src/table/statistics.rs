@@ -107,7 +107,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_nan_shows_in_the_bounds(mut values in prop::collection::vec(any::<f64>(), 0..70), at in any::<prop::sample::Index>(), negative: bool) {
+        fn a_nan_shows_in_the_bounds(
+            mut values in prop::collection::vec(any::<f64>(), 0..70),
+            at in any::<prop::sample::Index>(),
+            negative: bool,
+        ) {
             values.push(0.0);
             let at = at.index(values.len());
             values[at] = if negative { -f64::NAN } else { f64::NAN };

@@ -26,6 +26,7 @@ const TABLE: &str = "rows";
 
 /// The log and the files of one size of batches.
 pub(super) struct Written {
+    #[allow(dead_code, reason = "keeps the store open")]
     store: Store,
     table: Table,
     schema: SchemaRef,

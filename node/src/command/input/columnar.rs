@@ -3,6 +3,7 @@
 //! Invariant: at most one batch (parquet: one page of each column beside it) is in memory; big batches are handed on in slices.
 //! Knows nothing of the store.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::BufReader;
 use std::time::Duration;
@@ -14,8 +15,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamDecoder};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 
 use super::chunks::{Chunk, Chunks};
+use super::guard::guarded;
 use super::{Event, IDLE, PATIENCE};
 
 pub(super) enum Columnar {
@@ -27,15 +30,15 @@ pub(super) enum Columnar {
 impl Columnar {
     /// Opens parquet; also how many rows it holds.
     pub(super) fn parquet(file: File, batch_rows: usize) -> Result<(Self, u64)> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken("parquet", &error))?;
-        let rows = builder.metadata().file_metadata().num_rows().try_into().unwrap_or(0);
-        let reader = builder.with_batch_size(batch_rows).build().map_err(|error| broken("parquet", &error))?;
-        Ok((Columnar::Parquet(reader), rows))
+        decoded("parquet", || {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+            let rows = builder.metadata().file_metadata().num_rows().try_into().unwrap_or(0);
+            Ok::<_, ParquetError>((Columnar::Parquet(builder.with_batch_size(batch_rows).build()?), rows))
+        })
     }
 
     pub(super) fn arrow_file(file: File) -> Result<Self> {
-        let reader = FileReader::try_new_buffered(file, None).map_err(|error| broken("arrow", &error))?;
-        Ok(Columnar::ArrowFile(reader))
+        decoded("arrow", || FileReader::try_new_buffered(file, None).map(Columnar::ArrowFile))
     }
 
     pub(super) fn arrow_stream(chunks: Chunks) -> Self {
@@ -44,23 +47,28 @@ impl Columnar {
 
     pub(super) fn next(&mut self) -> Result<Event> {
         match self {
-            Columnar::Parquet(reader) => event(reader.next(), "parquet"),
-            Columnar::ArrowFile(reader) => event(reader.next(), "arrow"),
+            Columnar::Parquet(reader) => event("parquet", || reader.next()),
+            Columnar::ArrowFile(reader) => event("arrow", || reader.next()),
             Columnar::ArrowStream(stream) => stream.next(),
         }
     }
 }
 
-fn event(next: Option<Result<RecordBatch, ArrowError>>, format: &str) -> Result<Event> {
-    match next {
-        Some(Ok(batch)) => Ok(Event::Rows(batch)),
+fn event(format: &str, next: impl FnOnce() -> Option<Result<RecordBatch, ArrowError>>) -> Result<Event> {
+    Ok(decoded(format, || next().transpose())?.map_or(Event::End, Event::Rows))
+}
+
+/// What a decoder makes of the input, or that the input is broken.
+pub(super) fn decoded<T, E: Display>(format: &str, decode: impl FnOnce() -> Result<T, E>) -> Result<T> {
+    match guarded(decode) {
+        Some(Ok(decoded)) => Ok(decoded),
         Some(Err(error)) => Err(broken(format, &error)),
-        None => Ok(Event::End),
+        None => Err(broken(format, &"its parts contradict each other")),
     }
 }
 
 /// The input is not what its format promises.
-pub(super) fn broken(format: &str, error: &dyn std::fmt::Display) -> Error {
+pub(super) fn broken(format: &str, error: &dyn Display) -> Error {
     Error::invalid(format!("the input is not whole {format}: {error}").replace('\n', " "))
         .hint("write the file anew, or name its format with --format")
 }
@@ -76,9 +84,8 @@ pub(super) struct Stream {
 impl Stream {
     fn next(&mut self) -> Result<Event> {
         loop {
-            let failed = |error: ArrowError| broken("arrow", &error);
             while !self.rest.is_empty() {
-                if let Some(batch) = self.decoder.decode(&mut self.rest).map_err(failed)? {
+                if let Some(batch) = decoded("arrow", || self.decoder.decode(&mut self.rest))? {
                     return Ok(Event::Rows(batch));
                 }
             }
@@ -92,7 +99,7 @@ impl Stream {
                     return Ok(Event::Idle);
                 }
                 Chunk::End => {
-                    self.decoder.finish().map_err(failed)?;
+                    decoded("arrow", || self.decoder.finish())?;
                     return Ok(Event::End);
                 }
             }

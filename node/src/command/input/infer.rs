@@ -13,7 +13,7 @@ use arrow::ipc::reader::FileReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::chunks::{Chunk, Chunks};
-use super::columnar::{Columnar, broken};
+use super::columnar::{Columnar, broken, decoded};
 use super::csv_record::{Record, Taken};
 use super::{ARROW_FILE, Format, guess};
 use crate::command::time_text::parse_timestamp;
@@ -33,7 +33,7 @@ pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
         }
         Format::Arrow if chunks.peek(ARROW_FILE.len())?.starts_with(ARROW_FILE) => {
             let file = chunks.into_file()?;
-            FileReader::try_new_buffered(file, None).map(|reader| reader.schema()).map_err(|error| broken("arrow", &error))
+            decoded("arrow", || FileReader::try_new_buffered(file, None).map(|reader| reader.schema()))
         }
         Format::Arrow => match Columnar::arrow_stream(chunks) {
             Columnar::ArrowStream(stream) => stream.schema(),

@@ -7,6 +7,7 @@ mod chunks;
 mod column;
 mod columnar;
 mod csv_record;
+mod guard;
 mod infer;
 mod json_text;
 mod rows;
@@ -37,7 +38,7 @@ pub(super) const BATCH_ROWS_MAX: u32 = 1_000_000;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// A pipe that brings nothing for so long is idle: its rows are handed on.
-const IDLE: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(1);
 
 /// A row from a pipe waits for others so long at most.
 const LINGER: Duration = Duration::from_millis(10);

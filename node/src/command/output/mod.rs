@@ -23,6 +23,7 @@ use parquet::file::properties::WriterProperties;
 use super::outcome::Failure;
 use destination::Destination;
 pub(super) use destination::write_line;
+pub(super) use value::print_utc_ms;
 
 /// Bytes of a parquet row group in memory at most.
 const ROW_GROUP_BYTES: usize = 32 << 20;
@@ -58,6 +59,17 @@ impl Format {
     }
 }
 
+/// What the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Rows of a table, up to an end.
+    Rows,
+    /// Rows of a table as they come: each batch has to be visible at once.
+    Following,
+    /// A small result: for eyes, nothing is nothing rather than `null`, and nobody counts its rows.
+    Report,
+}
+
 enum Sink {
     Table(table::Table),
     Text(text::Text),
@@ -73,11 +85,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Opens standard output, or `file`. With `following` each batch is visible as soon as it is written.
-    pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, following: bool) -> Result<Self, Failure> {
+    /// Opens standard output, or `file`.
+    pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, purpose: Purpose) -> Result<Self, Failure> {
         let schema = without_metadata(&schema);
         let destination = match file {
-            Some(path) if following => Destination::file(path)?,
+            Some(path) if purpose == Purpose::Following => Destination::file(path)?,
             Some(path) => Destination::whole_file(path)?,
             None => Destination::standard_output(),
         };
@@ -85,7 +97,7 @@ impl Output {
             return Err(Error::invalid("parquet would fill the terminal with bytes").hint("name a file with --out").into());
         }
         let sink = match format {
-            Format::Table => Sink::Table(table::Table::new(destination, schema.clone(), following)),
+            Format::Table => Sink::Table(table::Table::new(destination, schema.clone(), purpose)),
             Format::Json => Sink::Text(text::Text::json(destination)),
             Format::Csv => Sink::Text(text::Text::csv(destination, &schema)?),
             Format::Arrow => Sink::Arrow(Box::new(StreamWriter::try_new(destination, &schema).map_err(arrow_failed)?)),

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use comfy_table::{CellAlignment, ColumnConstraint, Width};
 
+use super::Purpose;
 use super::destination::{Destination, terminal_columns};
 use super::value::Printer;
 use crate::command::outcome::Failure;
@@ -26,7 +27,7 @@ const CELL_CHARACTERS_MIN: usize = 8;
 pub(super) struct Table {
     destination: Destination,
     schema: SchemaRef,
-    following: bool,
+    purpose: Purpose,
     sample: Vec<Vec<String>>,
     /// Once known.
     widths: Option<Vec<usize>>,
@@ -34,21 +35,23 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(destination: Destination, schema: SchemaRef, following: bool) -> Self {
-        Table { destination, schema, following, sample: Vec::new(), widths: None, rows: 0 }
+    pub(super) fn new(destination: Destination, schema: SchemaRef, purpose: Purpose) -> Self {
+        Table { destination, schema, purpose, sample: Vec::new(), widths: None, rows: 0 }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let columns = batch.columns().iter().map(Printer::text).collect::<Result<Vec<_>>>()?;
+        let blank_nulls = self.purpose == Purpose::Report;
+        let is_blank = |column: &Printer<'_>, row| blank_nulls && column.is_null(row);
         for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| cell(column, row)).collect();
+            let cells = columns.iter().map(|column| if is_blank(column, row) { String::new() } else { cell(column, row) }).collect();
             self.sample.push(cells);
             if self.sample.len() >= SAMPLE_ROWS {
                 self.print()?;
             }
         }
         self.rows += batch.num_rows() as u64;
-        if self.following && !self.sample.is_empty() { self.print() } else { Ok(()) }
+        if self.purpose == Purpose::Following && !self.sample.is_empty() { self.print() } else { Ok(()) }
     }
 
     /// Prints the rows that wait, under the header if they are the first.
@@ -88,8 +91,10 @@ impl Table {
         if self.widths.is_none() || !self.sample.is_empty() {
             self.print()?;
         }
-        let plural = if self.rows == 1 { "" } else { "s" };
-        writeln!(self.destination, "{} row{plural}", self.rows).map_err(Failure::writing)?;
+        if self.purpose != Purpose::Report {
+            let plural = if self.rows == 1 { "" } else { "s" };
+            writeln!(self.destination, "{} row{plural}", self.rows).map_err(Failure::writing)?;
+        }
         self.destination.finish()
     }
 }

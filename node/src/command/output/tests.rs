@@ -117,7 +117,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 
 fn written(directory: &tempfile::TempDir, format: Format, batches: &[RecordBatch]) -> PathBuf {
     let path = directory.path().join(format!("rows.{}", format.name()));
-    let mut output = Output::open(format, Some(&path), batches[0].schema(), false).unwrap();
+    let mut output = Output::open(format, Some(&path), batches[0].schema(), Purpose::Rows).unwrap();
     batches.iter().for_each(|batch| output.write(batch).unwrap());
     assert!(!path.exists(), "a file appeared before it was whole");
     output.finish().unwrap();
@@ -207,7 +207,7 @@ fn a_long_table_keeps_its_columns() {
 fn a_file_that_is_followed_grows() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.csv");
-    let mut output = Output::open(Format::Csv, Some(&path), sample().schema(), true).unwrap();
+    let mut output = Output::open(Format::Csv, Some(&path), sample().schema(), Purpose::Following).unwrap();
     output.write(&sample().slice(0, 1)).unwrap();
     output.flush().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
@@ -219,10 +219,10 @@ fn a_file_that_is_followed_grows() {
 fn an_output_that_is_given_up_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.parquet");
-    let mut output = Output::open(Format::Parquet, Some(&path), sample().schema(), false).unwrap();
+    let mut output = Output::open(Format::Parquet, Some(&path), sample().schema(), Purpose::Rows).unwrap();
     output.write(&sample()).unwrap();
     drop(output);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     let schema = Arc::new(Schema::empty());
-    assert!(Output::open(Format::Csv, Some(&directory.path().join("no/such/rows")), schema, false).is_err());
+    assert!(Output::open(Format::Csv, Some(&directory.path().join("no/such/rows")), schema, Purpose::Rows).is_err());
 }

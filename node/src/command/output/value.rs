@@ -54,6 +54,13 @@ pub(super) fn print_json_text(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("writing to memory does not fail");
 }
 
+/// A moment in milliseconds since 1970.
+pub(crate) fn print_utc_ms(moment_ms: i64) -> String {
+    let mut out = Vec::new();
+    print_timestamp(moment_ms, 3, true, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn display<'a, T>(array: &'a dyn Array) -> Option<Print<'a>>
 where
     T: ArrowPrimitiveType,

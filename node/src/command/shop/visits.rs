@@ -127,7 +127,8 @@ impl Visits {
             shop.schedule(first_us, Action::Step(visit));
         }
         for is_fraud in [true, false] {
-            let first_us = shop.random.wait(shop.burst_every_us) as u64;
+            // Early enough that the shortest demo has one of each.
+            let first_us = shop.random.between(100_000, 400_000);
             shop.schedule(first_us, Action::Begin { is_fraud });
         }
         shop

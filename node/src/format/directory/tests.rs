@@ -1,3 +1,5 @@
+//! Directories: what goes in comes out, lookups, damage.
+
 use proptest::prelude::*;
 
 use super::super::encode::tests::encode;

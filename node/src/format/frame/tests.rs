@@ -109,6 +109,9 @@ fn the_end_of_the_log_is_told_from_damage() {
     assert!(matches!(parse(&with(COUNT_AT, u32::MAX)), Parsed::Torn(_)));
     assert!(matches!(parse(&with(TABLE_AT, 65)), Parsed::Torn(_)));
     assert!(matches!(parse(&with(TABLE_AT + 4, 8192)), Parsed::Torn(_)));
+    // A batch inside the head, and one that starts inside another.
+    assert!(matches!(parse(&with(TABLE_AT, 64)), Parsed::Torn(_)));
+    assert!(matches!(parse(&with(TABLE_AT + 8, 192)), Parsed::Torn(_)));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Ledgers of edits: torn tails are cut, damage in the middle is found.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -28,9 +30,9 @@ fn file() -> (Vec<u8>, [usize; 3], Vec<Edit>) {
 
 #[test]
 fn what_is_appended_is_folded() {
-    let (bytes, _, edits) = file();
+    let (bytes, starts, edits) = file();
     let folded = fold::<Edit>(3, &bytes).unwrap();
-    assert_eq!(folded, Folded { edits, valid_length: bytes.len(), tail: Tail::Clean });
+    assert_eq!(folded, Folded { edits, valid_length: bytes.len(), last_record: starts[2], tail: Tail::Clean });
     assert_eq!(fold::<Edit>(3, &[]).unwrap().valid_length, 0);
     let padded = [&bytes[..], &[0; 5000]].concat();
     assert_eq!(fold::<Edit>(3, &padded).unwrap(), folded);

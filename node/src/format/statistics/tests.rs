@@ -1,3 +1,5 @@
+//! Statistics of a batch: bounds that hold, their bytes, damage.
+
 use std::sync::Arc;
 
 use arrow::array::*;

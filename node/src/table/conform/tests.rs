@@ -1,4 +1,4 @@
-//! Batches made to fit: coercions, nulls, errors that name the place.
+//! Batches from outside, by hand and as good as random, against what the table should hold.
 
 use super::*;
 use crate::table::types::parse_column;

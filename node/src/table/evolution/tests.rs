@@ -1,4 +1,4 @@
-//! Changes of a schema: what is allowed and what is refused.
+//! Every change, allowed or not, on one table with nested columns.
 
 use super::*;
 use crate::table::PartitionField;

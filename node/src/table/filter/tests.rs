@@ -1,4 +1,4 @@
-//! Filters against a naive evaluation, and pruning that never hides a row.
+//! The language by example, and a plain model: filters as text beside what they say of one row.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

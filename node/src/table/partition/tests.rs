@@ -1,4 +1,4 @@
-//! Partitions: names, splits, pruning.
+//! Names of partitions, and splitting a batch against naming each row alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Schemas: ids, Arrow and back.
+//! Field ids, the JSON of schemas, and what foreign Arrow schemas become.
 
 use super::*;
 use crate::table::types::parse_type;

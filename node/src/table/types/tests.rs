@@ -1,4 +1,4 @@
-//! Names of types, parsed and printed.
+//! Names of types, there and back; other tests of this floor take their random types from here.
 
 use super::*;
 use proptest::prelude::*;

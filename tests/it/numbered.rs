@@ -1,0 +1,104 @@
+//! Writers that number their batches: one that is sent again is answered with the place of the first, also after a new start.
+
+use aquifer_node::Kind;
+use aquifer_node::store::{Change, CreateTable, Table, Writer, WriterOptions};
+
+use crate::{rows, scratch};
+
+fn numbered_writer(table: &Table, id: i64) -> Writer {
+    table.writer_with(WriterOptions { id: Some(id) }).unwrap()
+}
+
+fn piece(sequence: i32) -> arrow::array::RecordBatch {
+    rows::batch(i64::from(sequence) * 10..i64::from(sequence) * 10 + 10)
+}
+
+#[test]
+fn a_batch_sent_again_is_not_written_again() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = numbered_writer(&table, 4);
+    for sequence in 0..8 {
+        let ack = writer.append_numbered(&piece(sequence), sequence).unwrap();
+        assert_eq!((ack.first_offset, ack.rows, ack.duplicate), (sequence as u64 * 10, 10, false));
+    }
+    for sequence in 3..8 {
+        let again = numbered_writer(&table, 4).append_numbered(&piece(sequence), sequence).unwrap();
+        assert_eq!((again.first_offset, again.duplicate), (sequence as u64 * 10, true));
+    }
+    let gap = numbered_writer(&table, 4).append_numbered(&piece(9), 9).unwrap_err();
+    assert_eq!(gap.kind(), Kind::Conflict);
+    assert!(gap.to_string().contains('8'), "it says which comes next: {gap}");
+    assert_eq!(rows::numbers(table.scan().build().unwrap()), (0..80).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_numbers_survive_a_new_start_and_sealed_segments() {
+    let dir = scratch::directory();
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    scratch::open(dir.path()).create_table("t", create).unwrap();
+    let mut next_filler = 1_000_000;
+    for round in 0..4 {
+        let store = scratch::open(dir.path());
+        let table = store.table("t").unwrap();
+        let mut writer = numbered_writer(&table, 9);
+        if round > 0 {
+            let last = round * 3 - 1;
+            assert!(writer.append_numbered(&piece(last), last).unwrap().duplicate, "round {round}");
+        }
+        for sequence in round * 3..round * 3 + 3 {
+            assert!(!writer.append_numbered(&piece(sequence), sequence).unwrap().duplicate);
+        }
+        // Others fill more than a segment, so that this writer is remembered by sealed ones only.
+        let mut other = table.writer().unwrap();
+        for _ in 0..3 {
+            other.append(&rows::batch(next_filler..next_filler + 20_000)).unwrap();
+            next_filler += 20_000;
+        }
+    }
+    let numbers = rows::numbers(scratch::open(dir.path()).table("t").unwrap().scan().filter("number < 1000000").build().unwrap());
+    assert_eq!(numbers, (0..120).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_bucket_counts_for_itself() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema()).buckets(2).bucket_key(&["number"])).unwrap();
+    let mut writer = numbered_writer(&table, 1);
+    let split = writer.append_numbered(&rows::batch(0..100), 0).unwrap_err();
+    assert_eq!(split.kind(), Kind::Invalid, "{split}");
+    let mut bucket_of = Vec::new();
+    for number in 0..20 {
+        let sequence = bucket_of.iter().filter(|bucket| **bucket == 0).count();
+        let other = bucket_of.len() - sequence;
+        let one = rows::batch(number..number + 1);
+        let ack = writer.append_numbered(&one, sequence as i32).or_else(|_| writer.append_numbered(&one, other as i32)).unwrap();
+        bucket_of.push(ack.bucket);
+    }
+    assert_eq!(rows::numbers(table.scan().build().unwrap()).len(), 20);
+}
+
+#[test]
+fn without_an_identity_there_are_no_numbers() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    assert_eq!(table.writer().unwrap().append_numbered(&piece(0), 0).unwrap_err().kind(), Kind::Invalid);
+    let negative = numbered_writer(&table, -4).append_numbered(&piece(0), 0).unwrap_err();
+    assert_eq!(negative.kind(), Kind::Invalid, "{negative}");
+}
+
+#[test]
+fn numbers_go_on_across_an_alter() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = numbered_writer(&table, 2);
+    writer.append_numbered(&piece(0), 0).unwrap();
+    store.alter_table("t", &[Change::add_column("more int64").unwrap()]).unwrap();
+    assert!(writer.append_numbered(&piece(0), 0).unwrap().duplicate);
+    assert!(!writer.append_numbered(&piece(1), 1).unwrap().duplicate);
+    assert_eq!(rows::numbers(table.scan().build().unwrap()), (0..20).collect::<Vec<_>>());
+}

@@ -1,0 +1,147 @@
+//! Where a scan begins, where it ends, and which columns it brings.
+
+use aquifer_node::Kind;
+use aquifer_node::store::{CreateTable, Next, Start, Store, Table};
+use arrow::datatypes::{DataType, TimeUnit};
+
+use crate::{rows, scratch};
+
+/// A table of three stretches with different commit times, a few small batches and a large one in each. Returns the times.
+fn stretches(store: &Store) -> (Table, Vec<i64>) {
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut times = Vec::new();
+    for stretch in 0..3 {
+        let base = stretch * 10_000;
+        for piece in 0..10 {
+            writer.append(&rows::batch(base + piece * 10..base + piece * 10 + 10)).unwrap();
+        }
+        writer.append(&rows::batch(base + 100..base + 10_000)).unwrap();
+        let newest = rows::eventually("rows", || table.scan().start(Start::Offset(base as u64 + 9_999)).build().unwrap().last());
+        times.push(newest.unwrap().timestamp_ms);
+        rows::eventually("the clock", || (now_ms() > times[stretch as usize] + 2).then_some(()));
+    }
+    (table, times)
+}
+
+fn now_ms() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+#[test]
+fn earliest_latest_offset_and_timestamp() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let (table, times) = stretches(&store);
+    let reader = scratch::follow(dir.path());
+    for table in [&table, &reader.table("t").unwrap()] {
+        let from = |start: Start| rows::numbers(table.scan().start(start).build().unwrap());
+        assert_eq!(from(Start::Earliest), (0..30_000).collect::<Vec<_>>());
+        assert_eq!(from(Start::Latest), [0; 0]);
+        for offset in [0, 1, 5, 10, 99, 100, 101, 9_999, 10_000, 10_001, 29_999] {
+            assert_eq!(from(Start::Offset(offset)), (offset as i64..30_000).collect::<Vec<_>>());
+        }
+        assert_eq!(from(Start::Offset(30_000)), [0; 0], "the end is a place to start");
+        assert_eq!(from(Start::Timestamp(0)).len(), 30_000);
+        assert_eq!(from(Start::Timestamp(times[0] + 1)), (10_000..30_000).collect::<Vec<_>>());
+        assert_eq!(from(Start::Timestamp(times[1] + 1)), (20_000..30_000).collect::<Vec<_>>());
+        assert_eq!(from(Start::Timestamp(times[2] + 1)), [0; 0]);
+        assert!(from(Start::Timestamp(times[2])).ends_with(&(29_000..30_000).collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn an_offset_out_of_range_is_refused_with_the_range() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    table.writer().unwrap().append(&rows::batch(0..10)).unwrap();
+    for store in [store, scratch::follow(dir.path())] {
+        let error = store.table("t").unwrap().scan().start(Start::Offset(11)).build().map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("11") && error.to_string().contains("0 to 10"), "{error}");
+    }
+}
+
+#[test]
+fn latest_follows_what_comes_and_nothing_before() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema()).buckets(2).bucket_key(&["number"])).unwrap();
+    let mut writer = table.writer().unwrap();
+    writer.append(&rows::batch(0..100)).unwrap();
+    let reader = scratch::follow(dir.path());
+    let scan = |table: Table| table.scan().start(Start::Latest).follow(true).build().unwrap();
+    let mut scanners = [scan(table), scan(reader.table("t").unwrap())];
+    for scanner in &mut scanners {
+        assert!(matches!(scanner.next_within(Some(std::time::Duration::from_millis(5))).unwrap(), Next::Waiting));
+    }
+    writer.append(&rows::batch(100..150)).unwrap();
+    for scanner in &mut scanners {
+        let mut seen = Vec::new();
+        while seen.len() < 50 {
+            let found = rows::next(scanner);
+            rows::check_values(&found.batch);
+            seen.extend(rows::numbers_in(&found.batch));
+        }
+        seen.sort();
+        assert_eq!(seen, (100..150).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_limit_counts_rows_of_all_buckets_and_after_the_filter() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema()).buckets(3).bucket_key(&["number"])).unwrap();
+    table.writer().unwrap().append(&rows::batch(0..5_000)).unwrap();
+    for limit in [0, 1, 7, 1_700, 4_999, 5_000, 6_000] {
+        let found = rows::numbers(table.scan().limit(limit).build().unwrap());
+        assert_eq!(found.len() as u64, limit.min(5_000));
+    }
+    let found = rows::numbers(table.scan().filter("number >= 4000").limit(10).build().unwrap());
+    assert!(found.len() == 10 && found.iter().all(|number| *number >= 4_000), "{found:?}");
+    let mut following = table.scan().follow(true).limit(5_000).build().unwrap();
+    let mut seen = 0;
+    while let Next::Batch(found) = following.next_within(Some(rows::PATIENCE)).unwrap() {
+        seen += found.batch.num_rows();
+    }
+    assert_eq!(seen, 5_000, "a following scan ends at its limit");
+}
+
+#[test]
+fn columns_come_in_the_order_asked_for() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    writer.append(&rows::batch(0..10)).unwrap();
+    writer.append(&rows::batch(10..20_000)).unwrap();
+    drop(writer);
+    let all = rows::collect(table.scan().build().unwrap());
+    for columns in [vec!["half"], vec!["half", "number"], vec!["name", "half", "number"], vec![]] {
+        let found = rows::collect(table.scan().columns(&columns).build().unwrap());
+        let indices: Vec<usize> = columns.iter().map(|name| all.schema().index_of(name).unwrap()).collect();
+        assert_eq!(found, all.project(&indices).unwrap(), "{columns:?}");
+    }
+    let error = table.scan().columns(&["nam"]).build().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("name"), "the nearest is named: {error}");
+}
+
+#[test]
+fn meta_columns_say_where_a_row_was() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    for from in 0..5 {
+        writer.append(&rows::batch(from * 10..from * 10 + 10)).unwrap();
+    }
+    let found = rows::collect(table.scan().columns(&["number"]).meta(true).filter("number >= 7").build().unwrap());
+    let names: Vec<String> = found.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["number", "_bucket", "_offset", "_timestamp", "_op"]);
+    assert_eq!(*found.schema().field(3).data_type(), DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
+    assert_eq!(found.column(2), found.column(0), "the offset of a row is its number here");
+    assert_eq!(found.num_rows(), 43);
+}

@@ -1,0 +1,68 @@
+//! Short histories that were thought of, not drawn: each goes straight to a place that seeds come to seldom.
+
+use std::sync::Arc;
+
+use aquifer_node::io::sim::{Faults, Sim};
+use aquifer_node::store::{CreateTable, Options, Store};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
+
+use crate::history::DIR;
+
+/// A row of `bytes` equal bytes.
+fn row(value: u8, bytes: usize) -> RecordBatch {
+    RecordBatch::try_from_iter([("payload", Arc::new(BinaryArray::from_vec(vec![&vec![value; bytes]])) as _)]).unwrap()
+}
+
+fn values(store: &Store) -> Vec<u8> {
+    let scanner = store.table("t").unwrap().scan().build().unwrap();
+    scanner
+        .flat_map(|next| next.unwrap().batch.column(0).as_binary::<i32>().iter().map(|value| value.unwrap()[0]).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn a_prepared_segment_that_is_too_small_is_used_later() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "6MiB").option("batch.bytes.max", "3MiB");
+    let table = store.create_table("t", create.option("retention.bytes", "0B")).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut put = |value: u8, bytes: usize| writer.append(&row(value, bytes)).unwrap();
+    // The first segment, of 1 MiB, is filled, dropped and recycled; the second is of 4 MiB.
+    put(0, 600_000);
+    put(1, 600_000);
+    store.expire("t").unwrap();
+    store.alter_table("t", &[aquifer_node::store::Change::set_option("retention.bytes", "none")]).unwrap();
+    put(2, 2_000_000);
+    // Less than half is left: the recycled one is prepared as the third. The next row does not fit into it.
+    store.pump().unwrap();
+    put(3, 2_500_000);
+    // It does not fit either; then these do, behind it.
+    put(4, 2_900_000);
+    for value in 5..12 {
+        put(value, 500_000);
+    }
+    let before = values(&store);
+    assert_eq!(before, (1..12).collect::<Vec<u8>>());
+    let sim = sim.reboot(2);
+    let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), before);
+}
+
+#[test]
+fn a_follower_finds_a_first_frame_whose_head_is_longer_than_a_block() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(row(0, 1).schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    for value in 0..600 {
+        writer.send(&row(value as u8, 1)).unwrap();
+    }
+    writer.flush().unwrap();
+    let expected: Vec<u8> = (0..600).map(|value| value as u8).collect();
+    let follower = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&follower), expected);
+    let sim = sim.reboot(2);
+    let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), expected);
+}
