@@ -66,7 +66,7 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Wakes everybody whose group was decided.
+    /// Wakes everybody who sleeps until their group is decided.
     pub fn wake(&mut self, now: Duration) {
         for fate in self.decided.drain(..) {
             fate.wake(now);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
 use super::stored::{Body, Stored, damaged, take_batches};
-use super::view::View;
+use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
@@ -82,7 +82,7 @@ struct Ahead {
 
 /// See the head of this module.
 pub struct Cursor {
-    view: Arc<View>,
+    view: Reader,
     source: Source,
     plan: Plan,
     /// Offset of the next row.
@@ -95,8 +95,8 @@ pub struct Cursor {
 
 impl Cursor {
     /// A cursor at `offset`.
-    pub fn new(view: Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
-        Cursor { view, source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
+    pub fn new(view: &Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
+        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
     }
 
     /// Offset of the next row.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicU32, AtomicU64, Mutex, Ordering, spin_loop, wait, wake_all};
+use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, spin_loop, wait, wake_all};
 
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
 const FAILED: u32 = 2;
+/// As pending, and somebody sleeps on the word.
+const SLEPT_ON: u32 = 3;
 
 /// Loops that a finished inline writer spins for its predecessor, before it sleeps: the two end within microseconds of each other.
 const SPINS: u32 = 2_000;
@@ -19,6 +21,8 @@ const SPINS: u32 = 2_000;
 #[derive(Debug)]
 pub struct Fate {
     word: AtomicU32,
+    /// Somebody slept when it was decided.
+    was_slept_on: AtomicBool,
     /// When its waiters were woken, in nanoseconds of the store's clock; 0 before.
     woken_ns: AtomicU64,
     error: Mutex<Option<Error>>,
@@ -27,31 +31,42 @@ pub struct Fate {
 impl Fate {
     /// Not decided yet.
     pub fn pending() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(PENDING), woken_ns: AtomicU64::new(0), error: Mutex::new(None) })
+        Arc::new(Self::at(PENDING))
     }
 
     /// Durable from the start: for a batch that was here before.
     pub fn durable() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(DURABLE), woken_ns: AtomicU64::new(0), error: Mutex::new(None) })
+        Arc::new(Self::at(DURABLE))
+    }
+
+    fn at(word: u32) -> Self {
+        Fate { word: AtomicU32::new(word), was_slept_on: AtomicBool::new(false), woken_ns: AtomicU64::new(0), error: Mutex::new(None) }
     }
 
     /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
     pub fn succeed(&self) {
-        let before = self.word.swap(DURABLE, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+        self.decide(DURABLE);
     }
 
     /// The group will never be durable. Wakes nobody yet: see [`Fate::wake`].
     pub fn fail(&self, error: Error) {
         *self.error.lock() = Some(error);
-        let before = self.word.swap(FAILED, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+        self.decide(FAILED);
     }
 
-    /// Wakes all who wait, and keeps the time for those who look later.
+    fn decide(&self, fate: u32) {
+        let before = self.word.swap(fate, Ordering::AcqRel);
+        assert!(matches!(before, PENDING | SLEPT_ON), "a fate is decided once");
+        self.was_slept_on.store(before == SLEPT_ON, Ordering::Relaxed);
+    }
+
+    /// Wakes all who sleep, and keeps the time for those who look later. For the thread that decided.
     pub fn wake(&self, now: Duration) {
         self.woken_ns.store(now.as_nanos() as u64, Ordering::Release);
-        wake_all(&self.word);
+        // A writer that waits awake, or for itself alone, spares the system call.
+        if self.was_slept_on.load(Ordering::Relaxed) {
+            wake_all(&self.word);
+        }
     }
 
     /// When the waiters were woken, on the store's clock; `None` when that is a moment away, or was before this fate.
@@ -63,7 +78,7 @@ impl Fate {
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         match self.word.load(Ordering::Acquire) {
-            PENDING => None,
+            PENDING | SLEPT_ON => None,
             DURABLE => Some(Ok(())),
             _ => Some(Err(self.error())),
         }
@@ -75,7 +90,9 @@ impl Fate {
             if let Some(result) = self.poll() {
                 return result;
             }
-            wait(&self.word, PENDING, None);
+            // Fails when somebody sleeps already, or it was decided: then the word is not what is slept on.
+            let _ = self.word.compare_exchange(PENDING, SLEPT_ON, Ordering::Relaxed, Ordering::Relaxed);
+            wait(&self.word, SLEPT_ON, None);
         }
     }
 

@@ -309,7 +309,7 @@ impl Scanner {
         }
         let since_ms = if let Start::Timestamp(time_ms) = start { time_ms } else { i64::MIN };
         let plan = self.reading.plan();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end, since_ms, begun: false })
+        Ok(Lane { partition, bucket, cursor: Cursor::new(&view, source, plan, offset), origin, end, since_ms, begun: false })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.
