@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
-use super::{Address, Found, find, here, ledger, segments};
+use super::{Address, Found, find, here, ledger, owner_of, segments};
 use crate::error::{Error, Kind, Result};
 use crate::io::page;
 use crate::log::recovery;
@@ -85,7 +85,7 @@ impl Follower {
     fn shown(&self, writer: WriterState) -> Option<page::View> {
         let WriterState::Live(epoch) = writer else { return None };
         let shown = self.resources.page.slot(self.address.slot).view()?;
-        (shown.owner == self.address.owner() && shown.epoch == epoch).then_some(shown)
+        (owner_of(&shown) == self.address.owner() && shown.epoch == epoch).then_some(shown)
     }
 
     /// Offset of the oldest row whose bytes were still its own just now. A reader asks **after** it has read: what lies before may have been
@@ -95,8 +95,8 @@ impl Follower {
         let owner = self.address.owner();
         for _ in 0..LOOKS_MAX {
             match slot.view() {
-                Some(shown) if shown.owner == owner => return Some(shown.start.max(self.view.start())),
-                Some(shown) if shown.owner > owner => return None,
+                Some(shown) if owner_of(&shown) == owner => return Some(shown.start.max(self.view.start())),
+                Some(shown) if owner_of(&shown) > owner => return None,
                 // Still an earlier table's: no writer has opened this bucket, so nothing of it was dropped.
                 Some(_) => break,
                 None => std::hint::spin_loop(),

@@ -59,6 +59,14 @@ pub struct Address {
     pub table_slot: usize,
 }
 
+/// Set beside the owner in a slot whose rows may be in the page cache only: what it says is no promise after a power cut.
+const UNSYNCED: u64 = 1 << 63;
+
+/// Whose a slot is, synced or not.
+fn owner_of(shown: &page::View) -> u64 {
+    shown.owner & !UNSYNCED
+}
+
 impl Address {
     /// Marks the slot as this bucket's: slots change hands when tables are dropped, and then go to tables with higher ids.
     pub fn owner(&self) -> u64 {
@@ -161,7 +169,12 @@ impl Bucket {
         }
         // What was acknowledged stays promised, or the next open would take the gap for the end.
         let end = end.max(promised);
-        let shown = page::View { start: state.start_offset, end, epoch: resources.epoch, owner: address.owner() };
+        let shown = page::View {
+            start: state.start_offset,
+            end,
+            epoch: resources.epoch,
+            owner: address.owner() | if resources.durable { 0 } else { UNSYNCED },
+        };
         resources.page.publish(address.slot, shown);
         let bucket = Arc::new(Bucket {
             resources: resources.clone(),
