@@ -5,7 +5,7 @@
 //!   nobody goes inline until it has drained, or groups would stay small exactly when they should grow.
 //!
 //! Invariants: one short lock; what is published (view, fates) is published in order, under it; a thread is woken only after the lock is left.
-//! Figures behind the numbers: docs/decisions/0002-commit.md. This module knows nothing of buckets, manifests or the ring itself.
+//! Figures behind the numbers: docs/decisions/0001-commit.md. This module knows nothing of buckets, manifests or the ring itself.
 
 use std::sync::Arc;
 use std::time::Duration;
