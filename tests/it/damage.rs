@@ -219,3 +219,29 @@ fn a_damaged_catalog_loses_no_table() {
     std::fs::write(&catalog, sound).unwrap();
     assert_eq!(read_until_error(&scratch::open(dir.path()), Start::Earliest).0, (0..6_000).collect::<Vec<_>>());
 }
+
+#[test]
+fn in_a_large_batch_that_is_read_whole() {
+    let dir = scratch::directory();
+    {
+        let store = scratch::open(dir.path());
+        let table = store.create_table("t", CreateTable::like(rows::schema()).option("segment.bytes", "1MiB")).unwrap();
+        let mut writer = table.writer().unwrap();
+        for batch in 0..20 {
+            writer.append(&rows::batch(batch * 10_000..(batch + 1) * 10_000)).unwrap();
+        }
+    }
+    let segment = flip_in_row(dir.path(), 15_777);
+    for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+        let (numbers, error) = read_until_error(&store, Start::Earliest);
+        let error = error.expect("damage is an error");
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(error.to_string().contains(segment.file_name().unwrap().to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("offset 10000"), "{error}");
+        assert_eq!(numbers, (0..10_000).collect::<Vec<_>>());
+        assert_eq!(store.verify(None, &mut |_| {}).unwrap().problems[0].offset, Some(10_000));
+        // The column beside it is sound.
+        let sound = store.table("t").unwrap().scan().columns(&["number"]).build().unwrap();
+        assert_eq!(rows::numbers(sound), (0..200_000).collect::<Vec<_>>());
+    }
+}

@@ -21,6 +21,9 @@ use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 /// Entries of a directory looked at in one go.
 const ENTRIES_MAX: usize = 64;
 
+/// Of a large batch, this share of its bytes is wanted: then all of them are read, and its checksum verified. Padding alone is a few percent.
+const WHOLE_FROM: (usize, usize) = (7, 8);
+
 /// Bytes that a window reads in one go where there is no directory yet.
 const WALK_BYTES_MAX: u64 = 1 << 20;
 
@@ -387,8 +390,8 @@ fn wanted(plan: &Plan, entry: Entry) -> Result<Option<(What, Vec<Range<u64>>)>> 
     let decoder = (plan.decoder)(large.schema_id)?;
     let start = large.position + u64::from(large.batch.start);
     let planned = decoder.plan(&large.layout)?;
-    let needed: usize = planned.iter().map(|range| range.len()).sum();
-    if needed + large.layout.body_start >= large.batch.length as usize {
+    let needed: usize = large.layout.body_start + planned.iter().map(|range| range.len()).sum::<usize>();
+    if needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0 {
         let range = start..start + u64::from(large.batch.length);
         return Ok(Some((What::Whole(large), vec![range])));
     }
