@@ -125,7 +125,8 @@ impl Follower {
             folds += 1;
             match self.segments(&folded, end) {
                 Ok(segments) => {
-                    self.view.refresh(segments, start, end);
+                    // The manifest says first what is gone, the page only then.
+                    self.view.refresh(segments, start.max(folded.start_offset), end);
                     return Ok(());
                 }
                 Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}
