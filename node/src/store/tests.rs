@@ -92,7 +92,8 @@ fn a_second_writer_is_refused() {
 fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
-    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    let create = CreateTable::like(rows(0, 1).schema()).option("statistics.columns", "*");
+    let table = store.create_table("t", create).unwrap();
     let mut writer = table.writer().unwrap();
     for batch in 0..40 {
         writer.send(&rows(batch * 10_000, 10_000)).unwrap();
