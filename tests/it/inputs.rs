@@ -163,7 +163,13 @@ fn damage_ends_with_its_own_code_in_a_process_of_its_own() {
     let place = Place::new(&store);
     create(place, dir.path());
     let (csv, _) = good(20_000);
-    assert!(place.feed("append t --from - --format csv --batch-rows 500", csv.as_bytes()).status.success());
+    // In two goes, so that the damaged batch is the first of its frame however quickly they come.
+    let (head, rows) = csv.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    for half in rows.chunks(rows.len() / 2) {
+        let csv = format!("{head}\n{}\n", half.join("\n"));
+        assert!(place.feed("append t --from - --format csv --batch-rows 500", csv.as_bytes()).status.success());
+    }
     let segment = scratch::files(&store.join("tables"), ".log").remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
     let at = bytes.windows(20).position(|window| window == b"text 10100text 10101").unwrap();

@@ -363,6 +363,9 @@ pub(crate) struct Bench {
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw the ratios
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

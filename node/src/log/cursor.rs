@@ -102,6 +102,17 @@ impl Cursor {
         Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
     }
 
+    /// Finds out where its first row lies, so that the first wait is not longer than later ones: the directory of another process's open segment is
+    /// made by reading it. What is wrong there, [`Cursor::next`] will say.
+    pub fn locate(&mut self) {
+        let Some(segment) = self.view.segment_of(self.offset).filter(|segment| segment.sealed().is_none()) else { return };
+        let known = |segment: &Segment| segment.directory.lock().next_offset();
+        let mut before = known(&segment);
+        while before < self.offset && matches!(self.walk(&segment, self.offset), Ok(None)) && known(&segment) > before {
+            before = known(&segment);
+        }
+    }
+
     /// Offset of the next row.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -309,12 +320,16 @@ impl Cursor {
         self.walk(segment, end)
     }
 
-    /// Extends the directory of an open segment by reading the frames behind it. Returns what is wrong when there is none.
+    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when there is none.
     fn walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
         let mut directory = segment.directory.lock();
         let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
+        if directory.next_offset() > self.offset {
+            // Another reader of this process was here first.
+            return Ok(None);
+        }
         let from = directory.end();
         let mut position = from;
         while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
@@ -333,7 +348,18 @@ impl Cursor {
                 return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
             }
             directory.add_frame(position, &frame, bytes)?;
+            if directory.next_offset() > self.offset {
+                let whole = self.source.pool.copy_of(bytes).freeze();
+                if let Err(error) = take_batches(&frame, &whole, self.offset, true, &mut self.ready) {
+                    let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
+                    self.wrong = Some(damaged(segment.path(), position, offset, error.message()));
+                    break;
+                }
+            }
             position += frame.length as u64;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.planned = ahead.planned.max(directory.next_offset());
         }
         Ok(None)
     }

@@ -309,7 +309,11 @@ impl Scanner {
         }
         let since_ms = if let Start::Timestamp(time_ms) = start { time_ms } else { i64::MIN };
         let plan = self.reading.plan();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(&view, source, plan, offset), origin, end, since_ms, begun: false })
+        let mut cursor = Cursor::new(&view, source, plan, offset);
+        if let Origin::Followed(_) = origin {
+            cursor.locate();
+        }
+        Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aquifer_benches::limit::reads::Reads;
 use aquifer_benches::machine;
-use aquifer_benches::project::Scanned;
+use aquifer_benches::project::{self as harness, Contender, Scanned};
 use aquifer_node::store::{CreateTable, Options, ScanBuilder, Store, Table};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::sum;
@@ -20,12 +20,59 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::file::properties::WriterProperties;
 
-use super::rows;
+use super::ground::Ground;
+use super::{Lines, VERSION, rows};
+use crate::command::arguments::Bench;
+
+/// Of arrow-ipc and parquet.
+const ARROW_VERSION: &str = "58.4.1";
+
+/// Bytes of rows of a log, when nothing else is asked for.
+const LOG_BYTES: usize = 1 << 30;
+
+/// Rows of a batch, one log each.
+const BATCH_ROWS: [usize; 2] = [10_000, 1_000];
 
 const TABLE: &str = "rows";
 
+/// Runs all sets of columns for both sizes of batches.
+pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
+    let mut lines = Vec::new();
+    for batch_rows in BATCH_ROWS {
+        let dir = ground.dir.join("rows");
+        std::fs::create_dir_all(&dir)?;
+        lines.extend(run_batches(&dir, ground, arguments, batch_rows)?);
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(lines)
+}
+
+fn run_batches(dir: &Path, ground: &Ground, arguments: &Bench, batch_rows: usize) -> Lines {
+    let bytes = arguments.size.first().copied().unwrap_or(LOG_BYTES);
+    let written = Written::new(dir, &ground.options, bytes, batch_rows)?;
+    let table = harness::Table {
+        batch_rows,
+        columns: &column_sets(),
+        rounds: arguments.rounds as usize,
+        dir,
+        limit: &|columns| written.reads(columns),
+        cool: &|| written.cool(),
+    };
+    let by_store = |columns: &[usize], sums| written.by_store(columns, sums);
+    let by_ipc = |columns: &[usize], sums| written.by_ipc(columns, sums);
+    let by_parquet = |columns: &[usize], sums| written.by_parquet(columns, sums);
+    let ours = Contender { name: "aquifer", version: Some(VERSION), driver: Some(ground.driver), scan: &by_store };
+    let theirs = Contender { version: Some(ARROW_VERSION), driver: Some("read"), ..ours };
+    let contenders = [
+        ours,
+        Contender { name: "arrow-ipc FileReader", scan: &by_ipc, ..theirs },
+        Contender { name: "parquet", scan: &by_parquet, ..theirs },
+    ];
+    harness::run(&table, &contenders, arguments.json)
+}
+
 /// The log and the files of one size of batches.
-pub(super) struct Written {
+struct Written {
     #[allow(dead_code, reason = "keeps the store open")]
     store: Store,
     table: Table,
@@ -37,7 +84,7 @@ pub(super) struct Written {
 
 impl Written {
     /// Writes `bytes` of rows in batches of `batch_rows` into `dir`, three times.
-    pub(super) fn new(dir: &Path, options: &Options, bytes: usize, batch_rows: usize) -> io::Result<Written> {
+    fn new(dir: &Path, options: &Options, bytes: usize, batch_rows: usize) -> io::Result<Written> {
         let store_dir = dir.join("store");
         let (ipc, parquet) = (dir.join("rows.arrow"), dir.join("rows.parquet"));
         let schema = rows::schema();
@@ -70,25 +117,25 @@ impl Written {
     }
 
     /// Just the reads of the store's scan.
-    pub(super) fn reads(&self, columns: &[usize]) -> io::Result<Reads> {
+    fn reads(&self, columns: &[usize]) -> io::Result<Reads> {
         let scanner = self.scan(columns).build().map_err(io::Error::other)?;
         Reads::open(&scanner.reads().map_err(io::Error::other)?)
     }
 
     /// Through the store.
-    pub(super) fn by_store(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
+    fn by_store(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
         let scanner = self.scan(columns).build().map_err(io::Error::other)?;
         count(scanner.map(|rows| rows.map(|rows| rows.batch).map_err(io::Error::other)), sums)
     }
 
     /// Through arrow-ipc.
-    pub(super) fn by_ipc(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
+    fn by_ipc(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
         let reader = FileReader::try_new_buffered(File::open(&self.ipc)?, Some(columns.to_vec())).map_err(io::Error::other)?;
         count(reader.map(|batch| batch.map_err(io::Error::other)), sums)
     }
 
     /// Through the parquet crate.
-    pub(super) fn by_parquet(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
+    fn by_parquet(&self, columns: &[usize], sums: bool) -> io::Result<Scanned> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&self.parquet)?)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
         let reader = builder.with_projection(mask).with_batch_size(self.batch_rows).build()?;
@@ -96,7 +143,7 @@ impl Written {
     }
 
     /// Puts the files out of the page cache.
-    pub(super) fn cool(&self) -> io::Result<()> {
+    fn cool(&self) -> io::Result<()> {
         [&self.ipc, &self.parquet].into_iter().try_for_each(|path| machine::drop_cache(&File::open(path)?))
     }
 }
@@ -117,7 +164,7 @@ fn count(batches: impl Iterator<Item = io::Result<RecordBatch>>, sums: bool) -> 
 }
 
 /// Sets of 20, 10, 5, 2 and 1 columns, spread over the row; the first of each is an int64.
-pub(super) fn column_sets() -> Vec<Vec<usize>> {
+fn column_sets() -> Vec<Vec<usize>> {
     let every = |step: usize| (0..20).step_by(step).collect();
     vec![every(1), every(2), every(4), vec![3, 13], vec![5]]
 }
