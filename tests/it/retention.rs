@@ -29,6 +29,13 @@ fn range(store: &Store) -> (u64, u64, u64) {
     (stats.start_offset, stats.end_offset, stats.bytes)
 }
 
+/// Checks that the rows from `start` or later (the worker may drop more meanwhile) to `end` are there.
+fn check_kept(table: &Table, start: u64, end: i64) {
+    let found = rows::numbers(table.scan().build().unwrap());
+    assert!(found[0] >= start as i64);
+    rows::assert_range(&found, found[0]..end);
+}
+
 #[test]
 fn the_oldest_segments_go_when_there_is_too_much() {
     let dir = scratch::directory();
@@ -40,16 +47,15 @@ fn the_oldest_segments_go_when_there_is_too_much() {
     assert_eq!(found_end, end as u64);
     assert!(start > 0 && bytes <= 4 << 20, "{start}, {bytes} bytes");
     for store in [&store, &scratch::follow(dir.path())] {
-        let found = rows::numbers(store.table("t").unwrap().scan().build().unwrap());
-        assert_eq!(found, (start as i64..end).collect::<Vec<_>>());
+        check_kept(&store.table("t").unwrap(), start, end);
         let error = store.table("t").unwrap().scan().start(Start::Offset(0)).build().map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
-        assert!(error.to_string().contains(&start.to_string()), "{error}");
+        assert!(error.to_string().contains("earliest"), "{error}");
     }
     drop(table);
     store.close().unwrap();
     let store = scratch::open(dir.path());
-    assert_eq!(range(&store).0, start, "what went stays away");
+    assert!(range(&store).0 >= start, "what went stays away");
     assert_eq!(append(&store.table("t").unwrap(), end, 30), end + 30 * BATCH_ROWS);
     store.expire("t").unwrap();
     let files = scratch::files(&dir.path().join("tables"), ".log").len();
@@ -69,10 +75,10 @@ fn old_rows_go_by_age_and_new_options_count_at_once() {
     store.alter_table("t", &[Change::set_option("retention.ms", "1ms")]).unwrap();
     let report = rows::eventually("age", || Some(store.expire("t").unwrap()).filter(|report| report.rows > 0));
     let (start, found_end, _) = range(&store);
-    assert_eq!(report.rows, start, "the report says what went");
+    assert!(report.rows <= start, "the report says what went: {} of {start}", report.rows);
     assert_eq!(found_end, end as u64);
     assert!(start < end as u64, "the segment in use stays");
-    assert_eq!(rows::numbers(table.scan().build().unwrap()), (start as i64..end).collect::<Vec<_>>());
+    check_kept(&table, start, end);
 }
 
 /// Reads on until the end or an error; checks every row, and that the error says what happened.

@@ -110,11 +110,11 @@ impl Follower {
             return Ok(());
         }
         let known = self.view.segments();
-        if known.is_empty() {
+        // What was dropped may have been followed by segments that the view has not heard of.
+        if known.is_empty() || start > self.view.start() {
             return self.fold(start, end);
         }
-        let is_kept = |segment: &&Arc<Segment>| segment.sealed().is_none_or(|sealed| sealed.end_offset > start);
-        self.view.refresh(known.iter().filter(is_kept).cloned().collect(), start, end);
+        self.view.refresh(known.to_vec(), start, end);
         Ok(())
     }
 
@@ -125,8 +125,9 @@ impl Follower {
             folds += 1;
             match self.segments(&folded, end) {
                 Ok(segments) => {
-                    // The manifest says first what is gone, the page only then.
-                    self.view.refresh(segments, start.max(folded.start_offset), end);
+                    // The manifest says what is dropped before the page does.
+                    let start = start.max(folded.start_offset);
+                    self.view.refresh(segments, start, end.max(start));
                     return Ok(());
                 }
                 Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}

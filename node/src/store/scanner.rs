@@ -391,11 +391,15 @@ impl Lane {
         let Origin::Followed(follower) = &self.origin else { return next };
         let Some(kept_from) = follower.kept_from() else { return Err(Error::not_found("the slot of the bucket is another table's")) };
         let is_end = matches!(next, Ok(CursorNext::End));
-        if is_end || from >= kept_from {
-            return next;
+        if !is_end && from < kept_from {
+            self.cursor.seek(from);
+            return Ok(CursorNext::Gone(kept_from));
         }
-        self.cursor.seek(from);
-        Ok(CursorNext::Gone(kept_from))
+        match next {
+            // The view has not heard yet that a segment before these rows was dropped.
+            Err(error) if error.kind() == Kind::NotFound => Ok(CursorNext::Lost(error)),
+            next => next,
+        }
     }
 }
 
