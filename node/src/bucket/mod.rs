@@ -132,6 +132,8 @@ pub struct Bucket {
     manifest: Mutex<Manifest>,
     /// Sealed, but not yet in the manifest as such.
     to_seal: Mutex<Vec<Arc<Segment>>>,
+    /// Held by whoever seals, drops or recycles segments: the worker and those who ask for it do so one after the other.
+    upkeep: Mutex<()>,
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
     /// What the commit page says; `None` once the slot is no longer this bucket's to write.
@@ -182,6 +184,7 @@ impl Bucket {
             log,
             manifest: Mutex::new(manifest),
             to_seal: Mutex::new(to_seal),
+            upkeep: Mutex::new(()),
             dropped: Mutex::new(Vec::new()),
             called: AtomicBool::new(false),
             closed: AtomicBool::new(false),

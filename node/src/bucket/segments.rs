@@ -155,15 +155,21 @@ impl Bucket {
         if self.is_closed() {
             return Ok(0);
         }
-        let segments = std::mem::take(&mut *self.to_seal.lock());
-        let count = segments.len();
+        let _one_at_a_time = self.upkeep.lock();
+        let mut segments = std::mem::take(&mut *self.to_seal.lock());
+        // Writers that finish at the same time hand them over in any order.
+        segments.sort_by_key(|segment| segment.base_offset());
         for (index, segment) in segments.iter().enumerate() {
-            if let Err(error) = self.seal_one(segment) {
-                self.to_seal.lock().splice(0..0, segments[index..].iter().cloned());
-                return Err(here(&self.address, error));
+            let follows = segment.base_offset() == Some(self.manifest.lock().state().sealed_end());
+            let sealed = if follows { self.seal_one(segment).map(|()| true) } else { Ok(false) };
+            if let Ok(true) = sealed {
+                continue;
             }
+            self.to_seal.lock().extend_from_slice(&segments[index..]);
+            // One that does not follow waits for the one before it, with which this is called again.
+            return sealed.map(|_| index).map_err(|error| here(&self.address, error));
         }
-        Ok(count)
+        Ok(segments.len())
     }
 
     fn seal_one(&self, segment: &Segment) -> Result<()> {
@@ -186,6 +192,7 @@ impl Bucket {
         if self.view().damage().is_some() {
             return Ok((0, 0));
         }
+        let _one_at_a_time = self.upkeep.lock();
         let state = self.state();
         let policy = *self.policy.lock();
         let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
@@ -216,6 +223,7 @@ impl Bucket {
 
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
     pub fn recycle(&self) -> Result<usize> {
+        let _one_at_a_time = self.upkeep.lock();
         let dropped = std::mem::take(&mut *self.dropped.lock());
         let mut waiting = Vec::new();
         for segment in dropped {
