@@ -1,1 +1,15 @@
-//! Nothing of its own: the tests of Aquifer as a whole are the targets named in `Cargo.toml`.
+//! The commit path of the engine (`log` and `bucket`, the very files), compiled against the types of a model checker, for `tests/interleave`.
+//! Everything else comes from the engine as it is.
+//!
+//! The other tests of Aquifer as a whole are the targets named in `Cargo.toml`.
+
+pub use aquifer_node::{error, format};
+
+#[path = "../interleave/io.rs"]
+pub mod io;
+
+#[path = "../../node/src/log/mod.rs"]
+pub mod log;
+
+#[path = "../../node/src/bucket/mod.rs"]
+pub mod bucket;

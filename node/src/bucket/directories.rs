@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::segments::index_path;
 use crate::error::{Error, Result};
 use crate::format::directory::{Directory, WriterState};
+use crate::io::sync::Mutex;
 use crate::io::{Driver, File, FileCache, Mode, Pool};
 use crate::log::producers::{Producers, Sent};
 use crate::log::segment::Segment;

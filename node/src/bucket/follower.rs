@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
 use super::{Address, Found, find, here, ledger, owner_of, segments};
 use crate::error::{Error, Kind, Result};
 use crate::io::page;
+use crate::io::sync::Mutex;
 use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;

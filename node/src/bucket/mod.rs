@@ -19,11 +19,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::io::page;
-use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
+use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;

@@ -5,9 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use parking_lot::Mutex;
 
 use super::committer::{Calls, Committer};
 use super::directories::Directories;
@@ -15,7 +12,7 @@ use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
-use crate::io::sync::wait;
+use crate::io::sync::{AtomicU32, Mutex, Ordering, wait};
 use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;

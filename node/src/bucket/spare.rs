@@ -5,10 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::io::Driver;
+use crate::io::sync::Mutex;
 
 #[derive(Debug)]
 struct File {

@@ -9,3 +9,6 @@ pub use parking_lot::{Mutex, MutexGuard};
 pub use std::hint::spin_loop;
 
 pub use super::futex::{wait, wake_all};
+
+/// Loops that somebody spins who is about to sleep and expects to be woken within microseconds.
+pub const SPINS: u32 = 2_000;

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, spin_loop, wait, wake_all};
+use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, SPINS, spin_loop, wait, wake_all};
 
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
 const FAILED: u32 = 2;
 /// As pending, and somebody sleeps on the word.
 const SLEPT_ON: u32 = 3;
-
-/// Loops that a finished inline writer spins for its predecessor, before it sleeps: the two end within microseconds of each other.
-const SPINS: u32 = 2_000;
 
 /// Shared by everybody who has a batch in a group.
 #[derive(Debug)]
@@ -96,7 +93,7 @@ impl Fate {
         }
     }
 
-    /// Waits for the result, awake for the first moments.
+    /// Waits for the result, awake for the first moments: an inline writer and its predecessor end within microseconds of each other.
     pub fn wait_awake(&self) -> Result<()> {
         for _ in 0..SPINS {
             if let Some(result) = self.poll() {

@@ -6,11 +6,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::format::directory::Directory;
+use crate::io::sync::{AtomicU64, Mutex, Ordering};
 
 /// Base offset of a segment that holds no frame yet.
 const NO_OFFSET: u64 = u64::MAX;
