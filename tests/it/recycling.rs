@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aquifer_node::Kind;
-use aquifer_node::store::{CreateTable, Next, Options, Scanner, Start, Store};
+use aquifer_node::store::{Change, CreateTable, Next, Options, Scanner, Start, Store};
 
 use crate::{rows, scratch};
 
@@ -96,4 +96,47 @@ fn readers_never_see_rows_of_a_later_life() {
     let start = store.stats(Some("t")).unwrap()[0].start_offset;
     let (seen, gone) = (seen.load(Ordering::Relaxed), gone.load(Ordering::Relaxed));
     assert!(start > 50_000 && seen > 50_000, "the race took place: {start} rows dropped, {seen} read, {gone} times overtaken");
+}
+
+/// The inodes of the segments in use, by name.
+fn inodes(dir: &std::path::Path) -> Vec<(u64, std::path::PathBuf)> {
+    use std::os::unix::fs::MetadataExt;
+    let segments = scratch::files(&dir.join("tables"), ".log");
+    segments.into_iter().map(|path| (std::fs::metadata(&path).unwrap().ino(), path)).collect()
+}
+
+#[test]
+fn a_reader_in_a_segment_that_is_used_again_is_told() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema()).option("segment.bytes", "1MiB")).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut next = 0;
+    let mut append = |batches: i64| {
+        for _ in 0..batches {
+            writer.append(&rows::batch(next..next + 5_000)).unwrap();
+            next += 5_000;
+        }
+    };
+    append(20);
+    let second = inodes(dir.path()).remove(1);
+    // One batch at a time, so that most of the segment is still to be read.
+    let other = Store::open_read_only(dir.path(), Options { scan_bytes_max: 1, ..Options::default() }).unwrap();
+    let followed = other.table("t").unwrap();
+    let mut readers = [["number"].as_slice(), &["name"], &["number", "name", "half"]].map(|columns| {
+        let mut scanner = followed.scan().columns(columns).start(Start::Offset(30_000)).build().unwrap();
+        assert_eq!(rows::next(&mut scanner).next_offset, 35_000);
+        scanner
+    });
+    store.alter_table("t", &[Change::set_option("retention.bytes", "1MiB")]).unwrap();
+    rows::eventually("the file in its next life", || {
+        store.expire("t").unwrap();
+        append(10);
+        inodes(dir.path()).iter().any(|(inode, path)| *inode == second.0 && *path != second.1).then_some(())
+    });
+    append(10);
+    for scanner in &mut readers {
+        let error = scanner.next_within(None).map(|found| format!("{found:?}")).unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("dropped before"), "{error:?}");
+    }
 }
