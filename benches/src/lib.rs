@@ -10,6 +10,8 @@ pub mod case;
 pub mod group;
 pub mod limit;
 pub mod machine;
+pub mod plot;
+pub mod project;
 pub mod report;
 pub mod round;
 pub mod tail;

@@ -1,7 +1,9 @@
 //! What stands beside each number: kernel, file system, CPU time.
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -15,20 +17,24 @@ pub fn cpu_s() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// CPU seconds of the calling thread so far.
-pub fn thread_cpu_s() -> f64 {
-    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID) as f64 / 1e9
+/// What the kernel calls the calling thread.
+pub fn thread_id() -> u32 {
+    // SAFETY: the call takes nothing and does not fail.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// CPU seconds of a thread so far.
+pub fn cpu_of_thread_s(process: u32, thread: u32) -> io::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat"))?;
+    let ns: Option<u64> = text.split_whitespace().next().and_then(|ns| ns.parse().ok());
+    Ok(ns.ok_or(io::ErrorKind::InvalidData)? as f64 / 1e9)
 }
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.
 pub fn monotonic_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC)
-}
-
-fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the struct is alive for the call.
-    unsafe { libc::clock_gettime(clock, &mut time) };
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
@@ -41,6 +47,16 @@ pub fn cpu_of_process_s(process: u32) -> io::Result<f64> {
     // SAFETY: the call takes a number only.
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
     Ok((ticks(11)? + ticks(12)?) as f64 / ticks_per_s)
+}
+
+/// Puts a file out of the page cache, once all of it is on the device.
+pub fn drop_cache(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    // SAFETY: the call takes numbers only.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Release of the kernel, as in `6.1.0`.

@@ -38,6 +38,14 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_us_per_record: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_s_per_m_rows: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_cpu_s_per_m_rows: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mb_read: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_mb_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
@@ -46,6 +54,7 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<&'static str>,
     pub load: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub durability: &'static str,
     pub kernel: String,
     pub fs: String,

@@ -90,6 +90,8 @@ const SCHEDULES: [Schedule; 2] = [
 struct Round {
     commit_ns: Histogram<u64>,
     followed: Followed,
+    /// Of the reader while there was nothing to read.
+    idle_cpu_s: f64,
     cpu_s: f64,
 }
 
@@ -129,18 +131,17 @@ fn round(tail: &dyn Tail, schedule: Schedule, seconds: f64) -> io::Result<Round>
     let turns = (seconds / schedule.every.as_secs_f64()).ceil() as u32;
     let rows = u64::from(turns) * schedule.rows as u64;
     let (mut writer, follower) = (tail.writer()?, tail.follower(rows)?);
+    let reader_before_s = follower.cpu_s()?;
     std::thread::sleep(IDLE);
+    let idle_cpu_s = follower.cpu_s()? - reader_before_s;
     let cpu_before_s = machine::cpu_s() + tail.cpu_elsewhere_s()?;
-    let commit_ns = write(&mut *writer, schedule, turns);
-    let followed = match commit_ns {
-        Ok(_) => follower.finish()?,
-        Err(error) => return Err(error),
-    };
+    let commit_ns = write(&mut *writer, schedule, turns)?;
+    let followed = follower.finish()?;
     if followed.visible_ns.len() != rows {
         return Err(io::Error::other(format!("{} of {rows} rows were seen", followed.visible_ns.len())));
     }
     let cpu_s = machine::cpu_s() + tail.cpu_elsewhere_s()? + followed.cpu_elsewhere_s - cpu_before_s;
-    Ok(Round { commit_ns: commit_ns?, followed, cpu_s })
+    Ok(Round { commit_ns, followed, idle_cpu_s, cpu_s })
 }
 
 /// Appends on schedule: everything that is due goes down together, and a row is due at its turn even while the one before it is not durable
@@ -199,7 +200,7 @@ fn line(contender: &Contender<'_>, schedule: Schedule, rounds: &[Round], options
         ratio_max: Some(ratio.max),
         over_limit_us: Some(over.median),
         limit_p99_us: Some(commit_ns.value_at_quantile(0.99) as f64 / 1e3),
-        idle_cpu_ms_per_s: Some(Spread::of(rounds.iter().map(|round| round.followed.idle_cpu_s * 1e3)).median / IDLE.as_secs_f64()),
+        idle_cpu_ms_per_s: Some(Spread::of(rounds.iter().map(|round| round.idle_cpu_s * 1e3)).median / IDLE.as_secs_f64()),
         cpu_s,
         cpu_us_per_record: Some(cpu_s * 1e6 / visible_ns.len() as f64),
         p50_us: Some(median_us(&visible_ns)),

@@ -111,7 +111,7 @@ impl World {
     }
 
     fn apply(&self, mut effects: Effects) {
-        effects.wake();
+        effects.wake(std::time::Duration::from_nanos(1));
         if effects.call_ring {
             self.tell(|called| called.write = true);
         }

@@ -66,6 +66,11 @@ impl AtomicU32 {
     }
 
     /// As the word of the standard library.
+    pub fn compare_exchange(&self, expected: u32, value: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        self.word.compare_exchange(expected, value, success, failure)
+    }
+
+    /// As the word of the standard library.
     pub fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
         self.word.fetch_add(value, order)
     }

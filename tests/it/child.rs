@@ -31,11 +31,6 @@ impl Worker {
         }
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Ends it as a power cut would, seen from the process.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("a child can be killed");
@@ -86,6 +81,11 @@ fn is_the_child() {
     let words: Vec<&str> = job.split('\n').collect();
     match words[0] {
         "write" => super::processes::write(words[1]),
+        "fill" => super::damage::fill(words[1]),
+        "read_many_buckets" => super::limits::read_many_buckets(words[1], words[2]),
+        "fill_device" => super::devices::fill_device(words[1]),
+        "open_on_full_device" => super::devices::open_on_full_device(words[1]),
+        "use_read_only" => super::devices::use_read_only(words[1]),
         other => panic!("unknown job {other}"),
     }
 }

@@ -45,10 +45,13 @@ fn batch(rows: &[Row]) -> RecordBatch {
     .unwrap()
 }
 
-/// A condition as text and as a plain function with SQL's unknown.
+/// What a condition says of a row; `None` is SQL's unknown.
+type Holds = Box<dyn Fn(&Row) -> Option<bool>>;
+
+/// A condition as text and as a plain function.
 struct Condition {
     text: String,
-    holds: Box<dyn Fn(&Row) -> Option<bool>>,
+    holds: Holds,
 }
 
 /// NaN above all numbers and equal to itself, both zeros equal.

@@ -6,15 +6,33 @@
 
 mod any_rows;
 mod child;
+mod forbidden;
+mod program;
 mod rows;
 mod scratch;
 mod skip;
 
+mod closing;
+mod command_lines;
+mod damage;
+mod devices;
+mod dropping;
 mod evolution;
+mod examples;
 mod filters;
+mod inputs;
+mod interrupt;
+mod kill;
+mod large_file;
+mod limits;
 mod numbered;
 mod partitions;
 mod processes;
+mod promptness;
 mod real_file;
+mod recycling;
+mod retention;
+mod round_trips;
 mod starts;
 mod types;
+mod versions;

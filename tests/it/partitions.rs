@@ -41,7 +41,7 @@ fn rows_lie_where_their_values_say() {
     assert_eq!(description.partitions.len(), 4 * 5, "three countries and none, on five days: {:?}", description.partitions);
     let mut all = rows::numbers(table.scan().build().unwrap());
     all.sort();
-    assert_eq!(all, (0..150).collect::<Vec<_>>());
+    rows::assert_range(&all, 0..150);
     for found in table.scan().build().unwrap() {
         let found = found.unwrap();
         for number in rows::numbers_in(&found.batch) {

@@ -68,6 +68,15 @@ pub(crate) fn check_offsets(found: &ScanBatch) {
     check_values(&found.batch);
 }
 
+/// Checks that these are all numbers of a range, in order, without printing thousands of them.
+pub(crate) fn assert_range(found: &[i64], expected: Range<i64>) {
+    let odd = found.iter().zip(expected.clone()).position(|(found, expected)| *found != expected);
+    if let Some(at) = odd {
+        panic!("expected {expected:?}, found {} at place {at}", found[at]);
+    }
+    assert_eq!(found.len() as i64, expected.end - expected.start, "expected {expected:?}, found the first {}", found.len());
+}
+
 /// All rows of a bounded scan as one batch.
 pub(crate) fn collect(scanner: Scanner) -> RecordBatch {
     let schema = scanner.schema();

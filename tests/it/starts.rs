@@ -36,15 +36,15 @@ fn earliest_latest_offset_and_timestamp() {
     let reader = scratch::follow(dir.path());
     for table in [&table, &reader.table("t").unwrap()] {
         let from = |start: Start| rows::numbers(table.scan().start(start).build().unwrap());
-        assert_eq!(from(Start::Earliest), (0..30_000).collect::<Vec<_>>());
+        rows::assert_range(&from(Start::Earliest), 0..30_000);
         assert_eq!(from(Start::Latest), [0; 0]);
         for offset in [0, 1, 5, 10, 99, 100, 101, 9_999, 10_000, 10_001, 29_999] {
-            assert_eq!(from(Start::Offset(offset)), (offset as i64..30_000).collect::<Vec<_>>());
+            rows::assert_range(&from(Start::Offset(offset)), offset as i64..30_000);
         }
         assert_eq!(from(Start::Offset(30_000)), [0; 0], "the end is a place to start");
         assert_eq!(from(Start::Timestamp(0)).len(), 30_000);
-        assert_eq!(from(Start::Timestamp(times[0] + 1)), (10_000..30_000).collect::<Vec<_>>());
-        assert_eq!(from(Start::Timestamp(times[1] + 1)), (20_000..30_000).collect::<Vec<_>>());
+        rows::assert_range(&from(Start::Timestamp(times[0] + 1)), 10_000..30_000);
+        rows::assert_range(&from(Start::Timestamp(times[1] + 1)), 20_000..30_000);
         assert_eq!(from(Start::Timestamp(times[2] + 1)), [0; 0]);
         assert!(from(Start::Timestamp(times[2])).ends_with(&(29_000..30_000).collect::<Vec<_>>()));
     }
@@ -85,7 +85,7 @@ fn latest_follows_what_comes_and_nothing_before() {
             seen.extend(rows::numbers_in(&found.batch));
         }
         seen.sort();
-        assert_eq!(seen, (100..150).collect::<Vec<_>>());
+        rows::assert_range(&seen, 100..150);
     }
 }
 

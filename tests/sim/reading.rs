@@ -255,7 +255,7 @@ impl History {
 
     fn take_next(&mut self, reader: &mut Reader, next: &ScanBatch) -> Finding {
         let place = place_of(next);
-        let at_start = reader.positions.get(&place).is_none();
+        let at_start = !reader.positions.contains_key(&place);
         let has_retention = self.oracle.tables.get(&reader.table).is_some_and(|table| table.has_retention);
         if at_start && reader.from_earliest && !has_retention && next.first_offset != 0 {
             return Err(format!("a reader from the start begins at {} of {place:?}", next.first_offset));

@@ -4,11 +4,12 @@ use super::code::{finds, line};
 use super::tree::File;
 
 /// Where `unsafe` may stand (a file, or a folder that ends in `/`), and why it must.
-const UNSAFE_HOMES: [(&str, &str); 5] = [
+const UNSAFE_HOMES: [(&str, &str); 6] = [
     ("node/src/io/uring.rs", "hands buffers to the kernel through the ring and takes them back"),
     ("node/src/io/lock.rs", "fcntl takes a C structure for locks of an open file description"),
     ("node/src/io/buffer.rs", "allocates aligned memory and lends it as slices"),
     ("node/src/io/page.rs", "maps the commit page and waits on its futex words"),
+    ("tests/it/forbidden.rs", "puts a seccomp filter on a process between fork and exec"),
     ("benches/", "bare system calls are the limit that we are measured against"),
 ];
 

@@ -4,6 +4,7 @@
 
 pub mod inline;
 pub mod pool;
+pub mod reads;
 pub mod ring;
 pub mod tape;
 

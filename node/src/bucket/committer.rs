@@ -60,6 +60,11 @@ impl Calls {
         }
     }
 
+    /// Whether somebody still drives the ring.
+    pub fn is_driven(&self) -> bool {
+        !self.waiting.lock().ended
+    }
+
     /// The ring thread ends when everything queued is written.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -112,14 +117,27 @@ impl Committer {
         while !self.is_done() {
             // Once told to stop nobody rings again, and what called may turn out to have nothing to write.
             let stops = self.resources.calls.stop.load(Ordering::Acquire);
-            self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) })?;
+            if let Err(error) = self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) }) {
+                self.fail(&error);
+                return Err(error);
+            }
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
         let calls = &self.resources.calls;
-        calls.stop.load(Ordering::Acquire) && self.in_flight.is_empty() && calls.waiting.lock().buckets.is_empty()
+        let is_idle = self.in_flight.is_empty() && self.backlog.is_empty();
+        is_idle && calls.stop.load(Ordering::Acquire) && calls.waiting.lock().buckets.is_empty()
+    }
+
+    /// Nobody hears of what is in flight any more: whoever waits for it is told.
+    fn fail(&mut self, error: &Error) {
+        for (_, entry) in self.in_flight.drain() {
+            let effects = entry.bucket.log.finish(entry.group, Err(error.replica()), Hand::Ring);
+            entry.bucket.apply(effects);
+        }
+        self.backlog.drain(..).for_each(|bucket| bucket.give_up());
     }
 
     /// Starts what is queued, waits, finishes what is done. Returns whether anything was started or finished.

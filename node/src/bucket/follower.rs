@@ -8,21 +8,28 @@ use std::sync::Arc;
 
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
-use super::{Address, Found, find, here, ledger, segments};
-use crate::error::{Error, Result};
+use super::{Address, Found, find, here, ledger, owner_of, segments};
+use crate::error::{Error, Kind, Result};
 use crate::io::page;
 use crate::io::sync::Mutex;
 use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;
 
+/// Looks at a slot that its writer changes, before the writer is taken for dead.
+const LOOKS_MAX: u32 = 1 << 16;
+
+/// How often a manifest is read again because a segment that it named was dropped meanwhile.
+const FOLDS_MAX: u32 = 16;
+
 /// See the head of this module.
 pub struct Follower {
     resources: Arc<Resources>,
     address: Address,
     view: Arc<View>,
-    /// One at a time looks at the manifest.
-    refreshing: Mutex<()>,
+    /// One at a time looks at the manifest. The last writer's epoch when its log was recovered: the log has not changed since, unless a later
+    /// writer opened it.
+    recovered: Mutex<Option<u32>>,
 }
 
 /// Who writes the store now.
@@ -30,15 +37,15 @@ pub struct Follower {
 pub enum WriterState {
     /// Somebody, with this epoch.
     Live(u32),
-    /// Nobody.
-    Absent,
+    /// Nobody since the one with this epoch.
+    Absent(u32),
 }
 
 impl Follower {
     /// Looks at the bucket for the first time.
     pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState) -> Result<Arc<Self>> {
         let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
-        let follower = Arc::new(Follower { resources: resources.clone(), address, view, refreshing: Mutex::new(()) });
+        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered: Mutex::new(None) });
         follower.refresh(writer)?;
         Ok(follower)
     }
@@ -50,17 +57,22 @@ impl Follower {
 
     /// Brings the view up to date. Cheap when nothing changed.
     pub fn refresh(&self, writer: WriterState) -> Result<()> {
-        let _one_at_a_time = self.refreshing.lock();
+        let mut recovered = self.recovered.lock();
+        let last = match writer {
+            WriterState::Live(epoch) => epoch.saturating_sub(1),
+            WriterState::Absent(epoch) => epoch,
+        };
         let refreshed = match self.shown(writer) {
             Some(shown) => self.follow(shown.start, shown.end),
-            None => self.recover(),
+            None if *recovered == Some(last) => Ok(()),
+            None => self.recover().map(|()| *recovered = Some(last)),
         };
         refreshed.map_err(|error| here(&self.address, error))
     }
 
     /// Reads the manifest again: the segments that the view knows are not all.
     pub fn refresh_segments(&self, writer: WriterState) -> Result<()> {
-        let _one_at_a_time = self.refreshing.lock();
+        let _one_at_a_time = self.recovered.lock();
         let looked = match self.shown(writer) {
             Some(shown) => self.fold(shown.start, shown.end),
             None => self.recover(),
@@ -72,7 +84,24 @@ impl Follower {
     fn shown(&self, writer: WriterState) -> Option<page::View> {
         let WriterState::Live(epoch) = writer else { return None };
         let shown = self.resources.page.slot(self.address.slot).view()?;
-        (shown.owner == self.address.owner() && shown.epoch == epoch).then_some(shown)
+        (owner_of(&shown) == self.address.owner() && shown.epoch == epoch).then_some(shown)
+    }
+
+    /// Offset of the oldest row whose bytes were still its own just now. A reader asks **after** it has read: what lies before may have been
+    /// dropped, and its file used again. `None` when the slot has gone to a later table, so this one was dropped.
+    pub fn kept_from(&self) -> Option<u64> {
+        let slot = self.resources.page.slot(self.address.slot);
+        let owner = self.address.owner();
+        for _ in 0..LOOKS_MAX {
+            match slot.view() {
+                Some(shown) if owner_of(&shown) == owner => return Some(shown.start.max(self.view.start())),
+                Some(shown) if owner_of(&shown) > owner => return None,
+                // Still an earlier table's: no writer has opened this bucket, so nothing of it was dropped.
+                Some(_) => break,
+                None => std::hint::spin_loop(),
+            }
+        }
+        Some(self.view.start())
     }
 
     fn follow(&self, start: u64, end: u64) -> Result<()> {
@@ -80,19 +109,30 @@ impl Follower {
             return Ok(());
         }
         let known = self.view.segments();
-        if known.is_empty() {
+        // What was dropped may have been followed by segments that the view has not heard of.
+        if known.is_empty() || start > self.view.start() {
             return self.fold(start, end);
         }
-        let is_kept = |segment: &&Arc<Segment>| segment.sealed().is_none_or(|sealed| sealed.end_offset > start);
-        self.view.refresh(known.iter().filter(is_kept).cloned().collect(), start, end);
+        self.view.refresh(known.to_vec(), start, end);
         Ok(())
     }
 
     fn fold(&self, start: u64, end: u64) -> Result<()> {
-        let Some(folded) = self.manifest()? else { return Ok(()) };
-        let segments = self.segments(&folded, end)?;
-        self.view.refresh(segments, start, end);
-        Ok(())
+        let mut folds = 0;
+        loop {
+            let Some(folded) = self.manifest()? else { return Ok(()) };
+            folds += 1;
+            match self.segments(&folded, end) {
+                Ok(segments) => {
+                    // The manifest says what is dropped before the page does.
+                    let start = start.max(folded.start_offset);
+                    self.view.refresh(segments, start, end.max(start));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn manifest(&self) -> Result<Option<State>> {
@@ -142,7 +182,8 @@ impl Follower {
     /// Finds the end of a log that nobody writes.
     fn recover(&self) -> Result<()> {
         let Some(state) = self.manifest()? else { return Ok(()) };
-        let Found { sealed, recovered } = find(&self.resources, &self.address.dir, &state, false)?;
+        let Found { sealed, recovered, damage } = find(&self.resources, &self.address, &state, false)?;
+        self.view.set_damage(damage);
         let end = recovered.start.next_offset;
         if end == self.view.end() && state.start_offset == self.view.start() && !self.view.segments().is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest as records;
-use crate::io::{Driver, File, Frozen, Mode, Pool};
+use crate::io::{Driver, Frozen, Mode, Pool};
 
 /// Edits after which the file is rewritten.
 const EDITS_MAX: usize = 512;
@@ -67,13 +67,14 @@ fn load<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result
     Ok(Some((Folded { state, valid_bytes: found.valid_length as u64, edits }, last)))
 }
 
-/// A ledger, open for writing.
+/// A ledger, open for writing. Its file is not kept open: thousands of buckets have one each, and edits are rare.
 pub struct Ledger<S> {
-    file: File,
     path: PathBuf,
     state: S,
     valid_bytes: u64,
     edits: usize,
+    /// Edits at which the next rewrite is tried.
+    rewrite_at: usize,
     failed: bool,
 }
 
@@ -85,8 +86,8 @@ impl<S: LedgerState> Ledger<S> {
             Some((folded, last)) => Self::go_on(driver, path, folded, last)?,
             None => {
                 driver.create_dir_all(dir).map_err(|error| Error::io("make", dir, error))?;
-                let file = driver.open(&path, Mode::Create, false).map_err(|error| Error::io("make", &path, error))?;
-                Ledger { file, path, state: S::default(), valid_bytes: 0, edits: 0, failed: false }
+                driver.open(&path, Mode::Create, false).map_err(|error| Error::io("make", &path, error))?;
+                Ledger { path, state: S::default(), valid_bytes: 0, edits: 0, rewrite_at: EDITS_MAX, failed: false }
             }
         };
         // A second edit is only written once the names are durable; before it, an open or a rewrite may have been cut off in between.
@@ -105,7 +106,7 @@ impl<S: LedgerState> Ledger<S> {
         let file = driver.open(&path, Mode::Write, false).map_err(|error| Error::io("open", &path, error))?;
         let position = valid_bytes - last.len() as u64;
         driver.write_at(&file, &[last], position, true).map_err(|error| Error::io("write", &path, error))?;
-        Ok(Ledger { file, path, state, valid_bytes, edits, failed: false })
+        Ok(Ledger { path, state, valid_bytes, edits, rewrite_at: EDITS_MAX, failed: false })
     }
 
     /// The folded state.
@@ -123,7 +124,8 @@ impl<S: LedgerState> Ledger<S> {
         }
         let bytes = records::record(S::KIND, &edits)?;
         let record = pool.copy_of(&bytes).freeze();
-        if let Err(error) = driver.write_at(&self.file, &[record], self.valid_bytes, true) {
+        let file = driver.open(&self.path, Mode::Write, false).map_err(|error| Error::io("open", &self.path, error))?;
+        if let Err(error) = driver.write_at(&file, &[record], self.valid_bytes, true) {
             let error = Error::io("write", &self.path, error);
             self.failed = error.kind() != Kind::Exhausted;
             return Err(error);
@@ -133,20 +135,36 @@ impl<S: LedgerState> Ledger<S> {
         for edit in edits {
             self.state.apply(edit)?;
         }
-        if self.edits > EDITS_MAX {
+        if self.edits > self.rewrite_at {
             self.rewrite(driver, pool)?;
         }
         Ok(())
     }
 
-    /// Puts the folded state in the place of its edits.
+    /// Takes no more edits.
+    pub fn close(&mut self) {
+        self.failed = true;
+    }
+
+    /// Puts the folded state in the place of its edits. On a full device they stay as they are, and it is tried again later.
     fn rewrite(&mut self, driver: &dyn Driver, pool: &Pool) -> Result<()> {
         let bytes = records::record(S::KIND, &[self.state.folded()])?;
-        match self.replace(driver, pool, &bytes) {
-            Ok(file) => {
-                self.file = file;
+        let next = self.path.with_extension("next");
+        match write_whole(driver, pool, &next, &bytes) {
+            Err(error) if error.kind() == Kind::Exhausted => {
+                // What is left of it is removed by the next try at the latest.
+                let _ = driver.remove(&next);
+                self.rewrite_at = self.edits + EDITS_MAX;
+                return Ok(());
+            }
+            written => written?,
+        }
+        let replaced = driver.rename(&next, &self.path).and_then(|()| driver.sync_dir(self.path.parent().expect("a file in a directory")));
+        match replaced {
+            Ok(()) => {
                 self.valid_bytes = bytes.len() as u64;
                 self.edits = 1;
+                self.rewrite_at = EDITS_MAX;
                 Ok(())
             }
             Err(error) => {
@@ -155,18 +173,17 @@ impl<S: LedgerState> Ledger<S> {
             }
         }
     }
+}
 
-    fn replace(&self, driver: &dyn Driver, pool: &Pool, bytes: &[u8]) -> std::io::Result<File> {
-        let next = self.path.with_extension("next");
-        match driver.remove(&next) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = driver.open(&next, Mode::Create, false)?;
-        driver.write_at(&file, &[pool.copy_of(bytes).freeze()], 0, true)?;
-        driver.sync(&file)?;
-        driver.rename(&next, &self.path)?;
-        driver.sync_dir(self.path.parent().expect("a file in a directory"))?;
-        driver.open(&self.path, Mode::Write, false)
+/// Writes a new file and makes its bytes durable; an old one of that name is left from a try that failed.
+fn write_whole(driver: &dyn Driver, pool: &Pool, path: &Path, bytes: &[u8]) -> Result<()> {
+    match driver.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", path, error)),
+        _ => {}
     }
+    let written = driver.open(path, Mode::Create, false).and_then(|file| {
+        driver.write_at(&file, &[pool.copy_of(bytes).freeze()], 0, true)?;
+        driver.sync(&file)
+    });
+    written.map_err(|error| Error::io("write", path, error))
 }

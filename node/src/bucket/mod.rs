@@ -15,12 +15,13 @@ pub mod segments;
 pub mod spare;
 pub mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::io::page;
-use crate::io::sync::{AtomicBool, Mutex, Ordering};
+use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
 use crate::log::commit::{Effects, Log, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
@@ -35,6 +36,9 @@ use work::Work;
 
 /// Directories whose names a new bucket makes besides its own: its partition, its table, `tables`, the store.
 const DIRECTORIES_ABOVE: usize = 4;
+
+/// How often a bucket that is being closed looks whether it is still written to.
+const CLOSING_LOOK: Duration = Duration::from_micros(100);
 
 /// Where a bucket lies and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +57,16 @@ pub struct Address {
     pub table_slot: usize,
 }
 
+/// Set beside the owner in a slot whose rows may be in the page cache only: what it says is no promise after a power cut.
+const UNSYNCED: u64 = 1 << 63;
+
+/// Whose a slot is, synced or not.
+fn owner_of(shown: &page::View) -> u64 {
+    shown.owner & !UNSYNCED
+}
+
 impl Address {
-    /// Marks the slot as this bucket's: slots change hands when tables are dropped.
+    /// Marks the slot as this bucket's: slots change hands when tables are dropped, and then go to tables with higher ids.
     pub fn owner(&self) -> u64 {
         u64::from(self.table_id) << 32 | u64::from(self.partition_id)
     }
@@ -97,6 +109,11 @@ impl Pending {
         resources.wait_for(&self.fate, self.awake)
     }
 
+    /// When that was known, on the store's clock.
+    pub fn known_at(&self) -> Option<Duration> {
+        self.fate.woken_at()
+    }
+
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         self.fate.poll()
@@ -113,10 +130,13 @@ pub struct Bucket {
     manifest: Mutex<Manifest>,
     /// Sealed, but not yet in the manifest as such.
     to_seal: Mutex<Vec<Arc<Segment>>>,
+    /// Held by whoever seals, drops or recycles segments: the worker and those who ask for it do so one after the other.
+    upkeep: Mutex<()>,
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
-    /// What the commit page says; `None` once the bucket was retired.
+    /// What the commit page says; `None` once the slot is no longer this bucket's to write.
     shown: Mutex<Option<page::View>>,
+    closed: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -129,23 +149,32 @@ impl Bucket {
         let driver = &*resources.driver;
         let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
         let state = manifest.state();
-        segments::remove_orphans(resources, &address.dir, state)?;
-        let found = find(resources, &address.dir, state, true)?;
-        let Found { sealed, recovered } = found;
+        let Found { sealed, recovered, damage } = find(resources, &address, state, true)?;
+        let (end, promised) = (recovered.start.next_offset, address.promised(resources));
+        let mut to_seal = Vec::new();
+        if damage.is_none() {
+            segments::remove_orphans(resources, &address.dir, state)?;
+            to_seal.extend(recovered.sealed.iter().cloned());
+        }
         let mut segments = sealed;
         segments.extend(recovered.segments());
-        let end = recovered.start.next_offset;
-        let to_seal = recovered.sealed.clone();
         let writer = Writer::new(recovered.start);
         let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
         let place =
             Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
-        let promised = address.promised(resources);
+        view.set_damage(damage);
         let log = Log::new(writer, view, place, resources.durable);
-        if promised > end {
-            log.poison(lost(&address, end, promised));
+        if let Some(damage) = log.view().damage() {
+            log.poison(damage);
         }
-        let shown = page::View { start: state.start_offset, end, epoch: resources.epoch, owner: address.owner() };
+        // What was acknowledged stays promised, or the next open would take the gap for the end.
+        let end = end.max(promised);
+        let shown = page::View {
+            start: state.start_offset,
+            end,
+            epoch: resources.epoch,
+            owner: address.owner() | if resources.durable { 0 } else { UNSYNCED },
+        };
         resources.page.publish(address.slot, shown);
         let bucket = Arc::new(Bucket {
             resources: resources.clone(),
@@ -153,8 +182,10 @@ impl Bucket {
             log,
             manifest: Mutex::new(manifest),
             to_seal: Mutex::new(to_seal),
+            upkeep: Mutex::new(()),
             dropped: Mutex::new(Vec::new()),
             called: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
             address,
         });
@@ -212,7 +243,7 @@ impl Bucket {
         if effects.advanced {
             self.show();
         }
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
         }
@@ -239,7 +270,30 @@ impl Bucket {
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
         let closed = Error::unavailable("the store is closed").hint("open it again");
         let mut effects = self.log.give_up(closed);
-        effects.wake();
+        effects.wake(self.resources.driver.clock().monotonic());
+    }
+
+    /// Refuses rows from now on, for this reason, and waits for those that are being written. Nothing is written to its directory or shown in its
+    /// slot afterwards.
+    pub fn close(&self, reason: Error) {
+        self.closed.store(true, Ordering::Release);
+        self.log.poison(reason);
+        let nobody = AtomicU32::new(0);
+        let is_driven = || !self.resources.driver.is_single_threaded() && self.resources.calls.is_driven();
+        loop {
+            let (inline, ring) = self.log.unfinished();
+            if inline == 0 && (ring == 0 || !is_driven()) {
+                break;
+            }
+            wait(&nobody, 0, Some(CLOSING_LOOK));
+        }
+        self.manifest.lock().close();
+        *self.shown.lock() = None;
+    }
+
+    /// Whether it was closed: background work for it has nothing to do and nothing to report.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Whether it can be closed without anybody noticing.
@@ -250,23 +304,11 @@ impl Bucket {
 
     /// Brings the commit page up to date.
     fn show(&self) {
-        if let Some(shown) = &mut *self.shown.lock() {
-            shown.start = self.view().start();
-            shown.end = self.view().end();
-            self.resources.page.publish(self.address.slot, *shown);
-        }
-    }
-
-    /// The table is gone: the log refuses rows, background work skips it, and its slot of the commit page is somebody else's from now on.
-    pub fn retire(&self) {
-        self.log.poison(self.here(Error::not_found("the table was dropped")));
-        *self.shown.lock() = None;
-        self.resources.files.invalidate_below(&self.address.dir);
-    }
-
-    /// Whether the table is gone.
-    pub fn is_retired(&self) -> bool {
-        self.shown.lock().is_none()
+        let mut shown = self.shown.lock();
+        let Some(shown) = &mut *shown else { return };
+        shown.start = self.view().start();
+        shown.end = shown.end.max(self.view().end());
+        self.resources.page.publish(self.address.slot, *shown);
     }
 
     /// Adds where to an error.
@@ -290,25 +332,35 @@ fn here(address: &Address, error: Error) -> Error {
     error.at("bucket", address.bucket).at("directory", address.dir.display())
 }
 
-fn lost(address: &Address, end: u64, promised: u64) -> Error {
-    let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1));
-    here(address, error).at("offset", end).hint("run `aquifer verify`; rows before them can be read, new rows are refused")
+/// Why rows up to `promised`, which were acknowledged, cannot be read; `None` when all of them can.
+fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Error> {
+    let end = recovered.start.next_offset;
+    if promised <= end {
+        return None;
+    }
+    let mut error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
+    if let Some((segment, position)) = &recovered.end {
+        error = error.at("segment", segment.path().display()).at("position", position);
+    }
+    Some(here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged"))
 }
 
 struct Found {
     sealed: Vec<Arc<Segment>>,
     recovered: Recovered,
+    damage: Option<Error>,
 }
 
 /// The segments of a bucket: the sealed ones as the manifest tells, the others by reading them.
-fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Result<Found> {
-    let path = |id: u64| segments::log_path(dir, id);
+fn find(resources: &Resources, address: &Address, state: &State, writable: bool) -> Result<Found> {
+    let path = |id: u64| segments::log_path(&address.dir, id);
     let sealed: Vec<Arc<Segment>> = state
         .sealed
         .iter()
         .map(|known| Arc::new(Segment::sealed_at(known.segment_id, path(known.segment_id), known.base_offset, known.sealed())))
         .collect();
     let open = state.open.iter().map(|(&id, &bytes)| Arc::new(Segment::prepared(id, path(id), bytes))).collect();
+    let promised_offset = address.promised(resources);
     let known = Known {
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
@@ -316,7 +368,10 @@ fn find(resources: &Resources, dir: &Path, state: &State, writable: bool) -> Res
             Some(last) => resources.directories.producers(last)?,
             None => Producers::default(),
         },
+        promised_offset,
     };
     let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
-    Ok(Found { sealed, recovered: recover(reach, known, open)? })
+    let recovered = recover(reach, known, open)?;
+    let damage = damage(address, &recovered, promised_offset);
+    Ok(Found { sealed, recovered, damage })
 }

@@ -90,7 +90,7 @@ impl Bucket {
 
     /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
-        if self.is_retired() || !self.log.wants_segment() {
+        if self.is_closed() || !self.log.wants_segment() {
             return Ok(None);
         }
         self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
@@ -98,7 +98,7 @@ impl Bucket {
 
     /// Hands a segment prepared ahead to the log.
     pub fn finish_preparation(self: &Arc<Self>, preparation: Preparation) -> Result<()> {
-        if self.is_retired() {
+        if self.is_closed() {
             return Ok(());
         }
         let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
@@ -152,18 +152,24 @@ impl Bucket {
 
     /// Writes the directories of full segments and tells the manifest. Returns how many.
     pub fn seal(&self) -> Result<usize> {
-        if self.is_retired() {
+        if self.is_closed() {
             return Ok(0);
         }
-        let segments = std::mem::take(&mut *self.to_seal.lock());
-        let count = segments.len();
+        let _one_at_a_time = self.upkeep.lock();
+        let mut segments = std::mem::take(&mut *self.to_seal.lock());
+        // Writers that finish at the same time hand them over in any order.
+        segments.sort_by_key(|segment| segment.base_offset());
         for (index, segment) in segments.iter().enumerate() {
-            if let Err(error) = self.seal_one(segment) {
-                self.to_seal.lock().splice(0..0, segments[index..].iter().cloned());
-                return Err(here(&self.address, error));
+            let follows = segment.base_offset() == Some(self.manifest.lock().state().sealed_end());
+            let sealed = if follows { self.seal_one(segment).map(|()| true) } else { Ok(false) };
+            if let Ok(true) = sealed {
+                continue;
             }
+            self.to_seal.lock().extend_from_slice(&segments[index..]);
+            // One that does not follow waits for the one before it, with which this is called again.
+            return sealed.map(|_| index).map_err(|error| here(&self.address, error));
         }
-        Ok(count)
+        Ok(segments.len())
     }
 
     fn seal_one(&self, segment: &Segment) -> Result<()> {
@@ -181,8 +187,12 @@ impl Bucket {
         })
     }
 
-    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went.
+    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.
     pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
+        if self.view().damage().is_some() {
+            return Ok((0, 0));
+        }
+        let _one_at_a_time = self.upkeep.lock();
         let state = self.state();
         let policy = *self.policy.lock();
         let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
@@ -213,6 +223,7 @@ impl Bucket {
 
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
     pub fn recycle(&self) -> Result<usize> {
+        let _one_at_a_time = self.upkeep.lock();
         let dropped = std::mem::take(&mut *self.dropped.lock());
         let mut waiting = Vec::new();
         for segment in dropped {

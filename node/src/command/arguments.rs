@@ -87,7 +87,7 @@ A schema file:
   type = \"decimal128(10,2)\"
 
 Types: bool, int8..int64, float32, float64, decimal128(p,s), date, time(unit), timestamp(unit), timestamp(unit, UTC), utf8,
-binary, fixed_size_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
+binary, fixed_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
     Create(Create),
     /// Change a table
     #[command(after_help = "Examples:
@@ -363,6 +363,9 @@ pub(crate) struct Bench {
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw the ratios
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

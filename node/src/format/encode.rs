@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of frames; it only wants `out` to start at a multiple of 64 of one, so that the body does too.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 
 use super::BODY_ALIGNMENT;
 use super::body::{Sizer, Writer, walk};
@@ -78,6 +80,21 @@ impl Encoder {
         statistics::check(&self.schema, columns)?;
         self.statistics = columns.to_vec();
         Ok(self)
+    }
+
+    /// Takes `schema` for its own when it has the same columns, whatever else they say: batches made with that very object then need no
+    /// look at each column. Returns whether it has.
+    pub fn adopt(&mut self, schema: &SchemaRef) -> bool {
+        let equal = |(own, other): (&Arc<Field>, &Arc<Field>)| {
+            Arc::ptr_eq(own, other)
+                || (own.is_nullable() == other.is_nullable() && own.name() == other.name() && own.data_type() == other.data_type())
+        };
+        let (own, other) = (self.schema.fields(), schema.fields());
+        let has_same = Arc::ptr_eq(&self.schema, schema) || (own.len() == other.len() && own.iter().zip(other).all(equal));
+        if has_same && !Arc::ptr_eq(&self.schema, schema) {
+            self.schema = schema.clone();
+        }
+        has_same
     }
 
     /// The schema of the batches.
@@ -192,7 +209,7 @@ impl Encoder {
         if batch.num_rows() > ROWS_MAX {
             return Err(Error::exhausted("too many rows for a batch").at("rows", batch.num_rows()).at("limit", ROWS_MAX));
         }
-        if std::sync::Arc::ptr_eq(batch.schema_ref(), &self.schema) {
+        if Arc::ptr_eq(batch.schema_ref(), &self.schema) {
             return Ok(());
         }
         if batch.num_columns() != self.schema.fields().len() {

@@ -123,7 +123,8 @@ fn any_offsets(length: usize, width: usize, random: &mut Random) -> OffsetBuffer
 }
 
 fn any_bytes(length: usize, random: &mut Random) -> Buffer {
-    (0..length).map(|_| random.next() as u8).collect()
+    // From a slice, so that it is aligned for every type even when it is empty.
+    Buffer::from((0..length).map(|_| random.next() as u8).collect::<Vec<u8>>().as_slice())
 }
 
 pub(super) fn any_array(kind: &DataType, nullable: bool, length: usize, random: &mut Random) -> ArrayRef {

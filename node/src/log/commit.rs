@@ -5,9 +5,10 @@
 //!   nobody goes inline until it has drained, or groups would stay small exactly when they should grow.
 //!
 //! Invariants: one short lock; what is published (view, fates) is published in order, under it; a thread is woken only after the lock is left.
-//! Figures behind the numbers: docs/decisions/0002-commit.md. This module knows nothing of buckets, manifests or the ring itself.
+//! Figures behind the numbers: docs/decisions/0001-commit.md. This module knows nothing of buckets, manifests or the ring itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fate::Fate;
 use super::gather::{Place, gather};
@@ -65,10 +66,10 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Wakes everybody whose group was decided.
-    pub fn wake(&mut self) {
+    /// Wakes everybody who sleeps until their group is decided.
+    pub fn wake(&mut self, now: Duration) {
         for fate in self.decided.drain(..) {
-            fate.wake();
+            fate.wake(now);
         }
     }
 }
@@ -196,6 +197,12 @@ impl Log {
     /// The log takes no more rows, for this reason; reads go on.
     pub fn poison(&self, error: Error) {
         self.head.lock().writer.poison_with(error);
+    }
+
+    /// Writes that callers make, and groups queued or in flight with the ring thread.
+    pub fn unfinished(&self) -> (u32, usize) {
+        let head = self.head.lock();
+        (head.inline, head.ring as usize + head.writer.queued())
     }
 
     /// Looks at the machine under the lock.

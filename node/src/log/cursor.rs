@@ -4,21 +4,25 @@
 //! read is noticed (its start has moved) and never shown. This module knows nothing of tables: a [`Plan`] tells it which bytes matter.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::pipeline::{Job, Pipeline};
+use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
-use super::stored::{Body, Stored, batches_of, damaged};
-use super::view::View;
+use super::stored::{Body, Stored, damaged, take_batches};
+use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
 use crate::format::frame::{self, Parsed};
-use crate::io::{Driver, FileCache, Pool, Role};
+use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
 const ENTRIES_MAX: usize = 64;
+
+/// Of a large batch, this share of its bytes is wanted: then all of them are read, and its checksum verified. Padding alone is a few percent.
+const WHOLE_FROM: (usize, usize) = (7, 8);
 
 /// Bytes that a window reads in one go where there is no directory yet.
 const WALK_BYTES_MAX: u64 = 1 << 20;
@@ -81,19 +85,32 @@ struct Ahead {
 
 /// See the head of this module.
 pub struct Cursor {
-    view: Arc<View>,
+    view: Reader,
     source: Source,
     plan: Plan,
     /// Offset of the next row.
     offset: u64,
     ready: VecDeque<Stored>,
+    /// What is wrong behind the batches in `ready`.
+    wrong: Option<Error>,
     ahead: Option<Ahead>,
 }
 
 impl Cursor {
     /// A cursor at `offset`.
-    pub fn new(view: Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
-        Cursor { view, source, plan, offset, ready: VecDeque::new(), ahead: None }
+    pub fn new(view: &Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
+        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
+    }
+
+    /// Finds out where its first row lies, so that the first wait is not longer than later ones: the directory of another process's open segment is
+    /// made by reading it. What is wrong there, [`Cursor::next`] will say.
+    pub fn locate(&mut self) {
+        let Some(segment) = self.view.segment_of(self.offset).filter(|segment| segment.sealed().is_none()) else { return };
+        let known = |segment: &Segment| segment.directory.lock().next_offset();
+        let mut before = known(&segment);
+        while before < self.offset && matches!(self.walk(&segment, self.offset), Ok(None)) && known(&segment) > before {
+            before = known(&segment);
+        }
     }
 
     /// Offset of the next row.
@@ -105,12 +122,20 @@ impl Cursor {
     pub fn seek(&mut self, offset: u64) {
         self.offset = offset;
         self.ready.clear();
+        self.wrong = None;
         self.ahead = None;
+    }
+
+    /// Gives back what it holds to read ahead, until it is asked for more.
+    pub fn rest(&mut self) {
+        if self.ready.is_empty() && self.wrong.is_none() {
+            self.ahead = None;
+        }
     }
 
     /// The next batch before `end`. Its first row may lie before the cursor's offset when the cursor began within it.
     ///
-    /// Errors: Corrupt for damaged bytes, naming segment, position and offset; those of the device.
+    /// Errors: Corrupt for damaged bytes, naming segment, position and offset, again and again until it is sent elsewhere; those of the device.
     pub fn next(&mut self, end: u64) -> Result<Next> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
@@ -120,9 +145,15 @@ impl Cursor {
                 self.offset = stored.end_offset;
                 return Ok(Next::Batch(stored));
             }
-            let end = end.min(self.view.end());
+            if let Some(wrong) = self.wrong.take() {
+                self.seek(self.offset);
+                return Err(wrong);
+            }
+            let durable = self.view.end();
+            let end = end.min(durable);
             if self.offset >= end {
-                return Ok(Next::End);
+                let damage = self.view.damage().filter(|_| self.offset >= durable);
+                return damage.map_or(Ok(Next::End), Err);
             }
             let start = self.view.start();
             if self.offset < start {
@@ -135,10 +166,29 @@ impl Cursor {
                 self.seek(self.offset);
                 continue;
             }
-            if let Some(lost) = filled? {
-                return Ok(Next::Lost(lost));
+            match filled {
+                Ok(None) => {}
+                Ok(Some(lost)) => return Ok(Next::Lost(lost)),
+                Err(error) => self.wrong = Some(error),
             }
         }
+    }
+
+    /// The reads that bring everything from here to `end`, in order, as long as nothing is in memory and no directory is missing.
+    pub fn reads(&self, end: u64) -> Result<Vec<(Arc<Segment>, Range<u64>)>> {
+        let mut reads = Vec::new();
+        for segment in self.view.segments().iter() {
+            let directory = match segment.sealed() {
+                Some(_) => (self.source.directories)(segment)?,
+                None => Arc::new(segment.directory.lock().clone()),
+            };
+            let Some(first) = directory.find_offset(self.offset.max(segment.base_offset().unwrap_or(0))) else { continue };
+            for entry in directory.entries(first).take_while(|entry| entry.first_offset() < end) {
+                let Some((_, wanted)) = wanted(&self.plan, entry)? else { continue };
+                reads.extend(pipeline::joined(&wanted).map(|range| (segment.clone(), range)));
+            }
+        }
+        Ok(reads)
     }
 
     /// Puts something into `ready`, or moves the offset over what no filter can match.
@@ -166,7 +216,7 @@ impl Cursor {
         let Some(frames) = self.view.recent(self.offset) else { return Ok(false) };
         for hot in frames {
             match frame::parse(&hot.frame, hot.segment_id, 0) {
-                Parsed::Frame(frame) => self.ready.extend(batches_of(&frame, &hot.frame, self.offset, false)?),
+                Parsed::Frame(frame) => take_batches(&frame, &hot.frame, self.offset, false, &mut self.ready)?,
                 other => return Err(Error::internal(format!("a frame in memory is {other:?}"))),
             }
         }
@@ -178,7 +228,7 @@ impl Cursor {
         let segment = self.view.segment_of(self.offset).ok_or_else(no_segment)?;
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
-        let queue = self.source.driver.queue(super::pipeline::DEPTH, Role::Movable);
+        let queue = self.source.driver.queue(pipeline::DEPTH, Role::Movable);
         let queue = queue.map_err(|error| Error::io("make a completion queue for", segment.path(), error))?;
         let pipeline = Pipeline::new(queue, self.source.pool.clone(), file, self.source.bytes_max);
         self.ahead = Some(Ahead { segment: segment.clone(), pipeline, planned: self.offset });
@@ -201,7 +251,9 @@ impl Cursor {
                     return Ok(());
                 }
                 ahead.planned = entry.next_offset();
-                push(&mut ahead.pipeline, &self.plan, entry)?;
+                if let Some((what, ranges)) = wanted(&self.plan, entry)? {
+                    ahead.pipeline.push(what, ranges);
+                }
             }
         }
         Ok(())
@@ -212,27 +264,23 @@ impl Cursor {
         match job.what {
             What::Run(run) => {
                 let mut position = 0;
-                let bytes = &parts[0];
-                while position < bytes.len() {
+                while position < parts[0].len() {
                     let at = run.position + position as u64;
-                    let frame = match frame::parse(&bytes[position..], segment.id(), 0) {
-                        Parsed::Frame(frame) if frame.length <= bytes.len() - position => frame,
-                        other => return Err(damaged(segment.path(), at, self.offset, &describe(&other))),
-                    };
-                    let whole = bytes.slice(position..position + frame.length);
-                    if !frame.verify(&whole) {
-                        return Err(damaged(segment.path(), at, self.offset, "the head of a frame has a bad checksum"));
+                    match self.take_frame(segment, &parts[0].slice(position..parts[0].len())) {
+                        Ok(length) => position += length,
+                        Err(what) => {
+                            let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
+                            self.wrong = Some(damaged(segment.path(), at, offset, &what));
+                            return Ok(());
+                        }
                     }
-                    let batches = batches_of(&frame, &whole, self.offset, true);
-                    self.ready.extend(batches.map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?);
-                    position += frame.length;
                 }
             }
             What::Whole(large) => {
-                let at = large.position;
-                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, self.offset, error.message()))?;
+                let (at, offset) = (large.position, large.first_offset.max(self.offset));
+                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, offset, error.message()))?;
                 if stored.first_offset != large.first_offset {
-                    return Err(damaged(segment.path(), at, self.offset, "another batch than the directory says"));
+                    return Err(damaged(segment.path(), at, offset, "another batch than the directory says"));
                 }
                 self.ready.push_back(stored);
             }
@@ -247,6 +295,20 @@ impl Cursor {
         Ok(())
     }
 
+    /// Takes the batches of the frame at the start of `bytes`; returns its length, or what is wrong with it.
+    fn take_frame(&mut self, segment: &Segment, bytes: &Frozen) -> Result<usize, String> {
+        let frame = match frame::parse(bytes, segment.id(), 0) {
+            Parsed::Frame(frame) if frame.length <= bytes.len() => frame,
+            other => return Err(describe(&other)),
+        };
+        let whole = bytes.slice(..frame.length);
+        if !frame.verify(&whole) {
+            return Err("the head of a frame has a bad checksum".to_string());
+        }
+        let taken = take_batches(&frame, &whole, self.offset, true, &mut self.ready);
+        taken.map(|()| frame.length).map_err(|error| error.message().to_string())
+    }
+
     /// The directory has nothing more: the segment is read, or it is another process's and its directory is still to be made.
     fn leave_or_walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
         let is_read = segment.sealed().is_some_and(|sealed| sealed.end_offset <= self.offset);
@@ -258,12 +320,16 @@ impl Cursor {
         self.walk(segment, end)
     }
 
-    /// Extends the directory of an open segment by reading the frames behind it. Returns what is wrong when there is none.
+    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when there is none.
     fn walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
         let mut directory = segment.directory.lock();
         let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
+        if directory.next_offset() > self.offset {
+            // Another reader of this process was here first.
+            return Ok(None);
+        }
         let from = directory.end();
         let mut position = from;
         while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
@@ -282,7 +348,18 @@ impl Cursor {
                 return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
             }
             directory.add_frame(position, &frame, bytes)?;
+            if directory.next_offset() > self.offset {
+                let whole = self.source.pool.copy_of(bytes).freeze();
+                if let Err(error) = take_batches(&frame, &whole, self.offset, true, &mut self.ready) {
+                    let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
+                    self.wrong = Some(damaged(segment.path(), position, offset, error.message()));
+                    break;
+                }
+            }
             position += frame.length as u64;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.planned = ahead.planned.max(directory.next_offset());
         }
         Ok(None)
     }
@@ -298,31 +375,28 @@ fn first_since(directory: &Directory, time_ms: i64) -> Option<u64> {
     directory.find_timestamp(time_ms).and_then(|index| directory.entry(index)).map(|entry| entry.first_offset())
 }
 
-/// Puts what must be read of an entry into the pipeline; nothing when its statistics rule it out.
-fn push(pipeline: &mut Pipeline<What>, plan: &Plan, entry: Entry) -> Result<()> {
+/// What must be read of an entry; nothing when its statistics rule it out.
+fn wanted(plan: &Plan, entry: Entry) -> Result<Option<(What, Vec<Range<u64>>)>> {
     let large = match entry {
         Entry::Run(run) => {
             let range = run.position..run.position + run.length;
-            pipeline.push(What::Run(run), vec![range]);
-            return Ok(());
+            return Ok(Some((What::Run(run), vec![range])));
         }
         Entry::Batch(large) => large,
     };
     if !large.statistics.is_empty() && !(plan.may_match)(large.schema_id, &large.statistics, large.layout.rows as u64) {
-        return Ok(());
+        return Ok(None);
     }
     let decoder = (plan.decoder)(large.schema_id)?;
     let start = large.position + u64::from(large.batch.start);
     let planned = decoder.plan(&large.layout)?;
-    let needed: usize = planned.iter().map(|range| range.len()).sum();
-    if needed + large.layout.body_start >= large.batch.length as usize {
+    let needed: usize = large.layout.body_start + planned.iter().map(|range| range.len()).sum::<usize>();
+    if needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0 {
         let range = start..start + u64::from(large.batch.length);
-        pipeline.push(What::Whole(large), vec![range]);
-        return Ok(());
+        return Ok(Some((What::Whole(large), vec![range])));
     }
     let ranges = planned.iter().map(|range| start + range.start as u64..start + range.end as u64).collect();
-    pipeline.push(What::Parts(large), ranges);
-    Ok(())
+    Ok(Some((What::Parts(large), ranges)))
 }
 
 fn describe(parsed: &Parsed) -> String {

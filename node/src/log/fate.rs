@@ -3,54 +3,79 @@
 //! Invariant: decided once. One wake serves every waiter of the group. This module knows nothing of files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicU32, Mutex, Ordering, SPINS, spin_loop, wait, wake_all};
+use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, SPINS, spin_loop, wait, wake_all};
 
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
 const FAILED: u32 = 2;
+/// As pending, and somebody sleeps on the word.
+const SLEPT_ON: u32 = 3;
 
 /// Shared by everybody who has a batch in a group.
 #[derive(Debug)]
 pub struct Fate {
     word: AtomicU32,
+    /// Somebody slept when it was decided.
+    was_slept_on: AtomicBool,
+    /// When its waiters were woken, in nanoseconds of the store's clock; 0 before.
+    woken_ns: AtomicU64,
     error: Mutex<Option<Error>>,
 }
 
 impl Fate {
     /// Not decided yet.
     pub fn pending() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(PENDING), error: Mutex::new(None) })
+        Arc::new(Self::at(PENDING))
     }
 
     /// Durable from the start: for a batch that was here before.
     pub fn durable() -> Arc<Self> {
-        Arc::new(Fate { word: AtomicU32::new(DURABLE), error: Mutex::new(None) })
+        Arc::new(Self::at(DURABLE))
+    }
+
+    fn at(word: u32) -> Self {
+        Fate { word: AtomicU32::new(word), was_slept_on: AtomicBool::new(false), woken_ns: AtomicU64::new(0), error: Mutex::new(None) }
     }
 
     /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
     pub fn succeed(&self) {
-        let before = self.word.swap(DURABLE, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+        self.decide(DURABLE);
     }
 
     /// The group will never be durable. Wakes nobody yet: see [`Fate::wake`].
     pub fn fail(&self, error: Error) {
         *self.error.lock() = Some(error);
-        let before = self.word.swap(FAILED, Ordering::Release);
-        assert_eq!(before, PENDING, "a fate is decided once");
+        self.decide(FAILED);
     }
 
-    /// Wakes all who wait.
-    pub fn wake(&self) {
-        wake_all(&self.word);
+    fn decide(&self, fate: u32) {
+        let before = self.word.swap(fate, Ordering::AcqRel);
+        assert!(matches!(before, PENDING | SLEPT_ON), "a fate is decided once");
+        self.was_slept_on.store(before == SLEPT_ON, Ordering::Relaxed);
+    }
+
+    /// Wakes all who sleep, and keeps the time for those who look later. For the thread that decided.
+    pub fn wake(&self, now: Duration) {
+        self.woken_ns.store(now.as_nanos() as u64, Ordering::Release);
+        // A writer that waits awake, or for itself alone, spares the system call.
+        if self.was_slept_on.load(Ordering::Relaxed) {
+            wake_all(&self.word);
+        }
+    }
+
+    /// When the waiters were woken, on the store's clock; `None` when that is a moment away, or was before this fate.
+    pub fn woken_at(&self) -> Option<Duration> {
+        let woken_ns = self.woken_ns.load(Ordering::Acquire);
+        (woken_ns > 0).then(|| Duration::from_nanos(woken_ns))
     }
 
     /// The result, once there is one.
     pub fn poll(&self) -> Option<Result<()>> {
         match self.word.load(Ordering::Acquire) {
-            PENDING => None,
+            PENDING | SLEPT_ON => None,
             DURABLE => Some(Ok(())),
             _ => Some(Err(self.error())),
         }
@@ -62,7 +87,9 @@ impl Fate {
             if let Some(result) = self.poll() {
                 return result;
             }
-            wait(&self.word, PENDING, None);
+            // Fails when somebody sleeps already, or it was decided: then the word is not what is slept on.
+            let _ = self.word.compare_exchange(PENDING, SLEPT_ON, Ordering::Relaxed, Ordering::Relaxed);
+            wait(&self.word, SLEPT_ON, None);
         }
     }
 

@@ -169,6 +169,11 @@ impl<T> Pipeline<T> {
     }
 }
 
+/// The reads that `wanted` is read by.
+pub fn joined(wanted: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> {
+    join(wanted).into_iter().map(|piece| piece.start..piece.start + piece.len as u64)
+}
+
 /// Whole blocks that cover the ranges, close ones together, by position.
 fn join(wanted: &[Range<u64>]) -> Vec<Piece> {
     let mut sorted: Vec<&Range<u64>> = wanted.iter().collect();

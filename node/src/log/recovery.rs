@@ -1,8 +1,9 @@
 //! Opening a log: read the segments that are not sealed up to the first bad frame.
 //!
 //! A frame counts when it carries the segment's id, an epoch not below that of the frame before it, the next offset, and good checksums of itself
-//! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged. Invariant: what recovery accepts is synced before
-//! anybody sees it, because a frame may have reached the device's cache without having been acknowledged.
+//! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged, or lies behind damage when more was promised.
+//! Invariant: what recovery accepts is on the device before anybody sees it; what was not promised is synced, because it may have reached the device's
+//! cache only.
 //! This module knows nothing of manifests; it is told the segments in order.
 
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ pub struct Known {
     pub last_timestamp_ms: i64,
     /// Writers as the last sealed segment remembers them.
     pub producers: Producers,
+    /// Rows before this offset were acknowledged, so they are on the device.
+    pub promised_offset: u64,
 }
 
 /// How to get at the files.
@@ -54,6 +57,8 @@ pub struct Recovered {
     pub start: Start,
     /// Segments that turned out to be full: another one follows with rows. Their seal is not in the manifest yet.
     pub sealed: Vec<Arc<Segment>>,
+    /// The first frame that was not taken in, else where the next would have stood: the segment and the bytes from its start.
+    pub end: Option<(Arc<Segment>, u64)>,
 }
 
 impl Recovered {
@@ -68,7 +73,8 @@ impl Recovered {
 ///
 /// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
-    let mut scan = Scan { reach, offset: known.end_offset, timestamp_ms: known.last_timestamp_ms, epoch: 0, producers: known.producers };
+    let Known { end_offset, last_timestamp_ms, producers, promised_offset } = known;
+    let mut scan = Scan { reach, offset: end_offset, timestamp_ms: last_timestamp_ms, epoch: 0, producers, promised_offset, refused: None };
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();
@@ -83,8 +89,9 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
             sealed.push(full);
         }
     }
-    let Scan { offset, timestamp_ms, producers, .. } = scan;
-    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed })
+    let Scan { offset, timestamp_ms, producers, refused, .. } = scan;
+    let end = refused.or_else(|| active.as_ref().map(|(segment, _)| (segment.clone(), segment.used_bytes())));
+    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed, end })
 }
 
 /// By the offset of the first frame; those without one behind the others.
@@ -120,6 +127,8 @@ struct Scan<'a> {
     timestamp_ms: i64,
     epoch: u32,
     producers: Producers,
+    promised_offset: u64,
+    refused: Option<(Arc<Segment>, u64)>,
 }
 
 impl Scan<'_> {
@@ -135,10 +144,17 @@ impl Scan<'_> {
             let frame = match window.frame(position, segment.id(), self.epoch).map_err(failed)? {
                 Found::Frame(frame) => frame,
                 Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
-                Found::End(_) => break,
+                Found::End(frame::Parsed::NotAFrame | frame::Parsed::Stale) => break,
+                Found::End(_) => {
+                    self.refuse(segment, position);
+                    break;
+                }
             };
             let bytes = window.bytes(position, frame.length);
-            let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else { break };
+            let Some((first_ms, last_ms)) = self.accept(&frame, bytes) else {
+                self.refuse(segment, position);
+                break;
+            };
             segment.directory.lock().add_frame(position, &frame, bytes)?;
             if position == 0 {
                 segment.begin(frame.head.first_offset);
@@ -147,12 +163,18 @@ impl Scan<'_> {
             segment.advance(position);
             timestamps_ms = Some((timestamps_ms.map_or(first_ms, |(first, _)| first), last_ms));
         }
-        if timestamps_ms.is_some() {
+        if timestamps_ms.is_some() && self.offset > self.promised_offset {
             driver.sync(&file).map_err(|error| Error::io("sync", segment.path(), error))?;
-        } else if self.reach.writable {
+        }
+        // A scan that ends before what was acknowledged has met damage: everything stays as it is.
+        if timestamps_ms.is_none() && self.reach.writable && self.offset >= self.promised_offset {
             self.erase_leftover(segment, &file)?;
         }
         Ok(timestamps_ms)
+    }
+
+    fn refuse(&mut self, segment: &Arc<Segment>, position: u64) {
+        self.refused.get_or_insert_with(|| (segment.clone(), position));
     }
 
     /// A frame of this segment's own id whose predecessor was lost must not be taken for one of a later writer: its first block is overwritten.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a whole batch has a good checksum, unless it comes from this process's own memory. This module knows nothing of where it was read.
 
+use std::collections::VecDeque;
+
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer as ArrowBuffer;
 
@@ -68,16 +70,15 @@ impl Stored {
     }
 }
 
-/// The batches of a frame that end behind `offset`, in order.
-pub fn batches_of(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool) -> Result<Vec<Stored>> {
-    let mut found = Vec::with_capacity(frame.batches.len());
+/// Puts the batches of a frame that end behind `offset` into `found`, in order. Those before a bad one are in it when that is the error.
+pub fn take_batches(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool, found: &mut VecDeque<Stored>) -> Result<()> {
     for span in &frame.batches {
         let header = BatchHeader::read(&bytes[span.range()])?;
         if header.next_offset() as u64 > offset {
-            found.push(Stored::whole(&bytes.slice(span.range()), verify)?);
+            found.push_back(Stored::whole(&bytes.slice(span.range()), verify)?);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A frame that should be there and is not what was written.

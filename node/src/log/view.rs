@@ -4,12 +4,14 @@
 //! `[start, end)` before `end` says so. This module knows nothing of who writes, and does no I/O.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::segment::Segment;
 use super::writer::Durable;
+use crate::error::Error;
 use crate::format::directory::Directory;
 use crate::format::frame;
 use crate::io::Frozen;
@@ -24,6 +26,9 @@ pub struct RecentBudget {
 
 /// Bytes of newest frames that one log keeps at most.
 const LOG_BYTES_MAX: usize = 8 << 20;
+
+/// As [`LOG_BYTES_MAX`], while nobody reads: then the memory serves the next batches better, while it is still in the processor's cache.
+const UNREAD_BYTES_MAX: usize = 256 << 10;
 
 impl RecentBudget {
     /// A budget for all logs of a store.
@@ -80,7 +85,27 @@ pub struct View {
     start: AtomicU64,
     end: AtomicU64,
     recent: Mutex<Recent>,
+    readers: AtomicUsize,
     budget: Arc<RecentBudget>,
+    damage: ArcSwapOption<Error>,
+}
+
+/// A view that is read: while there is one, more of the newest frames are kept in memory.
+#[derive(Debug)]
+pub struct Reader(Arc<View>);
+
+impl Deref for Reader {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl View {
@@ -92,8 +117,16 @@ impl View {
             start: AtomicU64::new(start),
             end: AtomicU64::new(end),
             recent: Mutex::new(Recent { groups: VecDeque::new(), bytes: 0, touched: false }),
+            readers: AtomicUsize::new(0),
             budget,
+            damage: ArcSwapOption::empty(),
         }
+    }
+
+    /// The view for one more reader.
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Reader(self.clone())
     }
 
     /// Offset of the oldest row that can be read.
@@ -155,7 +188,8 @@ impl View {
         recent.bytes += group.bytes;
         recent.groups.push_back(group);
         recent.touched = true;
-        while recent.bytes > LOG_BYTES_MAX || self.budget.is_over() {
+        let bytes_max = if self.readers.load(Ordering::Relaxed) > 0 { LOG_BYTES_MAX } else { UNREAD_BYTES_MAX };
+        while recent.bytes > bytes_max || self.budget.is_over() {
             let Some(oldest) = recent.groups.pop_front() else { break };
             recent.bytes -= oldest.bytes;
             self.budget.subtract(oldest.bytes);
@@ -184,11 +218,21 @@ impl View {
         gone
     }
 
-    /// Replaces what a follower knows: new segments, both ends.
+    /// Replaces what a follower knows: new segments, both ends. The start moves first, so that who misses a segment finds that it was dropped.
     pub fn refresh(&self, segments: Vec<Arc<Segment>>, start: u64, end: u64) {
-        self.segments.store(Arc::new(segments));
         self.start.fetch_max(start, Ordering::AcqRel);
+        self.segments.store(Arc::new(segments));
         self.end.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Why rows behind the end, which were acknowledged, cannot be read; `None` when there are none.
+    pub fn damage(&self) -> Option<Error> {
+        self.damage.load().as_ref().map(|error| error.replica())
+    }
+
+    /// See [`View::damage`].
+    pub fn set_damage(&self, damage: Option<Error>) {
+        self.damage.store(damage.map(Arc::new));
     }
 
     /// Bytes of frames kept in memory.

@@ -5,8 +5,14 @@
 use crate::format::frame::{self, Frame, Parsed};
 use crate::io::{BLOCK_BYTES, Buffer, Driver, File, Pool};
 
-/// Bytes of one read.
+/// Most bytes of one read, unless a frame is longer.
 pub const READ_BYTES: usize = 256 << 10;
+
+/// Bytes of the first read: whoever follows a log wants its newest frame only. Each later one has [`GROWTH`] times as many.
+const FIRST_READ_BYTES: usize = 16 << 10;
+
+/// See [`FIRST_READ_BYTES`].
+const GROWTH: usize = 4;
 
 /// What stands at a position.
 #[derive(Debug)]
@@ -27,12 +33,13 @@ pub struct Window<'a> {
     buffer: Buffer,
     position: u64,
     filled: usize,
+    next_bytes: usize,
 }
 
 impl<'a> Window<'a> {
     /// An empty window.
     pub fn new(driver: &'a dyn Driver, file: &'a File, pool: &'a Pool) -> Self {
-        Window { driver, file, pool, buffer: pool.get(READ_BYTES), position: 0, filled: 0 }
+        Window { driver, file, pool, buffer: pool.get(FIRST_READ_BYTES), position: 0, filled: 0, next_bytes: FIRST_READ_BYTES }
     }
 
     /// The frame at `position`, when it has the id and at least the epoch.
@@ -63,8 +70,9 @@ impl<'a> Window<'a> {
         if position >= self.position && position + len as u64 <= self.position + self.filled as u64 {
             return Ok(true);
         }
-        let wanted = len.max(READ_BYTES);
-        if self.buffer.len() < wanted {
+        let wanted = len.max(self.next_bytes);
+        self.next_bytes = (self.next_bytes * GROWTH).min(READ_BYTES);
+        if self.buffer.capacity() < wanted {
             self.buffer = self.pool.get(wanted);
         }
         self.position = position;

@@ -154,17 +154,18 @@ fn work(shared: &Shared) {
 
 impl Shared {
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
-        let done = match work {
-            Work::Seal => {
-                // A log that is kept by size has just outgrown it: what it drops now is its next segment.
-                self.look_after(bucket)
-            }
-            Work::Prepare => bucket.prepare_ahead().and_then(|preparation| match preparation {
-                Some(preparation) => self.prepare(bucket, preparation),
-                None => Ok(()),
-            }),
-        };
-        unless_retired(bucket, done)
+        match work {
+            // A log that is kept by size has just outgrown it: what it drops now is its next segment.
+            Work::Seal => self.look_after(bucket),
+            Work::Prepare => unless_closed(bucket, self.prepare_ahead(bucket)),
+        }
+    }
+
+    fn prepare_ahead(&self, bucket: &Arc<Bucket>) -> Result<()> {
+        match bucket.prepare_ahead()? {
+            Some(preparation) => self.prepare(bucket, preparation),
+            None => Ok(()),
+        }
     }
 
     /// Zeroes a segment in small steps, with pauses unless it is needed very soon.
@@ -182,9 +183,9 @@ impl Shared {
 
     /// What every open bucket needs from time to time; a seal that failed is tried again here.
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
-        bucket.seal()?;
-        bucket.retain(self.resources.driver.clock().wall_ms())?;
-        bucket.recycle().map(|_| ())
+        let now_ms = self.resources.driver.clock().wall_ms();
+        let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle());
+        unless_closed(bucket, looked.map(|_| ()))
     }
 
     fn failed(&self, error: Error) {
@@ -195,7 +196,7 @@ impl Shared {
     }
 }
 
-/// A table that is dropped takes its files away from under the work on it.
-fn unless_retired(bucket: &Bucket, done: Result<()>) -> Result<()> {
-    if bucket.is_retired() { Ok(()) } else { done }
+/// What becomes of work for a bucket that was closed meanwhile is nobody's concern.
+fn unless_closed(bucket: &Bucket, result: Result<()>) -> Result<()> {
+    if bucket.is_closed() { Ok(()) } else { result }
 }

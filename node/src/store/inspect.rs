@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::catalog::TableEntry;
 use super::open::{Inner, no_such_table};
-use crate::bucket::Bucket;
+use crate::bucket::follower::Follower;
 use crate::error::{Error, Kind, Result};
 use crate::log::segment::Segment;
 use crate::log::view::View;
@@ -138,15 +138,14 @@ fn each_bucket(entries: &[TableEntry], mut visit: impl FnMut(Place<'_>) -> Resul
     Ok(())
 }
 
-/// The view of a bucket, and the bucket itself when this process writes.
-fn open(store: &Inner, place: &Place<'_>) -> Result<(Arc<View>, Option<Arc<Bucket>>)> {
+/// The view of a bucket, and who brings it up to date when another process writes.
+fn open(store: &Inner, place: &Place<'_>) -> Result<(Arc<View>, Option<Arc<Follower>>)> {
     if store.is_writable() {
-        let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
-        return Ok((bucket.view().clone(), Some(bucket)));
+        return Ok((store.bucket(place.entry, place.partition_id, place.bucket)?.view().clone(), None));
     }
     let follower = store.follower(place.entry, place.partition_id, place.bucket)?;
     follower.refresh_segments(store.writer_state()?)?;
-    Ok((follower.view().clone(), None))
+    Ok((follower.view().clone(), Some(follower)))
 }
 
 /// See [`super::Store::stats`].
@@ -193,7 +192,7 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
     let mut report = VerifyReport { tables: entries.len() as u64, ..VerifyReport::default() };
     each_bucket(&entries, |place| {
         report.buckets += 1;
-        let (view, bucket) = match open(store, &place) {
+        let (view, follower) = match open(store, &place) {
             Ok(opened) => opened,
             Err(error) if error.kind() == Kind::Corrupt => {
                 report.problems.push(place.problem(&error));
@@ -201,13 +200,7 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
             }
             Err(error) => return Err(error),
         };
-        let lost = match &bucket {
-            Some(bucket) => {
-                bucket.log.with_writer(|writer| writer.poison().filter(|error| error.kind() == Kind::Corrupt).map(Error::replica))
-            }
-            None => None,
-        };
-        report.problems.extend(lost.iter().map(|error| place.problem(error)));
+        report.problems.extend(view.damage().iter().map(|error| place.problem(error)));
         let mut expected = view.start();
         for segment in view.segments().iter() {
             if segment.base_offset().is_some_and(|base| base > expected) {
@@ -216,7 +209,11 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
                 report.problems.push(place.problem(&gap));
             }
             expected = segment.sealed().map_or(view.end(), |sealed| sealed.end_offset);
-            let found = check(store, segment, expected)?;
+            let mut found = check(store, segment, expected)?;
+            // A writer may have dropped the segment meanwhile, and used its file again.
+            if follower.as_ref().is_some_and(|follower| follower.kept_from().is_none_or(|kept| expected <= kept)) {
+                found.1 = None;
+            }
             report.segments += 1;
             report.batches += found.0.batches;
             report.rows += found.0.rows;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     pub(super) options: Options,
     pub(crate) resources: Arc<Resources>,
     catalog: ArcSwap<Catalog>,
+    closed: AtomicBool,
     role: Role,
 }
 
@@ -100,11 +101,14 @@ impl Inner {
         let (_, lock) = take_lock(&*driver, dir)?;
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
+        let left = left_directories(&*driver, dir, ledger.state())?;
         let epoch = ledger.state().epoch + 1;
         ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
         let page_path = dir.join(PAGE_NAME);
         let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &page_path, error))?;
-        remove_dropped(&*driver, dir, ledger.state())?;
+        for table in left {
+            remove_tree(&*driver, &table)?;
+        }
         let durable = options.durability == Durability::Sync;
         let resources = Resources::new(driver, page, dir.to_path_buf(), epoch, durable, limits(&options))?;
         let catalog = ArcSwap::from_pointee(ledger.state().clone());
@@ -114,7 +118,14 @@ impl Inner {
             buckets: Mutex::new(HashMap::new()),
             lock: Mutex::new(Some(lock)),
         };
-        let inner = Arc::new(Inner { dir: dir.to_path_buf(), options, resources, catalog, role: Role::Writer(writing) });
+        let inner = Arc::new(Inner {
+            dir: dir.to_path_buf(),
+            options,
+            resources,
+            catalog,
+            closed: AtomicBool::new(false),
+            role: Role::Writer(writing),
+        });
         let weak = Arc::downgrade(&inner);
         let open_buckets = move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets());
         let schedule = Schedule::start(&inner.resources, Arc::new(open_buckets))?;
@@ -147,6 +158,7 @@ impl Inner {
             options,
             resources,
             catalog: ArcSwap::from_pointee(catalog),
+            closed: AtomicBool::new(false),
             role: Role::Follower(following),
         }))
     }
@@ -162,8 +174,13 @@ impl Inner {
         }
     }
 
-    /// The catalog, brought up to date.
+    /// The catalog, brought up to date. Every call comes by here.
+    ///
+    /// Errors: Unavailable when the store is closed.
     pub(super) fn catalog(&self) -> Result<Arc<Catalog>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed(&self.dir));
+        }
         if let Role::Follower(following) = &self.role {
             self.refresh_catalog(following)?;
         }
@@ -185,13 +202,16 @@ impl Inner {
     /// A table of the catalog.
     pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
         let catalog = self.catalog()?;
-        catalog.tables.get(&table_id).cloned().ok_or_else(|| Error::not_found(format!("table {name} was dropped")))
+        catalog.tables.get(&table_id).cloned().ok_or_else(|| dropped(name))
     }
 
     /// Makes a change of the catalog durable, then visible. The change is made from the newest state, under its lock.
     pub(super) fn change<R>(&self, make: impl FnOnce(&Catalog) -> Result<(Vec<Edit>, R)>) -> Result<R> {
         let writing = self.writing()?;
         let mut ledger = writing.ledger.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed(&self.dir));
+        }
         let (edits, made) = make(ledger.state())?;
         if !edits.is_empty() {
             ledger.append(&*self.resources.driver, &self.resources.pool, edits)?;
@@ -230,8 +250,7 @@ impl Inner {
             return Ok(id);
         }
         self.change(|catalog| {
-            let gone = || Error::not_found(format!("table {table} was dropped"));
-            let entry = catalog.tables.get(&table_id).ok_or_else(gone)?;
+            let entry = catalog.tables.get(&table_id).ok_or_else(|| dropped(table))?;
             if let Some(id) = entry.partition(name) {
                 return Ok((Vec::new(), id));
             }
@@ -250,12 +269,14 @@ impl Inner {
             let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
             Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
         })?;
-        self.writing()?.buckets.lock().retain(|(table_id, _, _), bucket| {
-            if *table_id == id {
-                bucket.retire();
-            }
-            *table_id != id
-        });
+        let open: Vec<Arc<Bucket>> = {
+            let mut buckets = self.writing()?.buckets.lock();
+            buckets.extract_if(|(table_id, _, _), _| *table_id == id).map(|(_, bucket)| bucket).collect()
+        };
+        for bucket in open {
+            bucket.close(dropped(name));
+        }
+        self.resources.files.invalidate_below(&table_dir(&self.dir, id));
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
@@ -276,6 +297,13 @@ impl Inner {
     pub(super) fn bucket(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Arc<Bucket>> {
         let writing = self.writing()?;
         let mut buckets = writing.buckets.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed(&self.dir));
+        }
+        // The entry may be from before a drop, which takes the open buckets after it has changed the catalog.
+        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
+            return Err(dropped(&entry.spec.name));
+        }
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key) {
             return Ok(open.clone());
@@ -316,7 +344,8 @@ impl Inner {
         let locked = self.resources.driver.is_locked(&following.lock_file);
         let locked = locked.map_err(|error| Error::io("look at the lock of", &self.dir, error))?;
         self.refresh_catalog(following)?;
-        Ok(if locked { WriterState::Live(self.catalog.load().epoch) } else { WriterState::Absent })
+        let epoch = self.catalog.load().epoch;
+        Ok(if locked { WriterState::Live(epoch) } else { WriterState::Absent(epoch) })
     }
 
     /// New options reach the open buckets of a table.
@@ -346,13 +375,29 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
         if let Role::Writer(writing) = &self.role {
             let schedule = writing.schedule.lock().take();
             drop(schedule);
-            writing.buckets.lock().clear();
+            for bucket in std::mem::take(&mut *writing.buckets.lock()).into_values() {
+                bucket.close(closed(&self.dir));
+            }
+            // Whoever changes the catalog now is done before the next owner comes.
+            writing.ledger.lock().close();
             writing.lock.lock().take();
         }
+        self.wake_scanners();
         Ok(())
+    }
+
+    /// Scanners that wait find that the store is closed.
+    fn wake_scanners(&self) {
+        for entry in self.catalog.load().tables.values() {
+            match self.is_writable() {
+                true => self.resources.page.notify(entry.slot),
+                false => self.resources.page.wake_all(entry.slot),
+            }
+        }
     }
 }
 
@@ -362,8 +407,13 @@ impl Drop for Inner {
     }
 }
 
+/// The error for a table that was there.
+pub(super) fn dropped(name: &TableName) -> Error {
+    Error::not_found(format!("table {name} was dropped"))
+}
+
 fn closed(dir: &Path) -> Error {
-    Error::unavailable(format!("the store in {} is closed", dir.display()))
+    Error::unavailable(format!("the store in {} is closed", dir.display())).hint("open it again")
 }
 
 fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
@@ -395,17 +445,25 @@ fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
     Ok(read.map(|folded| folded.state))
 }
 
-/// Removes the directories of tables that were dropped when a crash came in between.
-fn remove_dropped(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Result<()> {
+/// Directories of tables that were dropped when a crash came in between.
+///
+/// Errors: Corrupt when there is one of a table that the catalog has never heard of: it has lost its newest edits.
+fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Result<Vec<PathBuf>> {
     let tables = dir.join("tables");
     driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
+    let mut left = Vec::new();
     for entry in driver.list(&tables).map_err(|error| Error::io("list", &tables, error))? {
-        let is_known = entry.name.parse().is_ok_and(|id| catalog.tables.contains_key(&id));
-        if entry.is_dir && !is_known {
-            remove_tree(driver, &tables.join(&entry.name))?;
+        let id: Option<u32> = entry.name.parse().ok();
+        if let Some(id) = id.filter(|id| *id >= catalog.next_table_id) {
+            let lost = Error::corrupt(format!("the catalog has lost table {id}, and its rows are there"))
+                .at("file", dir.join(FILE_NAME).display());
+            return Err(lost.hint("put a copy of the catalog in its place; nothing was changed"));
+        }
+        if entry.is_dir && !id.is_some_and(|id| catalog.tables.contains_key(&id)) {
+            left.push(tables.join(&entry.name));
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {

@@ -4,6 +4,8 @@
 //! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +13,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::Catalog;
-use super::open::Inner;
+use super::open::{Inner, dropped};
 use super::reading::Reading;
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log::cursor::{Cursor, Next as CursorNext, Source};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
+
+/// Buckets of a scan that keep what they need to read ahead while they have nothing new; of more, each gives it back.
+const READY_MAX: usize = 16;
 
 /// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -155,6 +160,8 @@ struct Lane {
     end: u64,
     /// Earlier batches are left out: a directory's entry may begin with some.
     since_ms: i64,
+    /// A batch was read.
+    begun: bool,
 }
 
 /// A running scan. Iterate over a bounded one; call [`Scanner::next_within`] on one that follows.
@@ -202,6 +209,17 @@ impl Scanner {
         }
     }
 
+    /// The reads of segment files, as path and bytes, that a bounded scan makes from where it is: to hold it to the limit of the device.
+    #[doc(hidden)]
+    pub fn reads(&self) -> Result<Vec<(PathBuf, Range<u64>)>> {
+        let mut reads = Vec::new();
+        for lane in &self.lanes {
+            let of_lane = lane.cursor.reads(lane.end)?;
+            reads.extend(of_lane.into_iter().map(|(segment, range)| (segment.path().to_path_buf(), range)));
+        }
+        Ok(reads)
+    }
+
     /// Whether every durable row was seen: nothing is ready without waiting. For a progress display.
     pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
         self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).collect()
@@ -211,8 +229,7 @@ impl Scanner {
     fn table_word(&mut self) -> Result<(usize, u32)> {
         let store = &self.table.store;
         let catalog = store.catalog()?;
-        let gone = || Error::not_found(format!("table {} was dropped", self.table.name));
-        let slot = catalog.tables.get(&self.table.id).ok_or_else(gone)?.slot;
+        let slot = catalog.tables.get(&self.table.id).ok_or_else(|| dropped(&self.table.name))?.slot;
         let word = store.resources.page.slot(slot).word();
         if self.follow && !Arc::ptr_eq(&catalog, &self.catalog) {
             self.add_lanes(Start::Earliest)?;
@@ -292,7 +309,11 @@ impl Scanner {
         }
         let since_ms = if let Start::Timestamp(time_ms) = start { time_ms } else { i64::MIN };
         let plan = self.reading.plan();
-        Ok(Lane { partition, bucket, cursor: Cursor::new(view, source, plan, offset), origin, end, since_ms })
+        let mut cursor = Cursor::new(&view, source, plan, offset);
+        if let Origin::Followed(_) = origin {
+            cursor.locate();
+        }
+        Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
     /// Rows that can be had without waiting, from one bucket after the other.
@@ -303,6 +324,9 @@ impl Scanner {
             match self.next_of(turn)? {
                 Some(batch) => return Ok(Some(batch)),
                 None => {
+                    if self.lanes.len() > READY_MAX {
+                        self.lanes[turn].cursor.rest();
+                    }
                     self.turn = turn + 1;
                     ended += 1;
                 }
@@ -316,30 +340,31 @@ impl Scanner {
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
-            let next = lane.cursor.next(lane.end);
-            let stored = match next.map_err(|error| error.at("table", &self.table.name).at("bucket", lane.bucket))? {
+            let next = lane.next().map_err(|error| explain(&self.table, lane.bucket, error))?;
+            let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),
-                CursorNext::Gone(start) if from == 0 && self.start == Start::Earliest => {
+                CursorNext::Gone(start) if !lane.begun && self.start == Start::Earliest => {
                     lane.cursor.seek(start);
                     continue;
                 }
                 CursorNext::Gone(start) => return Err(fell_behind(&self.table, lane.bucket, from, start)),
-                CursorNext::Lost(error) => {
-                    let Origin::Followed(follower) = &lane.origin else { return Err(error) };
-                    if refreshed {
-                        return Err(error);
+                CursorNext::Lost(error) => match &lane.origin {
+                    Origin::Followed(follower) if !refreshed => {
+                        refreshed = true;
+                        follower.refresh_segments(self.table.store.writer_state()?)?;
+                        continue;
                     }
-                    refreshed = true;
-                    follower.refresh_segments(self.table.store.writer_state()?)?;
-                    continue;
-                }
+                    _ => return Err(explain(&self.table, lane.bucket, error)),
+                },
             };
+            lane.begun = true;
             if stored.timestamp_ms < lane.since_ms {
                 continue;
             }
             let to = stored.end_offset.min(lane.end);
-            let rows = self.reading.rows(&stored, lane.bucket, from.max(stored.first_offset)..to)?;
+            let rows = self.reading.rows(&stored, lane.bucket, from.max(stored.first_offset)..to);
+            let rows = rows.map_err(|error| explain(&self.table, lane.bucket, error))?;
             let Some(mut batch) = rows else { continue };
             if let Some(limit) = &mut self.limit {
                 batch = batch.slice(0, batch.num_rows().min(*limit as usize));
@@ -354,6 +379,35 @@ impl Scanner {
                 batch,
             }));
         }
+    }
+}
+
+impl Lane {
+    /// What comes next. The bytes of a log that another process writes count only when they were not dropped meanwhile: their file may have been
+    /// used again while it was read.
+    fn next(&mut self) -> Result<CursorNext> {
+        let from = self.cursor.offset();
+        let next = self.cursor.next(self.end);
+        let Origin::Followed(follower) = &self.origin else { return next };
+        let Some(kept_from) = follower.kept_from() else { return Err(Error::not_found("the slot of the bucket is another table's")) };
+        let is_end = matches!(next, Ok(CursorNext::End));
+        if !is_end && from < kept_from {
+            self.cursor.seek(from);
+            return Ok(CursorNext::Gone(kept_from));
+        }
+        match next {
+            // The view has not heard yet that a segment before these rows was dropped.
+            Err(error) if error.kind() == Kind::NotFound => Ok(CursorNext::Lost(error)),
+            next => next,
+        }
+    }
+}
+
+/// Adds where to an error of a bucket; when its table was dropped, that is why.
+fn explain(table: &Table, bucket: u32, error: Error) -> Error {
+    match table.store.entry(table.id, &table.name) {
+        Err(gone) if gone.kind() == Kind::NotFound => gone.caused_by(error),
+        _ => error.at("table", &table.name).at("bucket", bucket),
     }
 }
 

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
 use super::open::Inner;
 use super::scanner::ScanBuilder;
 use super::writer::{Writer, WriterOptions};
 use crate::error::Result;
-use crate::table::{PartitionField, TableName, TableSpec, supported};
+use crate::table::{PartitionField, TableName, TableSpec, parse_schema_file, supported, types};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -77,6 +77,20 @@ impl CreateTable {
         spec.check()?;
         Ok(spec)
     }
+}
+
+/// The columns that a schema file describes: TOML, with `[[field]]`, `name`, `type` and `nullable` (true unless it says no).
+///
+/// Errors: Invalid, with the line, for what is not understood.
+pub fn parse_schema(text: &str) -> Result<SchemaRef> {
+    Ok(parse_schema_file(text)?.arrow().clone())
+}
+
+/// The Arrow type of a name such as `int64`, `decimal128(10,2)`, `timestamp(us, UTC)` or `list<utf8>`.
+///
+/// Errors: Invalid, with what was probably meant.
+pub fn parse_type(text: &str) -> Result<DataType> {
+    Ok(types::parse_type(text)?.to_arrow())
 }
 
 /// A table of a store. Clones are cheap.

@@ -1,6 +1,7 @@
 //! The store on a real directory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
@@ -81,6 +82,36 @@ fn many_writers_share_the_device_and_a_follower_sees_all() {
 }
 
 #[test]
+fn segments_are_sealed_and_dropped_one_after_the_other_whoever_asks() {
+    const ROWS: u64 = 40_000;
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let create = CreateTable::like(rows(0, 1).schema()).option("segment.bytes", "1MiB").option("retention.bytes", "2MiB");
+    let table = store.create_table("t", create).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    store.expire("t").unwrap();
+                }
+            });
+        }
+        let mut writer = table.writer().unwrap();
+        // Each fills a segment.
+        let batch = rows(0, ROWS as i64);
+        let appended = (0..80).try_for_each(|_| writer.append(&batch).map(drop));
+        is_done.store(true, Ordering::Relaxed);
+        appended.unwrap();
+    });
+    let failures = store.take_background_failures();
+    assert!(failures.is_empty(), "{failures:?}");
+    let kept: Vec<_> = table.scan().build().unwrap().map(|batch| batch.unwrap()).collect();
+    assert!(kept.len() < 20 && kept.last().unwrap().next_offset == 80 * ROWS, "{} batches", kept.len());
+    assert!(kept.windows(2).all(|pair| pair[0].next_offset == pair[1].first_offset));
+}
+
+#[test]
 fn a_second_writer_is_refused() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let _store = Store::open(dir.path(), Options::default()).unwrap();
@@ -92,7 +123,8 @@ fn a_second_writer_is_refused() {
 fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
-    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    let create = CreateTable::like(rows(0, 1).schema()).option("statistics.columns", "*");
+    let table = store.create_table("t", create).unwrap();
     let mut writer = table.writer().unwrap();
     for batch in 0..40 {
         writer.send(&rows(batch * 10_000, 10_000)).unwrap();

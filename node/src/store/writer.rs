@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::catalog::{Catalog, ONLY_PARTITION};
 use super::route::{Piece, Router};
@@ -44,7 +45,7 @@ pub struct Ack {
     pub bytes: u64,
     /// They were here before: a batch sent again by a numbered writer.
     pub duplicate: bool,
-    /// From the call that sent them to the answer.
+    /// From the call that sent them to the moment when they were known to be durable.
     pub latency: Duration,
 }
 
@@ -66,6 +67,8 @@ pub struct Writer {
     spec: Arc<TableSpec>,
     encoders: Encoders,
     router: Router,
+    /// The last schema of rows that fit the table as they are.
+    fitting: Option<SchemaRef>,
     partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
     sequences: HashMap<(u32, u32), i32>,
@@ -90,6 +93,7 @@ impl Writer {
             spec: Arc::new(spec),
             encoders,
             router,
+            fitting: None,
             partitions: HashMap::new(),
             buckets: HashMap::new(),
             sequences: HashMap::new(),
@@ -145,7 +149,7 @@ impl Writer {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
         }
         self.refresh()?;
-        let rows = conform(batch, self.spec.schema())?;
+        let rows = self.fit(batch)?;
         let mut pieces = self.router.route(&rows)?;
         if pieces.len() != 1 {
             let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
@@ -169,7 +173,7 @@ impl Writer {
             return Ok(());
         }
         self.refresh()?;
-        let rows = conform(batch, self.spec.schema())?;
+        let rows = self.fit(batch)?;
         let pieces = self.router.route(&rows)?;
         // Several buckets are written side by side; one alone is written by this thread.
         let inline = inline && pieces.len() == 1 && self.sent.is_empty();
@@ -189,10 +193,25 @@ impl Writer {
         self.catalog = catalog;
         if entry.spec != *self.spec {
             self.encoders = Encoders::new(&entry.spec)?;
+            self.fitting = None;
             self.router = Router::new(&entry.spec)?;
             self.spec = Arc::new(entry.spec);
         }
         Ok(())
+    }
+
+    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are; the encoder still checks types and nulls.
+    fn fit(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.fitting.as_ref().is_some_and(|fitting| Arc::ptr_eq(fitting, batch.schema_ref())) {
+            return Ok(batch.clone());
+        }
+        let (given, wanted) = (batch.schema_ref(), self.spec.schema().arrow());
+        let is_same = |(given, wanted): (&FieldRef, &FieldRef)| given.name() == wanted.name() && given.data_type() == wanted.data_type();
+        if given.fields().len() == wanted.fields().len() && given.fields().iter().zip(wanted.fields()).all(is_same) {
+            self.fitting = Some(given.clone());
+            self.encoders.adopt(given);
+        }
+        conform(batch, self.spec.schema())
     }
 
     fn partition_id(&mut self, piece: &Piece) -> Result<u32> {
@@ -212,11 +231,11 @@ impl Writer {
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let (all, mut from) = (piece.rows.num_rows(), 0);
         while from < all {
-            let rows = self.rows_that_fit(&piece.rows, from)?;
+            let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
             let producer = self.next_number((partition_id, piece.bucket));
             let record = match rows == all {
-                true => self.encode(&piece.rows, producer)?,
-                false => self.encode(&piece.rows.slice(from, rows), producer)?,
+                true => self.encode(&piece.rows, bytes_bound, producer)?,
+                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, producer)?,
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
@@ -255,10 +274,10 @@ impl Writer {
         Some(Producer { id, sequence })
     }
 
-    /// How many of the rows behind `from` fit into one batch.
+    /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
     ///
     /// Errors: Exhausted when one row alone is too large.
-    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<usize> {
+    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<(usize, usize)> {
         let limit = self.spec.options.batch_bytes_max as usize;
         let meta = BatchMeta::append(self.spec.schema().version());
         let mut count = rows.num_rows() - from;
@@ -268,7 +287,7 @@ impl Writer {
                 false => self.encoders.of(count).size_bound(&rows.slice(from, count), &meta),
             };
             if bytes <= limit {
-                return Ok(count);
+                return Ok((count, bytes));
             }
             if count == 1 {
                 let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
@@ -278,15 +297,14 @@ impl Writer {
         }
     }
 
-    fn encode(&self, rows: &RecordBatch, producer: Option<Producer>) -> Result<Record> {
+    fn encode(&self, rows: &RecordBatch, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {
         let mut meta = BatchMeta::append(self.spec.schema().version());
         if let Some(Producer { id, sequence }) = producer {
             meta.writer_id = id;
             meta.sequence = sequence;
         }
         let encoder = self.encoders.of(rows.num_rows());
-        let room = HEAD_ROOM + encoder.size_bound(rows, &meta);
-        let mut buffer = self.table.store.resources.pool.get(room.next_multiple_of(BLOCK_BYTES));
+        let mut buffer = self.table.store.resources.pool.get((HEAD_ROOM + bytes_bound).next_multiple_of(BLOCK_BYTES));
         let batch_bytes = encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
         buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
@@ -302,7 +320,7 @@ impl Writer {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
         self.sent_bytes -= sent.bytes;
         result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
-        let now = self.table.store.resources.driver.clock().monotonic();
+        let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
         self.acked.push(Ack {
             partition: sent.partition,
             bucket: sent.bucket,
@@ -310,7 +328,7 @@ impl Writer {
             rows: sent.rows,
             bytes: sent.bytes,
             duplicate: sent.pending.duplicate,
-            latency: now.saturating_sub(sent.at),
+            latency: known_at.saturating_sub(sent.at),
         });
         Ok(())
     }
@@ -337,6 +355,12 @@ impl Encoders {
             plain: Encoder::new(schema, Layout::Native, compression)?,
             with_statistics: Encoder::new(schema, Layout::Native, compression)?.with_statistics(&columns)?,
         })
+    }
+
+    /// Spares the look at each column of batches with this very schema.
+    fn adopt(&mut self, schema: &SchemaRef) {
+        self.plain.adopt(schema);
+        self.with_statistics.adopt(schema);
     }
 
     fn of(&self, rows: usize) -> &Encoder {

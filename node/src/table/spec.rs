@@ -83,6 +83,7 @@ impl TableSpec {
     /// Where the columns that have statistics stand in `schema`, a version of this table's.
     pub fn statistics_columns(&self, schema: &TableSchema) -> Vec<usize> {
         let wanted = |field: &Field| match &self.options.statistics {
+            Statistics::Times => matches!(field.kind, ColumnType::Date | ColumnType::Time(..) | ColumnType::Timestamp { .. }),
             Statistics::All => has_statistics(&field.kind),
             Statistics::None => false,
             Statistics::Columns(names) => names.iter().any(|name| self.schema().column(name).is_ok_and(|column| column.id == field.id)),

@@ -8,11 +8,18 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use aquifer_benches::case::{Case, Load};
+use aquifer_benches::append::{self as harness, Terms};
+use aquifer_benches::case::{Case, Contender, Load, Takes};
+use aquifer_benches::limit;
 use aquifer_node::store::{CreateTable, Options, Store, Table, Writer};
 use arrow::array::RecordBatch;
 
-use super::rows;
+use super::ground::Ground;
+use super::{Lines, VERSION, rows};
+use crate::command::arguments::Bench;
+
+/// Bytes of a batch in the log, when nothing else is asked for.
+const RECORD_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
 
 /// Bytes of sealed segments that the table keeps.
 const RETENTION: &str = "256MiB";
@@ -22,6 +29,31 @@ const FILL_BYTES: u64 = 640 << 20;
 
 /// Rows of a batch of the fill, about 1 MiB.
 const FILL_ROWS: usize = 6000;
+
+/// Runs all loads.
+pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
+    let ours = Contender {
+        name: "aquifer",
+        version: Some(VERSION),
+        driver: Some(ground.driver),
+        takes: Takes::Payload,
+        in_flight: 1,
+        keeps_files: true,
+        open: &|dir, load| open(dir, load, &ground.options),
+    };
+    let queued = if ground.rings { limit::RING } else { limit::POOL };
+    let measured = harness::Options {
+        dir: ground.dir.clone(),
+        rounds: arguments.rounds as usize,
+        seconds: arguments.seconds,
+        size: if arguments.size.is_empty() { RECORD_BYTES.to_vec() } else { arguments.size.clone() },
+        producers: arguments.producers.iter().map(|&producers| producers as usize).collect(),
+        only: Vec::new(),
+        json: arguments.json,
+        terms: Terms { durable: ground.durable, rings: ground.rings, overhead_bytes: 0 },
+    };
+    harness::run("append", &[limit::INLINE, queued, ours], &measured)
+}
 
 /// A table in a store of its own, and who appends to it.
 struct Appends {
@@ -37,7 +69,7 @@ struct Producer {
 }
 
 /// Opens a store in `dir` for a load, made and filled when it is new.
-pub(super) fn open(dir: &Path, load: Load, options: &Options) -> io::Result<Box<dyn Case>> {
+fn open(dir: &Path, load: Load, options: &Options) -> io::Result<Box<dyn Case>> {
     let is_new = !dir.join("catalog").exists();
     let store = Store::open(dir, options.clone()).map_err(io::Error::other)?;
     let create = || {

@@ -1,89 +1,65 @@
 //! `bench`: cases of ours in one run with the limits of this machine.
 //!
-//! Invariant: a figure is a ratio inside one run; the harness takes turns, this module brings what is ours. Knows the engine by its door only.
+//! Invariant: a figure is a ratio inside one run; the harness takes turns, this module brings what is ours. Data lies in a folder of its own, which is
+//! removed at the end, also when the user says stop. Knows the engine by its door only.
 
 mod append;
+mod ground;
+mod project;
 mod rows;
 mod tail;
 
-use std::path::Path;
+use std::io;
 
-use aquifer_benches::append::{self as harness, Terms};
-use aquifer_benches::case::{Contender, Takes};
-use aquifer_benches::{limit, tail as tails};
+use aquifer_benches::plot;
+use aquifer_benches::report::Line;
 use aquifer_node::Error;
-use aquifer_node::store::IoPreference;
 
 use super::arguments::Bench;
 use super::outcome::{Failure, Outcome};
+use super::report::Report;
 use super::session::Session;
+use ground::Ground;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Bytes of a batch in the log, when nothing else is asked for.
-const APPEND_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
+/// Name and meaning of each case.
+const CASES: [(&str, &str, &str); 3] = [
+    ("append", "durable appends of 20-column rows, by size and producers", "bare writes of the same bytes"),
+    ("tail", "append to a waiting reader, in this process and in another", "the commit alone"),
+    ("project", "scans of 20 to 1 columns of a cold log, beside Arrow IPC and Parquet files", "bare reads of the same bytes"),
+];
 
 /// Runs a case, or lists them.
 pub(crate) fn run(session: &Session, arguments: &Bench) -> Outcome {
-    match arguments.name.as_str() {
-        "append" => append(session, arguments),
-        "tail" => tail(session, arguments),
-        tail::READER => tail::read(&session.config.dir, &session.config.options, arguments.rows).map_err(failed),
-        other => Err(Error::not_found(format!("there is no bench {other}")).hint("`aquifer bench list` shows all").into()),
+    let case = match arguments.name.as_str() {
+        "list" => return list(session),
+        tail::READER => return tail::read(&session.config.dir, &session.config.options, arguments.rows).map_err(failed),
+        "append" => append::run,
+        "tail" => tail::run,
+        "project" => project::run,
+        other => return Err(Error::not_found(format!("there is no bench {other}")).hint("`aquifer bench list` shows all").into()),
+    };
+    let ground = Ground::make(&session.config.dir, &session.config.options)?;
+    let lines = case(&ground, arguments).map_err(failed)?;
+    match &arguments.plot {
+        Some(path) => Ok(plot::write(path, &lines).map_err(|error| Error::io("write", path, error))?),
+        None => Ok(()),
     }
 }
 
-fn append(session: &Session, arguments: &Bench) -> Outcome {
-    let options = &session.config.options;
-    let (driver, durable) = tail::terms(options);
-    let rings = options.io != IoPreference::Threads;
-    let ours = Contender {
-        name: "aquifer",
-        version: Some(VERSION),
-        driver: Some(driver),
-        takes: Takes::Payload,
-        in_flight: 1,
-        keeps_files: true,
-        open: &|dir, load| append::open(dir, load, options),
-    };
-    let queued = if rings { limit::RING } else { limit::POOL };
-    let measured = harness::Options {
-        dir: session.config.dir.clone(),
-        rounds: arguments.rounds as usize,
-        seconds: arguments.seconds,
-        size: if arguments.size.is_empty() { APPEND_BYTES.to_vec() } else { arguments.size.clone() },
-        producers: arguments.producers.iter().map(|&producers| producers as usize).collect(),
-        only: Vec::new(),
-        json: arguments.json,
-        terms: Terms { durable, rings, overhead_bytes: 0 },
-    };
-    harness::run("append", &[limit::INLINE, queued, ours], &measured).map(drop).map_err(failed)
+/// What a case is run with, and its lines.
+type Lines = io::Result<Vec<Line>>;
+
+fn list(session: &Session) -> Outcome {
+    let mut report = Report::new(["bench", "measures", "held to"]);
+    for (name, what, limit) in CASES {
+        report.row([name.into(), what.into(), limit.into()]);
+    }
+    session.print(&report)
 }
 
-fn tail(session: &Session, arguments: &Bench) -> Outcome {
-    let options = &session.config.options;
-    let (driver, durable) = tail::terms(options);
-    let here = |dir: &Path| tail::open(dir, options, false);
-    let elsewhere = |dir: &Path| tail::open(dir, options, true);
-    let ours = tails::Contender {
-        name: "aquifer, same process",
-        version: Some(VERSION),
-        driver: Some(driver),
-        row_bytes: rows::ROW_BYTES,
-        open: &here,
-    };
-    let contenders = [ours, tails::Contender { name: "aquifer, another process", open: &elsewhere, ..ours }];
-    let measured = tails::Options {
-        dir: session.config.dir.clone(),
-        rounds: arguments.rounds as usize,
-        seconds: arguments.seconds,
-        json: arguments.json,
-        durable,
-    };
-    tails::run(&contenders, &measured).map(drop).map_err(failed)
-}
-
-fn failed(error: std::io::Error) -> Failure {
+fn failed(error: io::Error) -> Failure {
     let what = error.to_string();
     Error::unavailable(format!("the bench failed: {what}")).caused_by(error).into()
 }

@@ -9,12 +9,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use aquifer_benches::tail::follower::{Follower, Reader, tell};
-use aquifer_benches::tail::{Tail, Writer};
-use aquifer_node::store::{CreateTable, Durability, IoPreference, Next, Options, Scanner, Start, Store, Table};
+use aquifer_benches::tail::{self as harness, Contender, Tail, Writer};
+use aquifer_node::store::{CreateTable, Next, Options, Scanner, Start, Store, Table};
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-use super::rows;
+use super::ground::Ground;
+use super::{Lines, VERSION, rows};
+use crate::command::arguments::Bench;
 
 /// The name under which the other process is called; `bench list` does not show it.
 pub(super) const READER: &str = "tail-reader";
@@ -32,8 +34,30 @@ struct Tails {
     elsewhere: bool,
 }
 
+/// Runs all schedules.
+pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
+    let here = |dir: &Path| open(dir, &ground.options, false);
+    let elsewhere = |dir: &Path| open(dir, &ground.options, true);
+    let ours = Contender {
+        name: "aquifer, same process",
+        version: Some(VERSION),
+        driver: Some(ground.driver),
+        row_bytes: rows::ROW_BYTES,
+        open: &here,
+    };
+    let contenders = [ours, Contender { name: "aquifer, another process", open: &elsewhere, ..ours }];
+    let measured = harness::Options {
+        dir: ground.dir.clone(),
+        rounds: arguments.rounds as usize,
+        seconds: arguments.seconds,
+        json: arguments.json,
+        durable: ground.durable,
+    };
+    harness::run(&contenders, &measured)
+}
+
 /// Makes a store in `dir`; its readers are in this process or `elsewhere`.
-pub(super) fn open(dir: &Path, options: &Options, elsewhere: bool) -> io::Result<Box<dyn Tail>> {
+fn open(dir: &Path, options: &Options, elsewhere: bool) -> io::Result<Box<dyn Tail>> {
     let store = Store::open(dir, options.clone()).map_err(io::Error::other)?;
     let table = store.create_table(TABLE, CreateTable::like(rows::schema())).map_err(io::Error::other)?;
     let mut writer = table.writer().map_err(io::Error::other)?;
@@ -112,10 +136,4 @@ pub(super) fn read(dir: &Path, options: &Options, rows: u64) -> io::Result<()> {
     let store = Store::open_read_only(dir, options.clone()).map_err(io::Error::other)?;
     let table = store.table(TABLE).map_err(io::Error::other)?;
     tell(&mut Waiting::new(&table)?, rows)
-}
-
-/// How a store with these options writes, and whether durably.
-pub(super) fn terms(options: &Options) -> (&'static str, bool) {
-    let driver = if options.io == IoPreference::Threads { "pwritev2" } else { "io_uring" };
-    (driver, options.durability == Durability::Sync)
 }

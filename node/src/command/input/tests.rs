@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, Schema};
 
 use super::*;
-use crate::command::type_text::parse_type;
+use crate::command::store::parse_type;
 
 fn schema(columns: &[(&str, &str)]) -> SchemaRef {
     let field = |(name, data_type): &(&str, &str)| {

@@ -191,7 +191,7 @@ fn a_repeat_in_flight_waits_for_the_first_and_one_of_old_is_answered_at_once() {
     model.complete(0, false);
     assert!(again.fate.poll().unwrap().is_ok());
     assert!(model.writer.enqueue(numbered(&model, 0), 1).unwrap().fate.poll().unwrap().is_ok());
-    assert_eq!(model.writer.enqueue(numbered(&model, 2), 1).unwrap_err().kind(), crate::Kind::Conflict);
+    assert_eq!(model.writer.enqueue(numbered(&model, 2), 1).unwrap_err().kind(), crate::error::Kind::Conflict);
 }
 
 #[test]

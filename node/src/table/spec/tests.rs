@@ -83,9 +83,10 @@ fn wrong_parts_are_refused() {
 #[test]
 fn statistics_are_kept_of_plain_columns() {
     let mut spec = clicks();
-    assert_eq!(spec.statistics_columns(spec.schema()), [0, 1, 2]);
-    spec.options.set("statistics.columns", "ts").expect("option");
-    assert_eq!(spec.statistics_columns(spec.schema()), [2]);
+    for (columns, expected) in [("times", vec![2]), ("*", vec![0, 1, 2]), ("ts", vec![2]), ("none", vec![])] {
+        spec.options.set("statistics.columns", columns).expect("option");
+        assert_eq!(spec.statistics_columns(spec.schema()), expected, "{columns}");
+    }
 }
 
 #[test]

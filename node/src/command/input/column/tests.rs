@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 
 use super::*;
-use crate::command::type_text::parse_type;
+use crate::command::store::parse_type;
 
 fn column(type_text: &str) -> Named {
     Named::new(&Field::new("a", parse_type(type_text).unwrap(), true)).unwrap()

@@ -1,0 +1,247 @@
+//! Bytes on the device change: the reader is told where, rows before it are read, `verify` finds it, and nothing is thrown away on top.
+
+use std::path::{Path, PathBuf};
+
+use aquifer_node::store::{CreateTable, Next, Start, Store};
+use aquifer_node::{Error, Kind};
+
+use crate::{rows, scratch};
+
+const BATCH_ROWS: i64 = 500;
+
+/// A table of `batches` batches in small segments; the number of a row is its offset.
+fn write(dir: &Path, batches: i64) {
+    let store = scratch::open(dir);
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    for batch in 0..batches {
+        writer.append(&rows::batch(batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS)).unwrap();
+    }
+    drop((writer, table));
+    store.close().unwrap();
+}
+
+/// Turns a bit in the name of row `number`; returns the file.
+fn flip_in_row(dir: &Path, number: i64) -> PathBuf {
+    let name = rows::name_of(number);
+    let before_and_after = format!("{}{name}{}", rows::name_of(number - 1), rows::name_of(number + 1));
+    for path in scratch::files(&dir.join("tables"), ".log") {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(before_and_after.len()).position(|window| window == before_and_after.as_bytes());
+        if let Some(at) = found {
+            bytes[at + rows::name_of(number - 1).len() + 1] ^= 0x10;
+            std::fs::write(&path, bytes).unwrap();
+            return path;
+        }
+    }
+    panic!("row {number} lies in no segment");
+}
+
+/// Rows of a scan up to its error.
+fn read_until_error(store: &Store, start: Start) -> (Vec<i64>, Option<Error>) {
+    let mut numbers = Vec::new();
+    let mut scanner = store.table("t").unwrap().scan().start(start).build().unwrap();
+    loop {
+        match scanner.next_within(None) {
+            Ok(Next::Batch(found)) => {
+                rows::check_offsets(&found);
+                numbers.extend(rows::numbers_in(&found.batch));
+            }
+            Ok(_) => return (numbers, None),
+            Err(error) => return (numbers, Some(error)),
+        }
+    }
+}
+
+/// Everything that a reader and `verify` should say about damage in the batch of row `number`, in `segment`.
+fn check(store: &Store, number: i64, segment: &Path) {
+    let first_lost = number / BATCH_ROWS * BATCH_ROWS;
+    let (numbers, error) = read_until_error(store, Start::Earliest);
+    let error = error.expect("damage is an error");
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let segment = segment.file_name().unwrap().to_str().unwrap();
+    for said in [segment, &format!("offset {first_lost}"), "table t", "bucket 0"] {
+        assert!(error.to_string().contains(said), "it says {said}: {error}");
+    }
+    rows::assert_range(&numbers, 0..first_lost);
+
+    let report = store.verify(None, &mut |_| {}).unwrap();
+    assert!(!report.problems.is_empty(), "verify finds it");
+    let problem = &report.problems[0];
+    assert_eq!((problem.table.as_str(), problem.bucket, problem.offset), ("t", 0, Some(first_lost as u64)), "{problem:?}");
+    assert!(problem.segment.as_ref().is_some_and(|found| found.ends_with(segment)), "{problem:?}");
+}
+
+#[test]
+fn in_a_sealed_segment() {
+    let dir = scratch::directory();
+    write(dir.path(), 150);
+    let segment = flip_in_row(dir.path(), 20_777);
+    check(&scratch::follow(dir.path()), 20_777, &segment);
+    let store = scratch::open(dir.path());
+    check(&store, 20_777, &segment);
+    check(&scratch::follow(dir.path()), 20_777, &segment);
+    let (numbers, error) = read_until_error(&store, Start::Offset(21_000));
+    assert!(error.is_none(), "rows behind it are read: {error:?}");
+    rows::assert_range(&numbers, 21_000..75_000);
+    store.table("t").unwrap().writer().unwrap().append(&rows::batch(75_000..75_010)).unwrap();
+    let report = store.verify(Some("t"), &mut |_| {}).unwrap();
+    assert_eq!(report.problems.len(), 1, "only that: {:?}", report.problems);
+}
+
+#[test]
+fn in_the_segment_in_use() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    let segment = flip_in_row(dir.path(), 3_210);
+    let size = std::fs::metadata(&segment).unwrap().len();
+    check(&scratch::follow(dir.path()), 3_210, &segment);
+    for _ in 0..2 {
+        let store = scratch::open(dir.path());
+        check(&store, 3_210, &segment);
+        let error = store.table("t").unwrap().writer().unwrap().append(&rows::batch(0..1)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "new rows would hide the gap: {error}");
+        check(&scratch::follow(dir.path()), 3_210, &segment);
+    }
+    assert_eq!(std::fs::metadata(&segment).unwrap().len(), size, "the rows behind it may still be rescued");
+    assert!(holds_row(&segment, 5_900), "the rows behind it may still be rescued");
+}
+
+#[test]
+fn in_a_full_segment_that_the_manifest_does_not_know_as_sealed() {
+    let dir = scratch::directory();
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let mut worker = crate::child::start("fill", &[dir.path().to_str().unwrap()]);
+    assert_eq!(create.buckets, 1);
+    while worker.hears().expect("it appends").parse::<i64>().unwrap() < 60_000 {}
+    worker.kill();
+    drop(rows::eventually("the lock", || Store::open_read_only(dir.path(), Default::default()).ok()));
+    let last = scratch::files(&dir.path().join("tables"), ".log").len();
+    assert!(last >= 2, "several segments: {last}");
+    let segment = flip_in_row(dir.path(), 55_555);
+    check(&scratch::follow(dir.path()), 55_555, &segment);
+    let store = rows::eventually("the lock", || Store::open(dir.path(), Default::default()).ok());
+    check(&store, 55_555, &segment);
+    drop(store);
+    check(&scratch::open(dir.path()), 55_555, &segment);
+    assert!(scratch::files(&dir.path().join("tables"), ".log").iter().any(|path| holds_row(path, 59_000)), "nothing is thrown away on top");
+}
+
+/// A child's job: fills segments without end.
+pub(crate) fn fill(dir: &str) {
+    let store = scratch::open(Path::new(dir));
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut next = 0;
+    loop {
+        writer.append(&rows::batch(next..next + BATCH_ROWS)).unwrap();
+        next += BATCH_ROWS;
+        crate::child::say(next);
+    }
+}
+
+fn holds_row(segment: &Path, number: i64) -> bool {
+    let text = format!("{}{}", rows::name_of(number), rows::name_of(number + 1));
+    std::fs::read(segment).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn a_lost_or_torn_index_is_made_again() {
+    let dir = scratch::directory();
+    write(dir.path(), 250);
+    let indices = scratch::files(&dir.path().join("tables"), ".index");
+    assert!(indices.len() >= 3, "{} sealed segments", indices.len());
+    let whole = std::fs::read(&indices[1]).unwrap();
+    std::fs::remove_file(&indices[0]).unwrap();
+    std::fs::write(&indices[1], &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(&indices[2], b"").unwrap();
+    for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+        let (numbers, error) = read_until_error(&store, Start::Earliest);
+        assert!(error.is_none(), "{error:?}");
+        rows::assert_range(&numbers, 0..125_000);
+        assert_eq!(read_until_error(&store, Start::Timestamp(1)).0.len(), 125_000);
+        assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+    }
+}
+
+#[test]
+fn a_lost_segment_is_named() {
+    let dir = scratch::directory();
+    write(dir.path(), 150);
+    let segments = scratch::files(&dir.path().join("tables"), ".log");
+    std::fs::remove_file(&segments[1]).unwrap();
+    let store = scratch::open(dir.path());
+    let (numbers, error) = read_until_error(&store, Start::Earliest);
+    let error = error.expect("a lost segment is an error");
+    assert!(error.to_string().contains(segments[1].file_name().unwrap().to_str().unwrap()), "{error}");
+    assert!(!numbers.is_empty(), "rows before it are read");
+    let problems = store.verify(None, &mut |_| {}).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].offset, Some(numbers.len() as u64));
+}
+
+#[test]
+fn a_damaged_manifest_loses_no_segment() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    let manifest = scratch::files(&dir.path().join("tables"), "manifest").remove(0);
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    let sound = bytes.clone();
+    let at = bytes.windows(10).position(|window| window == b"segment_id").expect("an edit");
+    bytes[at] ^= 1;
+    std::fs::write(&manifest, &bytes).unwrap();
+    {
+        let store = scratch::open(dir.path());
+        let error = store.table("t").unwrap().writer().and_then(|mut writer| writer.append(&rows::batch(0..1))).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(!store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+    }
+    assert!(scratch::files(&dir.path().join("tables"), ".log").iter().any(|path| holds_row(path, 5_000)), "the rows are still there");
+    std::fs::write(&manifest, sound).unwrap();
+    rows::assert_range(&read_until_error(&scratch::open(dir.path()), Start::Earliest).0, 0..6_000);
+}
+
+#[test]
+fn a_damaged_catalog_loses_no_table() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    let catalog = dir.path().join("catalog");
+    let sound = std::fs::read(&catalog).unwrap();
+    let mut bytes = sound.clone();
+    let at = bytes.windows(13).position(|window| window == b"table_created").expect("an edit");
+    bytes[at] ^= 1;
+    std::fs::write(&catalog, &bytes).unwrap();
+    let error = Store::open(dir.path(), Default::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(scratch::files(&dir.path().join("tables"), ".log").iter().any(|path| holds_row(path, 5_000)), "the rows are still there");
+    std::fs::write(&catalog, sound).unwrap();
+    rows::assert_range(&read_until_error(&scratch::open(dir.path()), Start::Earliest).0, 0..6_000);
+}
+
+#[test]
+fn in_a_large_batch_that_is_read_whole() {
+    let dir = scratch::directory();
+    {
+        let store = scratch::open(dir.path());
+        let table = store.create_table("t", CreateTable::like(rows::schema()).option("segment.bytes", "1MiB")).unwrap();
+        let mut writer = table.writer().unwrap();
+        for batch in 0..20 {
+            writer.append(&rows::batch(batch * 10_000..(batch + 1) * 10_000)).unwrap();
+        }
+    }
+    let segment = flip_in_row(dir.path(), 15_777);
+    for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+        let (numbers, error) = read_until_error(&store, Start::Earliest);
+        let error = error.expect("damage is an error");
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(error.to_string().contains(segment.file_name().unwrap().to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("offset 10000"), "{error}");
+        rows::assert_range(&numbers, 0..10_000);
+        assert_eq!(store.verify(None, &mut |_| {}).unwrap().problems[0].offset, Some(10_000));
+        // The column beside it is sound.
+        let sound = store.table("t").unwrap().scan().columns(&["number"]).build().unwrap();
+        rows::assert_range(&rows::numbers(sound), 0..200_000);
+    }
+}

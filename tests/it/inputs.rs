@@ -1,0 +1,193 @@
+//! Bad input at the command line: a clear line, the right exit code, and exactly the rows that the rules promise.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::program::Place;
+use crate::{real_file, scratch};
+
+const TABLE: &str = "[[field]]\nname = \"number\"\ntype = \"int32\"\nnullable = false\n[[field]]\nname = \"text\"\ntype = \"utf8\"\n";
+
+fn create(place: Place<'_>, dir: &Path) {
+    std::fs::write(dir.join("t.toml"), TABLE).unwrap();
+    place.done("create t --schema t.toml");
+}
+
+fn numbers(place: Place<'_>) -> Vec<String> {
+    place.done("scan t --columns number --output csv").lines().skip(1).map(str::to_string).collect()
+}
+
+/// `count` good rows as csv and as ndjson.
+fn good(count: usize) -> (String, String) {
+    let csv: String = (0..count).map(|number| format!("{number},text {number}\n")).collect();
+    let ndjson = (0..count).map(|number| format!("{{\"number\":{number},\"text\":\"text {number}\"}}\n")).collect();
+    (format!("number,text\n{csv}"), ndjson)
+}
+
+#[test]
+fn malformed_text_is_refused_with_its_line() {
+    let (csv, ndjson) = good(25);
+    let bad: [(&str, String, &str); 8] = [
+        ("csv", format!("{csv}x,text\n"), "line 27"),
+        ("csv", format!("{csv}1,a,b\n"), "line 27"),
+        ("csv", format!("{csv}99999999999,a\n"), "line 27"),
+        ("csv", format!("{csv}1,\"open\n"), "line 27"),
+        ("csv", format!("{csv},no number\n"), "line 27"),
+        ("ndjson", format!("{ndjson}{{\"number\":1\n"), "line 26"),
+        ("ndjson", format!("{ndjson}{{\"number\":\"x\"}}\n"), "line 26"),
+        ("ndjson", format!("{ndjson}{{\"number\":1,\"other\":2}}\n"), "line 26"),
+    ];
+    for (format, input, line) in bad {
+        let dir = scratch::directory();
+        let store = dir.path().join("store");
+        let place = Place::new(&store);
+        create(place, dir.path());
+        let output = place.feed(&format!("append t --from - --format {format} --batch-rows 10"), input.as_bytes());
+        let error = String::from_utf8(output.stderr).unwrap();
+        let tail: String = input.lines().rev().take(2).collect::<Vec<_>>().join(" | ");
+        assert_eq!(output.status.code(), Some(1), "{format} {tail}: {error}");
+        assert!(error.contains(line) && error.contains("aquifer: INVALID: "), "{format} {tail}: {error}");
+        assert_eq!(error.lines().count(), 1, "one line: {error}");
+        let kept = numbers(place);
+        assert!(kept.len() <= 25 && kept.len().is_multiple_of(10), "whole batches before it, nothing of its own: {}", kept.len());
+        assert_eq!(kept, (0..kept.len()).map(|number| number.to_string()).collect::<Vec<_>>());
+
+        let skipping = place.feed(&format!("append t --from - --format {format} --batch-rows 10 --on-error skip"), input.as_bytes());
+        let said = String::from_utf8(skipping.stderr).unwrap();
+        assert_eq!(skipping.status.code(), Some(0), "{said}");
+        assert!(said.contains(line), "{said}");
+        assert_eq!(numbers(place).len() - kept.len(), 25, "all good rows, with --on-error skip: {tail}");
+    }
+}
+
+#[test]
+fn a_header_that_does_not_fit_is_refused() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    let output = place.feed("append t --from - --format csv", b"nummer,text\n1,a\n");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("nummer") && error.contains("number"), "{error}");
+    assert!(numbers(place).is_empty());
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    let whole = std::fs::read(real_file::SUPERSTORE).unwrap();
+    place.done(&format!("create t --like {}", real_file::SUPERSTORE));
+    place.done(&format!("append t --from {}", real_file::SUPERSTORE));
+    place.done("scan t --output arrow --out whole.arrow");
+    let arrow = std::fs::read(dir.path().join("whole.arrow")).unwrap();
+    let before = place.done("stats t --output json");
+    for (name, bytes) in [
+        ("half.parquet", &whole[..whole.len() / 2]),
+        ("footless.parquet", &whole[..whole.len() - 1]),
+        ("empty.parquet", &whole[..0]),
+        ("headless.arrow", &arrow[..7]),
+        ("half.arrow", &arrow[..arrow.len() / 2]),
+    ] {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+        let output = place.run(&format!("append t --from {name} --batch-rows 1000"));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 5)), "{name}: {:?} {error}", output.status);
+        assert!(error.contains(name) && error.lines().count() == 1, "{name}: {error}");
+    }
+    let after: serde_json::Value = serde_json::from_str(&place.done("stats t --output json")).unwrap();
+    let before: serde_json::Value = serde_json::from_str(&before).unwrap();
+    let more = after["rows"].as_u64().unwrap() - before["rows"].as_u64().unwrap();
+    assert!(more < 9_994 && more.is_multiple_of(1_000), "{more} rows: whole batches of the halves, at most");
+}
+
+#[test]
+fn exit_codes_and_errors_as_json() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    place.fails(3, "scan t");
+    create(place, dir.path());
+    for (code, line, says) in [
+        (2, "scan t --columns nummber", "number"),
+        (2, "scan t --where nummber>1", "number"),
+        (2, "tail t --from offset:5", "0 to 0"),
+        (2, "tail t --from somewhere", "earliest"),
+        (2, "append t", "--from"),
+        (2, "nonsense", "--help"),
+        (2, "scan t --output yaml", "yaml"),
+        (2, "create u --schema t.toml --set compresion=lz4", "compression"),
+        (2, "alter t --drop-column nothing", "nothing"),
+        (3, "scan tt", "t"),
+        (3, "describe nothing", "nothing"),
+        (3, "drop nothing", "nothing"),
+        (3, "append t --from nothing.csv", "nothing.csv"),
+        (3, "create u --schema nothing.toml", "nothing.toml"),
+        (4, "create t --schema t.toml", "exists"),
+    ] {
+        let error = place.fails(code, line);
+        assert!(error.starts_with("aquifer: ") && error.lines().count() == 1, "{line}: {error}");
+        assert!(error.contains(says), "{line} says {says}: {error}");
+        let error = place.fails(code, &format!("{line} --output json"));
+        if line.contains("--output") {
+            continue;
+        }
+        let json: serde_json::Value = serde_json::from_str(&error).unwrap_or_else(|_| panic!("{line}: {error}"));
+        assert!(json["error"].is_string() && json["message"].is_string(), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_in_use_is_a_conflict() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    let append = place.start("append t --from - --format ndjson --acks");
+    writeln!(append.input.as_ref().unwrap(), "{{\"number\":1}}").unwrap();
+    append.line();
+    place.fails(4, "create other --schema t.toml");
+    let error = place.fails(4, "drop t");
+    assert!(error.contains("CONFLICT") && error.contains("another process"), "{error}");
+    for line in ["scan t", "tail t", "stats", "list", "describe t", "verify"] {
+        place.done(line);
+    }
+    assert_eq!(append.end().0, Some(0));
+}
+
+#[test]
+fn damage_ends_with_its_own_code_in_a_process_of_its_own() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    let (csv, _) = good(20_000);
+    // In two goes, so that the damaged batch is the first of its frame however quickly they come.
+    let (head, rows) = csv.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    for half in rows.chunks(rows.len() / 2) {
+        let csv = format!("{head}\n{}\n", half.join("\n"));
+        assert!(place.feed("append t --from - --format csv --batch-rows 500", csv.as_bytes()).status.success());
+    }
+    let segment = scratch::files(&store.join("tables"), ".log").remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(20).position(|window| window == b"text 10100text 10101").unwrap();
+    bytes[at + 7] ^= 2;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = place.run("scan t --columns number,text --output csv");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(name), "{error}");
+    // Batches that were written together are lost together.
+    let (_, offset) = error.split_once("offset ").expect("an offset");
+    let offset: usize = offset.split([',', ';']).next().unwrap().parse().unwrap();
+    assert!(offset <= 10_100, "{error}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1 + offset, "the rows before it were printed");
+    let verify = place.run("verify --output json");
+    assert_eq!(verify.status.code(), Some(5));
+    let report: serde_json::Value = serde_json::from_slice(&verify.stdout).unwrap();
+    assert_eq!(report["problems"][0]["offset"], offset, "{report}");
+    assert!(report["problems"][0]["segment"].as_str().unwrap().ends_with(name), "{report}");
+}

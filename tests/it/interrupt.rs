@@ -1,0 +1,74 @@
+//! The user says stop: acknowledged rows stay, the exit code says so; a reader that goes away is no failure.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::program::Place;
+use crate::scratch;
+
+const TABLE: &str = "[[field]]\nname = \"number\"\ntype = \"int64\"\n";
+
+#[test]
+fn an_interrupted_append_keeps_what_it_acknowledged() {
+    for signal in ["INT", "TERM"] {
+        let dir = scratch::directory();
+        let store = dir.path().join("store");
+        let place = Place::new(&store);
+        std::fs::write(dir.path().join("t.toml"), TABLE).unwrap();
+        place.done("create t --schema t.toml");
+        let mut append = place.start("append t --from - --format ndjson --acks --batch-rows 50");
+        let mut input = append.input.take().unwrap();
+        let feeding = std::thread::spawn(move || (0_i64..).find(|number| writeln!(input, "{{\"number\":{number}}}").is_err()));
+        for _ in 0..10 {
+            append.line();
+        }
+        append.signal(signal);
+        let mut acked = 0;
+        for (_, line) in append.lines.iter() {
+            let ack: serde_json::Value = serde_json::from_str(&line).unwrap();
+            acked = ack["rows_total"].as_u64().unwrap();
+        }
+        let (code, said) = append.end();
+        assert_eq!(code, Some(130), "{signal}: {said}");
+        feeding.join().unwrap();
+        let found = place.done("scan t --output csv").lines().count() as u64 - 1;
+        assert!(found >= acked && acked >= 500, "{found} rows, {acked} acknowledged");
+        place.done("verify");
+    }
+}
+
+#[test]
+fn an_interrupted_tail_says_so_too() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), TABLE).unwrap();
+    place.done("create t --schema t.toml");
+    assert!(place.feed("append t --from - --format ndjson", b"{\"number\":1}\n").status.success());
+    let tail = place.start("tail t --follow --output json");
+    tail.line();
+    tail.signal("INT");
+    assert_eq!(tail.end().0, Some(130));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), TABLE).unwrap();
+    place.done("create t --schema t.toml");
+    let rows: String = (0..200_000).map(|number| format!("{{\"number\":{number}}}\n")).collect();
+    assert!(place.feed("append t --from - --format ndjson", rows.as_bytes()).status.success());
+    for line in
+        ["scan t --output json", "scan t --output csv", "tail t --output json", "tail t --follow --output json", "scan t --output arrow"]
+    {
+        let mut child = place.command(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0; 10];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

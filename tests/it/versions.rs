@@ -1,0 +1,75 @@
+//! Files of a newer program are refused with a word on what to do, and left as they are.
+
+use std::path::Path;
+
+use aquifer_node::store::{CreateTable, Store};
+use aquifer_node::{Error, Kind};
+
+use crate::{rows, scratch};
+
+fn write(dir: &Path) {
+    let store = scratch::open(dir);
+    let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
+    table.writer().unwrap().append(&rows::batch(0..100)).unwrap();
+}
+
+/// crc32c, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+    })
+}
+
+/// Gives the first record of a file of edits a newer version, as a newer program would have written it.
+fn renew_record(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    bytes[4..6].copy_from_slice(&99_u16.to_le_bytes());
+    let covered: Vec<u8> = bytes[..12].iter().chain(&bytes[16..16 + length]).copied().collect();
+    bytes[12..16].copy_from_slice(&crc32c(&covered).to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn check(error: Error) {
+    assert!(matches!(error.kind(), Kind::Invalid | Kind::Unavailable), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("version") && text.contains("99") && (text.contains("upgrade") || text.contains("newer program")), "{text}");
+}
+
+#[test]
+fn a_newer_catalog() {
+    let dir = scratch::directory();
+    write(dir.path());
+    let catalog = dir.path().join("catalog");
+    renew_record(&catalog);
+    let before = std::fs::read(&catalog).unwrap();
+    check(Store::open(dir.path(), Default::default()).map(|_| ()).unwrap_err());
+    check(Store::open_read_only(dir.path(), Default::default()).map(|_| ()).unwrap_err());
+    assert_eq!(std::fs::read(&catalog).unwrap(), before);
+    assert!(!scratch::files(&dir.path().join("tables"), ".log").is_empty());
+}
+
+#[test]
+fn a_newer_manifest() {
+    let dir = scratch::directory();
+    write(dir.path());
+    renew_record(&scratch::files(&dir.path().join("tables"), "manifest")[0]);
+    for store in [scratch::open(dir.path()), scratch::follow(dir.path())] {
+        check(store.table("t").unwrap().scan().build().map(|_| ()).unwrap_err());
+    }
+    assert!(!scratch::files(&dir.path().join("tables"), ".log").is_empty());
+}
+
+#[test]
+fn newer_frames() {
+    let dir = scratch::directory();
+    write(dir.path());
+    let segment = scratch::files(&dir.path().join("tables"), ".log").remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4..6].copy_from_slice(&99_u16.to_le_bytes());
+    std::fs::write(&segment, &bytes).unwrap();
+    for store in [scratch::open(dir.path()), scratch::follow(dir.path())] {
+        check(store.table("t").unwrap().scan().build().map(|_| ()).unwrap_err());
+    }
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "left as it is");
+}
