@@ -1,12 +1,16 @@
 //! Short histories that were thought of, not drawn: each goes straight to a place that seeds come to seldom.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_node::io::sim::{Faults, Sim};
-use aquifer_node::store::{CreateTable, Options, Store};
+use aquifer_node::io::Driver;
+use aquifer_node::io::sim::{Call, Faults, Sim};
+use aquifer_node::store::{Change, CreateTable, Options, Store};
+use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 
 use crate::history::DIR;
+use crate::random::Random;
 
 /// A row of `bytes` equal bytes.
 fn row(value: u8, bytes: usize) -> RecordBatch {
@@ -32,7 +36,7 @@ fn a_prepared_segment_that_is_too_small_is_used_later() {
     put(0, 600_000);
     put(1, 600_000);
     store.expire("t").unwrap();
-    store.alter_table("t", &[aquifer_node::store::Change::set_option("retention.bytes", "none")]).unwrap();
+    store.alter_table("t", &[Change::set_option("retention.bytes", "none")]).unwrap();
     put(2, 2_000_000);
     // Less than half is left: the recycled one is prepared as the third. The next row does not fit into it.
     store.pump().unwrap();
@@ -65,4 +69,33 @@ fn a_follower_finds_a_first_frame_whose_head_is_longer_than_a_block() {
     let sim = sim.reboot(2);
     let store = Store::open_with(sim, DIR, Options::default()).unwrap();
     assert_eq!(values(&store), expected);
+}
+
+/// Changes of the catalog after which it is rewritten, about.
+const CHANGES: u64 = 520;
+
+#[test]
+fn a_catalog_is_rewritten_through_crashes_and_full_disks() {
+    for seed in 0..12 {
+        let sim = Sim::new(seed, Faults::default());
+        let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+        store.create_table("t", CreateTable::like(row(0, 1).schema())).unwrap();
+        let alter = |value: u64| store.alter_table("t", &[Change::set_option("retention.ms", &format!("{value}ms"))]);
+        (1..500).for_each(|value| alter(value).unwrap());
+        match seed % 3 {
+            // The device fails the new file; the edits themselves are not affected.
+            0 => sim.fail_next(Call::Create, "catalog.next", libc::ENOSPC),
+            1 => sim.fail_next(Call::Sync, "catalog.next", libc::EIO),
+            _ => {}
+        }
+        sim.crash_after(10 + Random::new(seed).below(80));
+        let made = (500..CHANGES).take_while(|value| alter(*value).is_ok()).last().unwrap_or(499);
+        drop(store);
+        let sim = if seed % 2 == 0 { sim.reboot(seed) } else { sim.kill(seed) };
+        let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+        let options = store.table("t").unwrap().describe().unwrap().options;
+        let kept = options.into_iter().find(|option| option.name == "retention.ms").unwrap().value;
+        assert!([made, made + 1].iter().any(|value| parse_duration_ms(&kept).unwrap() == *value), "seed {seed}: {kept} after {made}");
+        assert!(sim.list(Path::new(DIR)).unwrap().iter().all(|entry| entry.name != "catalog.next"), "seed {seed}");
+    }
 }

@@ -90,6 +90,8 @@ impl<S: LedgerState> Ledger<S> {
                 Ledger { path, state: S::default(), valid_bytes: 0, edits: 0, rewrite_at: EDITS_MAX, failed: false }
             }
         };
+        // A rewrite that was cut off leaves its file.
+        remove_if_there(driver, &next_path(&ledger.path))?;
         // A second edit is only written once the names are durable; before it, an open or a rewrite may have been cut off in between.
         if ledger.edits <= 1 {
             for dir in dir.ancestors().take(1 + above) {
@@ -136,7 +138,7 @@ impl<S: LedgerState> Ledger<S> {
             self.state.apply(edit)?;
         }
         if self.edits > self.rewrite_at {
-            self.rewrite(driver, pool)?;
+            self.rewrite(driver, pool);
         }
         Ok(())
     }
@@ -146,44 +148,43 @@ impl<S: LedgerState> Ledger<S> {
         self.failed = true;
     }
 
-    /// Puts the folded state in the place of its edits. On a full device they stay as they are, and it is tried again later.
-    fn rewrite(&mut self, driver: &dyn Driver, pool: &Pool) -> Result<()> {
-        let bytes = records::record(S::KIND, &[self.state.folded()])?;
-        let next = self.path.with_extension("next");
-        match write_whole(driver, pool, &next, &bytes) {
-            Err(error) if error.kind() == Kind::Exhausted => {
-                // What is left of it is removed by the next try at the latest.
-                let _ = driver.remove(&next);
-                self.rewrite_at = self.edits + EDITS_MAX;
-                return Ok(());
-            }
-            written => written?,
-        }
+    /// Puts the folded state in the place of its edits. They are durable whatever comes of it: when the new file cannot be written they stay
+    /// as they are, and it is tried again later; when it may have taken their place, the next open finds out.
+    fn rewrite(&mut self, driver: &dyn Driver, pool: &Pool) {
+        let next = next_path(&self.path);
+        let folded = records::record(S::KIND, &[self.state.folded()]);
+        let written = folded.and_then(|bytes| write_whole(driver, pool, &next, &bytes).map(|()| bytes.len() as u64));
+        let Ok(bytes) = written else {
+            // What is left of it is removed by the next try at the latest.
+            let _ = driver.remove(&next);
+            self.rewrite_at = self.edits + EDITS_MAX;
+            return;
+        };
         let replaced = driver.rename(&next, &self.path).and_then(|()| driver.sync_dir(self.path.parent().expect("a file in a directory")));
-        match replaced {
-            Ok(()) => {
-                self.valid_bytes = bytes.len() as u64;
-                self.edits = 1;
-                self.rewrite_at = EDITS_MAX;
-                Ok(())
-            }
-            Err(error) => {
-                self.failed = true;
-                Err(Error::io("rewrite", &self.path, error))
-            }
-        }
+        self.failed = replaced.is_err();
+        self.valid_bytes = bytes;
+        self.edits = 1;
+        self.rewrite_at = EDITS_MAX;
     }
+}
+
+fn next_path(path: &Path) -> PathBuf {
+    path.with_extension("next")
 }
 
 /// Writes a new file and makes its bytes durable; an old one of that name is left from a try that failed.
 fn write_whole(driver: &dyn Driver, pool: &Pool, path: &Path, bytes: &[u8]) -> Result<()> {
-    match driver.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", path, error)),
-        _ => {}
-    }
+    remove_if_there(driver, path)?;
     let written = driver.open(path, Mode::Create, false).and_then(|file| {
         driver.write_at(&file, &[pool.copy_of(bytes).freeze()], 0, true)?;
         driver.sync(&file)
     });
     written.map_err(|error| Error::io("write", path, error))
+}
+
+fn remove_if_there(driver: &dyn Driver, path: &Path) -> Result<()> {
+    match driver.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
 }
