@@ -16,7 +16,8 @@ mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use history::{History, Planted, Summary};
 
@@ -45,6 +46,25 @@ fn run(seed: u64, planted: Planted, verbose: bool) -> Result<Summary, String> {
     })
 }
 
+/// A history that takes so long hangs: most take less than a second.
+const HISTORY_MAX: Duration = Duration::from_secs(90);
+
+/// Ends the whole process with the seed of a history that hangs, because nothing can be said of its threads. Dropping it calls it off.
+struct Watch(#[expect(dead_code, reason = "dropping it is its use")] Sender<()>);
+
+impl Watch {
+    fn over(seed: u64) -> Watch {
+        let (done, is_done) = channel();
+        std::thread::spawn(move || {
+            if is_done.recv_timeout(HISTORY_MAX) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("AQUIFER_SIM_SEED={seed} cargo test -p aquifer-tests --test sim no_history -- --nocapture\n    hangs");
+                std::process::abort();
+            }
+        });
+        Watch(done)
+    }
+}
+
 /// Runs seeds on all processors; what they found.
 fn run_all(seeds: &[u64], planted: Planted) -> (Vec<(u64, String)>, Summary) {
     let next = AtomicU64::new(0);
@@ -52,7 +72,10 @@ fn run_all(seeds: &[u64], planted: Planted) -> (Vec<(u64, String)>, Summary) {
     let work = || {
         let (mut found, mut sum) = (Vec::new(), Summary::default());
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            match run(*seed, planted, false) {
+            let watch = Watch::over(*seed);
+            let ran = run(*seed, planted, false);
+            drop(watch);
+            match ran {
                 Ok(summary) => {
                     sum.steps += summary.steps;
                     sum.crashes += summary.crashes;

@@ -311,11 +311,14 @@ impl Cursor {
 
     /// The directory has nothing more: the segment is read, or it is another process's and its directory is still to be made.
     fn leave_or_walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
-        let is_read = segment.sealed().is_some_and(|sealed| sealed.end_offset <= self.offset);
-        let follows = self.view.segment_of(self.offset).is_some_and(|holder| holder.id() != segment.id());
-        if is_read || follows {
+        let holder = self.view.segment_of(self.offset);
+        if holder.is_some_and(|holder| holder.id() != segment.id()) {
             self.ahead = None;
             return Ok(None);
+        }
+        if let Some(sealed) = segment.sealed().filter(|sealed| sealed.end_offset <= self.offset) {
+            self.ahead = None;
+            return Ok(Some(damaged(segment.path(), sealed.bytes, self.offset, "its segment ends, and no other goes on")));
         }
         self.walk(segment, end)
     }
@@ -424,4 +427,36 @@ pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
         }
     }
     Ok(view.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Mode;
+    use crate::io::sim::{Faults, Sim};
+    use crate::log::segment::Sealed;
+    use crate::log::view::RecentBudget;
+
+    #[test]
+    fn rows_behind_the_last_segment_that_a_follower_knows_are_lost_until_it_knows_more() {
+        let driver = Sim::new(1, Faults::default());
+        driver.open("/1.log".as_ref(), Mode::Create, false).unwrap();
+        let sealed = Sealed { end_offset: 4, bytes: 4096, timestamps_ms: (0, 0) };
+        let segment = Arc::new(Segment::sealed_at(1, "/1.log".into(), 0, sealed));
+        let view = Arc::new(View::new(vec![segment], 0, 9, RecentBudget::new(0)));
+        let source = Source {
+            driver,
+            pool: Pool::new(1 << 20),
+            directories: Arc::new(|segment| Ok(Arc::new(Directory::new(segment.id())))),
+            files: Arc::new(FileCache::new(1, Mode::Read)),
+            bytes_max: 1 << 20,
+        };
+        let plan = Plan { decoder: Arc::new(|_| unreachable!("nothing is read")), may_match: Arc::new(|_, _, _| true) };
+        let mut cursor = Cursor::new(&view, source, plan, 4);
+        for _ in 0..2 {
+            let next = cursor.next(9).unwrap();
+            assert!(matches!(&next, Next::Lost(error) if error.to_string().contains("no other goes on")), "{next:?}");
+        }
+        assert_eq!(cursor.offset(), 4);
+    }
 }
