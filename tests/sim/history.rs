@@ -23,6 +23,9 @@ pub(crate) const DIR: &str = "/store";
 /// Tries to open a store before the disk must be healthy.
 const OPENS_MAX: u32 = 3;
 
+/// More buckets than any history has.
+const BUCKETS: usize = 4096;
+
 /// Steps after which no history comes.
 const NEVER: u64 = 1 << 60;
 
@@ -71,6 +74,7 @@ pub(crate) struct History {
     pub(crate) numbered: Vec<Numbered>,
     pub(crate) readers: Vec<Reader>,
     pub(crate) weather: Weather,
+    buckets_open_max: usize,
     summary: Summary,
     verbose: bool,
 }
@@ -90,6 +94,7 @@ impl History {
             numbered: Vec::new(),
             readers: Vec::new(),
             weather: Weather::default(),
+            buckets_open_max: BUCKETS,
             summary: Summary::default(),
             verbose,
         };
@@ -132,10 +137,11 @@ impl History {
 
     fn options(&mut self) -> Options {
         let random = &mut self.random;
+        self.buckets_open_max = *random.pick(&[1, 3, BUCKETS]);
         Options {
             durability: Durability::Sync,
             files_open_max: *random.pick(&[16, 512]),
-            buckets_open_max: *random.pick(&[1, 3, 4096]),
+            buckets_open_max: self.buckets_open_max,
             recent_bytes_max: *random.pick(&[0, 64 << 10, 32 << 20]),
             writer_bytes_max: *random.pick(&[32 << 10, 1 << 20, 16 << 20]),
             scan_bytes_max: *random.pick(&[64 << 10, 16 << 20]),
@@ -160,11 +166,12 @@ impl History {
                 self.sim.crash_after(steps);
             }
             let options = self.options();
+            let is_pumped = self.random.one_in(2);
             self.say(|| format!("open {:?} {options:?}", self.weather));
             let opened = Store::open_with(self.sim.clone(), DIR, options).and_then(|store| {
-                // Buckets are opened by their first use, and that is where most of the recovery is.
-                let looked = store.stats(None);
-                looked.map(|_| store)
+                // Buckets are opened by their first use, and that is where most of the recovery is; the rest is done before they are changed.
+                store.stats(None)?;
+                if is_pumped { store.pump().map(|()| store) } else { Ok(store) }
             });
             match opened {
                 Ok(store) => {
@@ -210,6 +217,9 @@ impl History {
 
     /// Cuts it off where it is and lets go of everything that was open.
     fn crash(&mut self) {
+        // What was refused and not asked for yet is told to nobody.
+        let is_bad = self.weather.has_failed || self.weather.is_tight;
+        self.oracle.had_errors |= self.senders.iter().any(|sender| sender.may_have_lost(is_bad));
         self.restart();
         self.senders.clear();
         self.readers.clear();
@@ -230,6 +240,11 @@ impl History {
         if let Some(problem) = verified.problems.first() {
             return Err(format!("verify finds damage after recovery: {problem:?}"));
         }
+        // A bucket is cleared of what belongs to nothing before its first change, or after a while in use: here, if all stay open.
+        if self.buckets_open_max < BUCKETS {
+            return Ok(());
+        }
+        store.pump().map_err(|error| format!("pump: {error}"))?;
         disk::no_orphans(self, &store)
     }
 

@@ -35,6 +35,11 @@ impl Sender {
         self.may_have_failed |= !self.waiting.is_empty();
     }
 
+    /// Whether what waits may have been refused, in this weather or before.
+    pub(crate) fn may_have_lost(&self, is_bad: bool) -> bool {
+        !self.waiting.is_empty() && (is_bad || self.may_have_failed)
+    }
+
     /// The table that it writes to.
     pub(crate) fn table(&self) -> u64 {
         self.table

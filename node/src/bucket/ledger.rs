@@ -1,8 +1,9 @@
 //! A file of edits that add up to a state: manifests and the catalog.
 //!
 //! Edits are appended in durable records and folded when the file is opened; once enough have gathered, the folded state takes their place
-//! by a rewrite and a rename. Invariants: what is built upon is durable, also what another open wrote and did not see acknowledged; an edit that
-//! failed half-way is overwritten by the next one; after a failed sync nothing more is written. docs/format/manifest.md has the bytes. This module knows nothing of what the edits mean.
+//! by a rewrite and a rename. Opening only reads; before the first edit the ledger is settled. Invariants: what is built upon is durable, also what
+//! another open wrote and did not see acknowledged; an edit that failed half-way is overwritten by the next one; after a failed sync nothing more is
+//! written. docs/format/manifest.md has the bytes. This module knows nothing of what the edits mean.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest as records;
-use crate::io::{Driver, Frozen, Mode, Pool};
+use crate::io::{Driver, Mode, Pool};
 
 /// Edits after which the file is rewritten.
 const EDITS_MAX: usize = 512;
@@ -38,17 +39,13 @@ pub struct Folded<S> {
     pub state: S,
     valid_bytes: u64,
     edits: usize,
+    last: Box<[u8]>,
 }
 
 /// Reads and folds a ledger; `None` when there is none.
 ///
 /// Errors: Corrupt for a bad record in the middle, Invalid for one of a newer program; those of the device.
 pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result<Option<Folded<S>>> {
-    Ok(load(driver, pool, path)?.map(|(folded, _)| folded))
-}
-
-/// Reads and folds a ledger; what it says, and its last record.
-fn load<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result<Option<(Folded<S>, Frozen)>> {
     let file = match driver.open(path, Mode::Read, false) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -63,52 +60,98 @@ fn load<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result
     for edit in found.edits {
         state.apply(edit).map_err(|error| error.at("file", path.display()))?;
     }
-    let last = buffer.freeze().slice(found.last_record..found.valid_length);
-    Ok(Some((Folded { state, valid_bytes: found.valid_length as u64, edits }, last)))
+    let last = Box::from(&buffer[found.last_record..found.valid_length]);
+    Ok(Some(Folded { state, valid_bytes: found.valid_length as u64, edits, last }))
 }
 
 /// A ledger, open for writing. Its file is not kept open: thousands of buckets have one each, and edits are rare.
 pub struct Ledger<S> {
     path: PathBuf,
+    above: usize,
     state: S,
     valid_bytes: u64,
     edits: usize,
     /// Edits at which the next rewrite is tried.
     rewrite_at: usize,
+    unsettled: Option<Unsettled>,
     failed: bool,
 }
 
+/// What stands between a ledger that was read and its first edit.
+enum Unsettled {
+    /// There is no file yet.
+    Missing,
+    /// The last record. Its write may have failed and left it where a power cut takes it, so it is written again: a sync may say yes to what
+    /// an earlier one has lost.
+    Last(Box<[u8]>),
+}
+
 impl<S: LedgerState> Ledger<S> {
-    /// Opens the ledger `name` in `dir` for writing, or makes it and the directory. `above` directories over `dir` are new with it.
+    /// Reads the ledger `name` in `dir`; nothing is made or changed before it is settled. `above` directories over `dir` are new with it.
     pub fn open(driver: &dyn Driver, pool: &Pool, dir: &Path, name: &str, above: usize) -> Result<Self> {
         let path = dir.join(name);
-        let ledger = match load(driver, pool, &path)? {
-            Some((folded, last)) => Self::go_on(driver, path, folded, last)?,
-            None => {
-                driver.create_dir_all(dir).map_err(|error| Error::io("make", dir, error))?;
-                driver.open(&path, Mode::Create, false).map_err(|error| Error::io("make", &path, error))?;
-                Ledger { path, state: S::default(), valid_bytes: 0, edits: 0, rewrite_at: EDITS_MAX, failed: false }
-            }
+        let ledger = |state, valid_bytes, edits, unsettled| Ledger {
+            path: path.clone(),
+            above,
+            state,
+            valid_bytes,
+            edits,
+            rewrite_at: EDITS_MAX,
+            unsettled: Some(unsettled),
+            failed: false,
         };
+        Ok(match read(driver, pool, &path)? {
+            Some(Folded { state, valid_bytes, edits, last }) => ledger(state, valid_bytes, edits, Unsettled::Last(last)),
+            None => ledger(S::default(), 0, 0, Unsettled::Missing),
+        })
+    }
+
+    /// Makes durable what was read. Comes before the first edit, and before anything else is done that only holds if it is.
+    ///
+    /// Errors: as [`Ledger::append`].
+    pub fn settle(&mut self, driver: &dyn Driver, pool: &Pool) -> Result<()> {
+        self.refuse_after_failure()?;
+        let Some(unsettled) = self.unsettled.take() else { return Ok(()) };
+        let settled = self.settle_with(driver, pool, &unsettled);
+        if let Err(error) = &settled {
+            self.failed = error.kind() != Kind::Exhausted;
+            self.unsettled = Some(unsettled);
+        }
+        settled
+    }
+
+    fn settle_with(&self, driver: &dyn Driver, pool: &Pool, unsettled: &Unsettled) -> Result<()> {
+        let path = &self.path;
+        let dir = path.parent().expect("a file in a directory");
+        match unsettled {
+            Unsettled::Missing => {
+                driver.create_dir_all(dir).map_err(|error| Error::io("make", dir, error))?;
+                make_empty(driver, path)?;
+            }
+            Unsettled::Last(last) => {
+                let file = driver.open(path, Mode::Write, false).map_err(|error| Error::io("open", path, error))?;
+                let position = self.valid_bytes - last.len() as u64;
+                let record = pool.copy_of(last).freeze();
+                driver.write_at(&file, &[record], position, true).map_err(|error| Error::io("write", path, error))?;
+            }
+        }
         // A rewrite that was cut off leaves its file.
-        remove_if_there(driver, &next_path(&ledger.path))?;
+        remove_if_there(driver, &next_path(path))?;
         // A second edit is only written once the names are durable; before it, an open or a rewrite may have been cut off in between.
-        if ledger.edits <= 1 {
-            for dir in dir.ancestors().take(1 + above) {
+        if self.edits <= 1 {
+            for dir in dir.ancestors().take(1 + self.above) {
                 driver.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
             }
         }
-        Ok(ledger)
+        Ok(())
     }
 
-    /// Goes on behind the last record. Its write may have failed and left it where a power cut takes it, so it is written again: a sync
-    /// may say yes to what an earlier one has lost.
-    fn go_on(driver: &dyn Driver, path: PathBuf, folded: Folded<S>, last: Frozen) -> Result<Self> {
-        let Folded { state, valid_bytes, edits } = folded;
-        let file = driver.open(&path, Mode::Write, false).map_err(|error| Error::io("open", &path, error))?;
-        let position = valid_bytes - last.len() as u64;
-        driver.write_at(&file, &[last], position, true).map_err(|error| Error::io("write", &path, error))?;
-        Ok(Ledger { path, state, valid_bytes, edits, rewrite_at: EDITS_MAX, failed: false })
+    fn refuse_after_failure(&self) -> Result<()> {
+        if !self.failed {
+            return Ok(());
+        }
+        let refused = Error::unavailable(format!("{} takes no more edits after a failed write", self.path.display()));
+        Err(refused.hint("close and open the store again"))
     }
 
     /// The folded state.
@@ -120,10 +163,7 @@ impl<S: LedgerState> Ledger<S> {
     ///
     /// Errors: Exhausted when the device is full (it may be tried again), else Unavailable, and then for good.
     pub fn append(&mut self, driver: &dyn Driver, pool: &Pool, edits: Vec<S::Edit>) -> Result<()> {
-        if self.failed {
-            let refused = Error::unavailable(format!("{} takes no more edits after a failed write", self.path.display()));
-            return Err(refused.hint("close and open the store again"));
-        }
+        self.settle(driver, pool)?;
         let bytes = records::record(S::KIND, &edits)?;
         let record = pool.copy_of(&bytes).freeze();
         let file = driver.open(&self.path, Mode::Write, false).map_err(|error| Error::io("open", &self.path, error))?;
@@ -180,6 +220,14 @@ fn write_whole(driver: &dyn Driver, pool: &Pool, path: &Path, bytes: &[u8]) -> R
         driver.sync(&file)
     });
     written.map_err(|error| Error::io("write", path, error))
+}
+
+/// Makes the file. One without a record is left by a settling that was cut off.
+fn make_empty(driver: &dyn Driver, path: &Path) -> Result<()> {
+    match driver.open(path, Mode::Create, false) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io("make", path, error)),
+        _ => Ok(()),
+    }
 }
 
 fn remove_if_there(driver: &dyn Driver, path: &Path) -> Result<()> {

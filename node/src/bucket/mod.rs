@@ -137,12 +137,14 @@ pub struct Bucket {
     /// What the commit page says; `None` once the slot is no longer this bucket's to write.
     shown: Mutex<Option<page::View>>,
     closed: AtomicBool,
+    /// See [`Bucket::settle`].
+    settled: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
 
 impl Bucket {
-    /// Opens a bucket for writing: folds its manifest, recovers its log.
+    /// Opens a bucket for writing: folds its manifest, recovers its log. What was read only is not written to: thousands may be opened at once.
     ///
     /// Errors: Corrupt for a damaged manifest; those of the device. Damage in the log makes the log refuse rows, not the bucket refuse to open.
     pub fn open(resources: &Arc<Resources>, address: Address, policy: SegmentPolicy) -> Result<Arc<Self>> {
@@ -151,11 +153,7 @@ impl Bucket {
         let state = manifest.state();
         let Found { sealed, recovered, damage } = find(resources, &address, state, true)?;
         let (end, promised) = (recovered.start.next_offset, address.promised(resources));
-        let mut to_seal = Vec::new();
-        if damage.is_none() {
-            segments::remove_orphans(resources, &address.dir, state)?;
-            to_seal.extend(recovered.sealed.iter().cloned());
-        }
+        let to_seal = if damage.is_none() { recovered.sealed.clone() } else { Vec::new() };
         let mut segments = sealed;
         segments.extend(recovered.segments());
         let writer = Writer::new(recovered.start);
@@ -184,6 +182,7 @@ impl Bucket {
             to_seal: Mutex::new(to_seal),
             upkeep: Mutex::new(()),
             dropped: Mutex::new(Vec::new()),
+            settled: AtomicBool::new(false),
             called: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
@@ -215,11 +214,32 @@ impl Bucket {
     ///
     /// Errors: as [`Log::submit`].
     pub fn append(self: &Arc<Self>, record: Record, inline: bool) -> Result<Pending> {
+        self.settle()?;
         let now_ms = self.resources.driver.clock().wall_ms();
         let (receipt, turn) = self.log.submit(record, now_ms, inline).map_err(|error| self.here(error))?;
         let awake = matches!(turn, Turn::Write(_));
         self.take(turn);
         Ok(Pending { fate: receipt.fate, first_offset: receipt.first_offset, duplicate: receipt.duplicate, awake })
+    }
+
+    /// Comes before the first change: makes the manifest durable as it was read, and removes what it does not name.
+    ///
+    /// Errors: those of the device.
+    fn settle(&self) -> Result<()> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut manifest = self.manifest.lock();
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let Resources { driver, pool, .. } = &*self.resources;
+        manifest.settle(&**driver, pool).map_err(|error| self.here(error))?;
+        if self.view().damage().is_none() {
+            segments::remove_orphans(&self.resources, &self.address.dir, manifest.state()).map_err(|error| self.here(error))?;
+        }
+        self.settled.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn take(self: &Arc<Self>, turn: Turn) {

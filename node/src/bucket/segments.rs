@@ -107,6 +107,7 @@ impl Bucket {
     }
 
     fn begin_preparation(&self, need: u64) -> Result<Preparation> {
+        self.settle()?;
         let resources = &*self.resources;
         let driver = &*resources.driver;
         let bytes = self.next_segment_bytes(need);
@@ -155,6 +156,7 @@ impl Bucket {
         if self.is_closed() {
             return Ok(0);
         }
+        self.settle()?;
         let _one_at_a_time = self.upkeep.lock();
         let mut segments = std::mem::take(&mut *self.to_seal.lock());
         // Writers that finish at the same time hand them over in any order.
@@ -213,6 +215,7 @@ impl Bucket {
         if gone.is_empty() {
             return Ok((0, 0));
         }
+        self.settle()?;
         self.edit(Edit::Trimmed { start_offset, segment_ids: gone })?;
         let dropped = self.view().trim(start_offset);
         self.show();

@@ -3,7 +3,7 @@
 //! Invariants: one writer at a time, by a lock that the kernel gives back when a process dies; a change of the catalog is durable before it is visible;
 //! a bucket is opened once and by its first use. This module knows nothing of rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -36,7 +36,8 @@ type Key = (u32, u32, u32);
 struct Writing {
     ledger: Mutex<Ledger<Catalog>>,
     schedule: Mutex<Option<Schedule>>,
-    buckets: Mutex<HashMap<Key, Arc<Bucket>>>,
+    /// In order, so that background work comes in the same order every time.
+    buckets: Mutex<BTreeMap<Key, Arc<Bucket>>>,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -115,7 +116,7 @@ impl Inner {
         let writing = Writing {
             ledger: Mutex::new(ledger),
             schedule: Mutex::new(None),
-            buckets: Mutex::new(HashMap::new()),
+            buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
         };
         let inner = Arc::new(Inner {
@@ -271,7 +272,7 @@ impl Inner {
         })?;
         let open: Vec<Arc<Bucket>> = {
             let mut buckets = self.writing()?.buckets.lock();
-            buckets.extract_if(|(table_id, _, _), _| *table_id == id).map(|(_, bucket)| bucket).collect()
+            buckets.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true).map(|(_, bucket)| bucket).collect()
         };
         for bucket in open {
             bucket.close(dropped(name));
@@ -300,17 +301,13 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed(&self.dir));
         }
-        // The entry may be from before a drop, which takes the open buckets after it has changed the catalog.
+        // The entry may be from before a drop, which takes the open buckets, under this lock, after it has changed the catalog.
         if !self.catalog.load().tables.contains_key(&entry.spec.id) {
             return Err(dropped(&entry.spec.name));
         }
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key) {
             return Ok(open.clone());
-        }
-        // Looked at under the lock that `drop_table` takes: nothing of a dropped table is opened, and so made, again.
-        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
-            return Err(Error::not_found(format!("table {} was dropped", entry.spec.name)));
         }
         if buckets.len() >= self.options.buckets_open_max {
             buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
