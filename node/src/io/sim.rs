@@ -267,8 +267,10 @@ impl Driver for Sim {
         let pump = move |timeout: Option<Duration>| {
             let mut world = shared.lock();
             let until = timeout.map(|timeout| world.now_ns().saturating_add(timeout.as_nanos() as u64));
-            // A crash shows at the next call.
-            let _ = world.go_on(until);
+            // A crash shows at the next call; who waits with a time-out until then does not wait for ever.
+            if world.go_on(until).is_err() {
+                world.move_clock(until.unwrap_or(0));
+            }
         };
         Ok(Page::simulated(slots, writable, Box::new(pump)))
     }

@@ -164,7 +164,7 @@ impl World {
         self.in_flight.keys().next().map(|(at, _)| *at)
     }
 
-    fn move_clock(&mut self, to_ns: u64) {
+    pub(super) fn move_clock(&mut self, to_ns: u64) {
         self.clock.advance(Duration::from_nanos(to_ns.saturating_sub(self.now_ns())));
     }
 
