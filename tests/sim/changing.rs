@@ -64,10 +64,14 @@ impl History {
             existence: Existence::Certain,
             logs: BTreeMap::new(),
         };
-        let exists = self.oracle.tables.values().any(|table| table.name == name);
+        let known = self.oracle.tables.values().find(|table| table.name == name).map(|table| (table.number, table.existence));
+        let exists = known.is_some();
         match self.store.as_ref().expect("open").create_table(&name, create) {
-            Ok(_) if exists => Err(format!("table {name} was created twice")),
+            Ok(_) if known.is_some_and(|(_, existence)| existence == Existence::Certain) => Err(format!("table {name} was created twice")),
             Ok(_) => {
+                if let Some((doubtful, _)) = known {
+                    self.forget_table(doubtful);
+                }
                 self.oracle.tables.insert(number, table);
                 Ok(())
             }
@@ -166,11 +170,13 @@ impl History {
         let store = self.store.clone().expect("open");
         for (number, name) in tables {
             self.say(|| format!("expire table {number}"));
-            if let Err(error) = store.expire(&name) {
-                let doubtful = self.oracle.tables[&number].existence == Existence::Doubtful;
-                if !(doubtful && error.kind() == Kind::NotFound) {
-                    self.excuse("expire", &error)?;
+            match store.expire(&name).and_then(|_| store.stats(Some(&name))) {
+                Ok(stats) => {
+                    for stats in stats {
+                        self.oracle.starts_at(number, &(stats.partition, stats.bucket), stats.start_offset)?;
+                    }
                 }
+                Err(error) => self.excuse_at(number, "expire", &error)?,
             }
         }
         Ok(())

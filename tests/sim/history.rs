@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_node::Error;
 use aquifer_node::io::Driver;
 use aquifer_node::io::sim::{Faults, Sim};
 use aquifer_node::store::{Durability, Options, Store};
+use aquifer_node::{Error, Kind};
 
 use crate::disk;
 use crate::oracle::{Existence, Finding, Oracle, Place};
@@ -133,6 +133,12 @@ impl History {
         }
         self.oracle.had_errors = true;
         if explained { Ok(()) } else { Err(format!("{what} failed on a healthy disk: {error}")) }
+    }
+
+    /// As [`History::excuse`], for a call to this table: one whose creation failed need not be there.
+    pub(crate) fn excuse_at(&mut self, table: u64, what: &str, error: &Error) -> Finding {
+        let is_doubtful = self.oracle.tables.get(&table).is_some_and(|table| table.existence == Existence::Doubtful);
+        if is_doubtful && error.kind() == Kind::NotFound { Ok(()) } else { self.excuse(what, error) }
     }
 
     fn options(&mut self) -> Options {

@@ -155,7 +155,7 @@ impl History {
         });
         let batches = match scanned {
             Ok(batches) => batches,
-            Err(error) => return self.excuse("scan", &error),
+            Err(error) => return self.excuse_at(table, "scan", &error),
         };
         let mut seen = BTreeSet::new();
         for next in &batches {
@@ -223,7 +223,7 @@ impl History {
                 self.readers.push(Reader { table, is_own, scanner, columns, from_earliest, positions: BTreeMap::new() });
                 Ok(())
             }
-            Err(error) => self.excuse("follow", &error),
+            Err(error) => self.excuse_at(table, "follow", &error),
         }
     }
 

@@ -146,7 +146,7 @@ impl History {
                 self.senders.push(Sender { table, number, writer, waiting: VecDeque::new(), may_have_failed: false });
                 Ok(Some(self.senders.len() - 1))
             }
-            Err(error) => self.excuse("writer", &error).map(|()| None),
+            Err(error) => self.excuse_at(table, "writer", &error).map(|()| None),
         }
     }
 
@@ -264,7 +264,7 @@ impl History {
         let options = WriterOptions { id: Some(id) };
         let mut writer = match self.store().table(&name).and_then(|table| table.writer_with(options)) {
             Ok(writer) => writer,
-            Err(error) => return self.excuse("numbered writer", &error),
+            Err(error) => return self.excuse_at(table, "numbered writer", &error),
         };
         let unanswered: Vec<usize> =
             (0..self.numbered[index].batches.len()).filter(|batch| !self.numbered[index].batches[*batch].is_acknowledged).collect();
