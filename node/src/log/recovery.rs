@@ -2,8 +2,8 @@
 //!
 //! A frame counts when it carries the segment's id, an epoch not below that of the frame before it, the next offset, and good checksums of itself
 //! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged, or lies behind damage when more was promised.
-//! Invariant: what recovery accepts is on the device before anybody sees it; what was not promised is synced, because it may have reached the device's
-//! cache only.
+//! Invariant: what recovery accepts is on the device before anybody sees it. What was not promised may be in a cache only: a writer writes it again,
+//! because a sync may say yes to what an earlier one has lost; a reader can only sync it.
 //! This module knows nothing of manifests; it is told the segments in order.
 
 use std::collections::VecDeque;
@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
 use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
+
+/// Bytes of one write when frames are written again.
+const REWRITE_BYTES: u64 = 1 << 20;
 
 /// What the scan goes on from.
 #[derive(Debug)]
@@ -140,6 +143,7 @@ impl Scan<'_> {
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
         let mut position = 0;
+        let mut promised_bytes = 0;
         while position < segment.capacity_bytes() {
             let frame = match window.frame(position, segment.id(), self.epoch).map_err(failed)? {
                 Found::Frame(frame) => frame,
@@ -161,16 +165,40 @@ impl Scan<'_> {
             }
             position += frame.length as u64;
             segment.advance(position);
+            if self.offset <= self.promised_offset {
+                promised_bytes = position;
+            }
             timestamps_ms = Some((timestamps_ms.map_or(first_ms, |(first, _)| first), last_ms));
         }
-        if timestamps_ms.is_some() && self.offset > self.promised_offset {
-            driver.sync(&file).map_err(|error| Error::io("sync", segment.path(), error))?;
+        if promised_bytes < position {
+            self.make_durable(segment, &file, promised_bytes, position)?;
         }
         // A scan that ends before what was acknowledged has met damage: everything stays as it is.
         if timestamps_ms.is_none() && self.reach.writable && self.offset >= self.promised_offset {
             self.erase_leftover(segment, &file)?;
         }
         Ok(timestamps_ms)
+    }
+
+    /// Makes what was read and not promised durable, `from` these bytes of the segment `to` those.
+    fn make_durable(&self, segment: &Segment, file: &File, from: u64, to: u64) -> Result<()> {
+        let Reach { driver, pool, writable, .. } = self.reach;
+        if !writable {
+            return driver.sync(file).map_err(|error| Error::io("sync", segment.path(), error));
+        }
+        let failed = |error| Error::io("write again what was not acknowledged in", segment.path(), error);
+        let mut position = from;
+        while position < to {
+            let bytes = (to - position).min(REWRITE_BYTES) as usize;
+            let mut buffer = pool.get(bytes);
+            let read = driver.read_at(file, &mut buffer, bytes, position).map_err(failed)?;
+            if read < bytes {
+                return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            driver.write_at(file, &[buffer.freeze()], position, true).map_err(failed)?;
+            position += bytes as u64;
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, segment: &Arc<Segment>, position: u64) {
