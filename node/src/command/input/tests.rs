@@ -101,11 +101,19 @@ fn a_record_that_is_too_long_is_left_out_to_its_end() {
 }
 
 #[test]
-fn batches_before_a_bad_one_are_given_and_its_own_rows_are_not() {
+fn the_rows_before_a_bad_line_are_given_and_no_others() {
     let schema = schema(&[("a", "int64")]);
-    let (batches, ended) = read("x.csv", b"a\n1\n2\n3\n4\n5\nx\n", &schema, 2, OnError::Fail);
-    assert_eq!(numbers(&batches), [1, 2, 3, 4]);
-    assert!(ended.is_err());
+    for (csv, json) in [("x", "{\"a\":\"x\"}"), ("\"6", "nonsense")] {
+        for batch_rows in [2, 100] {
+            let csv = read("x.csv", format!("a\n1\n2\n3\n4\n5\n{csv}\n7\n").as_bytes(), &schema, batch_rows, OnError::Fail);
+            let json = format!("{{\"a\":1}}\n{{\"a\":2}}\n{{\"a\":3}}\n{{\"a\":4}}\n{{\"a\":5}}\n{json}\n{{\"a\":7}}\n");
+            let json = read("x.ndjson", json.as_bytes(), &schema, batch_rows, OnError::Fail);
+            for ((batches, ended), line) in [(csv, "line 7"), (json, "line 6")] {
+                assert_eq!(numbers(&batches), [1, 2, 3, 4, 5]);
+                assert!(ended.unwrap_err().to_string().contains(line));
+            }
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(super) struct Text {
     ended: bool,
     /// When the oldest row that waits was read.
     since: Option<Instant>,
+    /// Why no more is read, while the rows before it are handed on.
+    failure: Option<Error>,
     /// A pipe was found empty, and whoever asks next has to hear of it.
     idle: bool,
     patience: Duration,
@@ -86,6 +88,7 @@ impl Text {
             partial: None,
             ended: false,
             since: None,
+            failure: None,
             idle: false,
             patience: IDLE,
         })
@@ -96,7 +99,24 @@ impl Text {
         self.skipped
     }
 
+    /// What comes next; an error behind all rows before it.
     pub(super) fn next(&mut self) -> Result<Event> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        match self.read() {
+            Err(failure) => match self.take()? {
+                None => Err(failure),
+                Some(batch) => {
+                    self.failure = Some(failure);
+                    Ok(Event::Rows(batch))
+                }
+            },
+            event => event,
+        }
+    }
+
+    fn read(&mut self) -> Result<Event> {
         loop {
             if (self.rows.len() >= self.batch_rows || self.rows.bytes() >= BATCH_BYTES_MAX)
                 && let Some(batch) = self.take()?
