@@ -50,6 +50,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
 pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
