@@ -149,7 +149,8 @@ Of a damaged parquet or arrow file, the batches before the damage are kept.")]
     /// Measure the engine against the limits of this machine
     #[command(after_help = "Examples:
   aquifer bench list
-  aquifer bench append --producers 1,16 --size 64KiB --json")]
+  aquifer bench append --producers 1,16 --size 64KiB --json > append.json
+  aquifer bench table append.json")]
     Bench(Bench),
 }
 
@@ -344,8 +345,11 @@ pub(crate) struct Shop {
 /// `bench`
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
-    /// A case, or `list`
+    /// A case, `list`, or `table`
     pub(crate) name: String,
+    /// With `table`: what cases printed with --json, a run a file
+    #[arg(value_name = "FILE.json")]
+    pub(crate) files: Vec<PathBuf>,
     /// Seconds measured in a round, where time ends it
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = seconds)]
     pub(crate) seconds: f64,
