@@ -14,4 +14,5 @@ pub mod plot;
 pub mod project;
 pub mod report;
 pub mod round;
+pub mod table;
 pub mod tail;

@@ -145,6 +145,7 @@ fn line(contender: &Contender<'_>, columns: usize, table: &Table<'_>, rounds: &[
         limit_cpu_s_per_m_rows: Some(cpu_s_per_m_rows(limits)),
         driver: contender.driver,
         version: contender.version,
+        commit: report::COMMIT,
         load: format!("cold, one thread, limit at depth {}", reads::DEPTH),
         kernel: machine::kernel(),
         fs: machine::file_system(table.dir),

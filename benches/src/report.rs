@@ -4,6 +4,9 @@ use crate::case::{Contender, Load};
 use crate::round::Round;
 use serde::Serialize;
 
+/// The commit that was built, where the build was told.
+pub const COMMIT: Option<&str> = option_env!("AQUIFER_COMMIT");
+
 /// One line of JSON; fields that make no sense are left out.
 #[derive(Serialize, Default)]
 #[allow(missing_docs, reason = "the names are the documentation: they are what is printed")]
@@ -53,6 +56,8 @@ pub struct Line {
     pub driver: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<&'static str>,
     pub load: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub durability: &'static str,
@@ -127,6 +132,7 @@ pub fn append_line(
         p99_us: percentile(0.99),
         driver: contender.driver,
         version: contender.version,
+        commit: COMMIT,
         load: format!("closed loop, {} in flight a producer", contender.in_flight),
         durability: durability(load.durable),
         kernel: crate::machine::kernel(),

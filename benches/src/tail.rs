@@ -207,6 +207,7 @@ fn line(contender: &Contender<'_>, schedule: Schedule, rounds: &[Round], options
         p99_us: Some(visible_ns.value_at_quantile(0.99) as f64 / 1e3),
         driver: contender.driver,
         version: contender.version,
+        commit: report::COMMIT,
         load: format!("open loop, {rows} rows of {row_bytes} B every {every_ms} ms"),
         durability: report::durability(options.durable),
         kernel: machine::kernel(),

@@ -2,6 +2,10 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
 
 use crate::program::Place;
 use crate::{real_file, scratch};
@@ -48,15 +52,37 @@ fn malformed_text_is_refused_with_its_line() {
         assert_eq!(output.status.code(), Some(1), "{format} {tail}: {error}");
         assert!(error.contains(line) && error.contains("aquifer: INVALID: "), "{format} {tail}: {error}");
         assert_eq!(error.lines().count(), 1, "one line: {error}");
+        assert!(error.contains("rows_appended 25"), "{format} {tail}: {error}");
         let kept = numbers(place);
-        assert!(kept.len() <= 25 && kept.len().is_multiple_of(10), "whole batches before it, nothing of its own: {}", kept.len());
-        assert_eq!(kept, (0..kept.len()).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(kept, (0..25).map(|number| number.to_string()).collect::<Vec<_>>(), "exactly the rows before it");
 
         let skipping = place.feed(&format!("append t --from - --format {format} --batch-rows 10 --on-error skip"), input.as_bytes());
         let said = String::from_utf8(skipping.stderr).unwrap();
         assert_eq!(skipping.status.code(), Some(0), "{said}");
         assert!(said.contains(line), "{said}");
         assert_eq!(numbers(place).len() - kept.len(), 25, "all good rows, with --on-error skip: {tail}");
+    }
+}
+
+#[test]
+fn the_rows_before_one_that_does_not_fit_the_table_are_kept() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    let field = |name| format!("[[field]]\nname = \"{name}\"\ntype = \"int32\"\nnullable = false\n");
+    std::fs::write(dir.path().join("t.toml"), field("number") + &field("other")).unwrap();
+    place.done("create t --schema t.toml");
+    // The column that is looked at first has its bad row behind that of the other.
+    let without = |row| Arc::new((0..30).map(|number| Some(number).filter(|number| *number != row)).collect::<Int32Array>()) as ArrayRef;
+    let given = RecordBatch::try_from_iter([("number", without(21)), ("other", without(17))]).unwrap();
+    let mut file = ArrowWriter::try_new(std::fs::File::create(dir.path().join("nulls.parquet")).unwrap(), given.schema(), None).unwrap();
+    file.write(&given).unwrap();
+    file.close().unwrap();
+    for (batch_rows, row) in [(10_000, "row 17, rows_before_batch 0"), (10, "row 7, rows_before_batch 10")] {
+        let before = numbers(place).len();
+        let error = place.fails(1, &format!("append t --from nulls.parquet --batch-rows {batch_rows}"));
+        assert!(error.contains(&format!("column other, {row}, rows_appended 17")), "{error}");
+        assert_eq!(numbers(place)[before..], (0..17).map(|number| number.to_string()).collect::<Vec<_>>());
     }
 }
 

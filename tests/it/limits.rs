@@ -53,7 +53,7 @@ fn a_row_larger_than_a_segment_gets_a_larger_one() {
 
 const BUCKETS: u32 = 1_000;
 
-/// A child's job: opens a store of many buckets, reads all of it, says seconds, peak of memory and of open files.
+/// A child's job: opens a store of many buckets, reads all of it, says milliseconds, peak of memory and of open files, bytes written.
 pub(crate) fn read_many_buckets(dir: &str, role: &str) {
     let began = Instant::now();
     let options = Options { files_open_max: 64, ..Options::default() };
@@ -72,7 +72,7 @@ pub(crate) fn read_many_buckets(dir: &str, role: &str) {
     }
     let elapsed = began.elapsed();
     assert_eq!(count, BUCKETS as usize * 20);
-    child::say(format!("{} {} {files}", elapsed.as_millis(), peak_kib()));
+    child::say(format!("{} {} {files} {}", elapsed.as_millis(), peak_kib(), written_bytes()));
     let mut writer = store.table("t").unwrap().writer();
     if let Ok(writer) = &mut writer {
         writer.append(&rows::batch(0..2_000)).unwrap();
@@ -84,6 +84,13 @@ fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells the peak");
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Bytes that this process has sent to a device.
+fn written_bytes() -> u64 {
+    let counters = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("the kernel counts bytes");
+    line.parse().unwrap()
 }
 
 #[test]
@@ -104,11 +111,11 @@ fn a_thousand_buckets_open_fast_and_small() {
         let said = worker.hears().expect("it measured");
         let figures: Vec<u64> = said.split(' ').map(|figure| figure.parse().unwrap()).collect();
         assert!(worker.ends_well());
-        let (millis, kib, files) = (figures[0], figures[1], figures[2]);
-        println!("{BUCKETS} buckets, {role}: {millis} ms, {} MiB, {files} files", kib >> 10);
-        // A busy machine makes each sync wait a tick; the figure that counts is measured by hand, in release.
-        let millis_max = 60_000;
-        assert!(millis < millis_max, "{millis} ms");
+        let (millis, kib, files, written) = (figures[0], figures[1], figures[2], figures[3]);
+        println!("{BUCKETS} buckets, {role}: {millis} ms, {} MiB, {files} files, {written} bytes written", kib >> 10);
+        // Unoptimised and on a busy machine; what would make it slow everywhere is a write for each bucket, and these are counted.
+        assert!(millis < 10_000, "{millis} ms");
+        assert!(written < u64::from(BUCKETS) * 1024, "{written} bytes written to open and read");
         assert!(kib < 200 << 10, "{kib} KiB");
         assert!(files < 200, "{files} open files");
     }

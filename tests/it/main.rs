@@ -19,6 +19,7 @@ mod devices;
 mod dropping;
 mod evolution;
 mod examples;
+mod figures;
 mod filters;
 mod inputs;
 mod interrupt;

@@ -11,10 +11,11 @@ use crate::scratch;
 /// Rows whose way is timed.
 const ROWS: i64 = 300;
 
-/// Whether figures of an optimised build on a quiet machine are asserted.
-fn is_strict() -> bool {
-    std::env::var_os("AQUIFER_STRICT").is_some()
-}
+/// How long after its acknowledgement a row may be printed, in the middle: unoptimised and on a busy machine it takes a few milliseconds.
+const P50_MAX_US: u64 = 20_000;
+
+/// The same for all rows but one in a hundred.
+const P99_MAX_US: u64 = 200_000;
 
 fn create(place: Place<'_>, dir: &Path, buckets: u32) {
     std::fs::write(dir.join("t.toml"), "[[field]]\nname = \"number\"\ntype = \"int64\"\n").unwrap();
@@ -41,8 +42,7 @@ fn a_row_is_printed_soon_after_it_is_durable() {
     micros.sort();
     let (p50, p99) = (micros[micros.len() / 2], micros[micros.len() * 99 / 100]);
     println!("printed after it was acknowledged: p50 {p50} us, p99 {p99} us, most {} us", micros[micros.len() - 1]);
-    let (p50_max, p99_max) = if is_strict() { (2_000, 5_000) } else { (100_000, 2_000_000) };
-    assert!(p50 <= p50_max && p99 <= p99_max, "p50 {p50} us, p99 {p99} us");
+    assert!(p50 <= P50_MAX_US && p99 <= P99_MAX_US, "p50 {p50} us, p99 {p99} us");
 }
 
 /// CPU time of all threads of a process, as the scheduler counts it.

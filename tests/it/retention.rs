@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use aquifer_node::Kind;
-use aquifer_node::store::{Change, CreateTable, Next, Scanner, Start, Store, Table};
+use aquifer_node::store::{Change, CreateTable, Next, Options, Scanner, Start, Store, Table};
 
 use crate::{rows, scratch};
 
 /// Rows of one batch, and roughly the rows of a segment.
 const BATCH_ROWS: i64 = 2_000;
+
+/// Bytes of dropped segments that may wait to be used again.
+const SPARE_BYTES_MAX: u64 = 2 << 20;
 
 fn small_segments() -> CreateTable {
     CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB")
@@ -39,7 +42,8 @@ fn check_kept(table: &Table, start: u64, end: i64) {
 #[test]
 fn the_oldest_segments_go_when_there_is_too_much() {
     let dir = scratch::directory();
-    let store = scratch::open(dir.path());
+    let options = || Options { spare_bytes_max: SPARE_BYTES_MAX, ..Options::default() };
+    let store = Store::open(dir.path(), options()).unwrap();
     let table = store.create_table("t", small_segments().option("retention.bytes", "2MiB")).unwrap();
     let end = append(&table, 0, 100);
     store.expire("t").unwrap();
@@ -54,13 +58,20 @@ fn the_oldest_segments_go_when_there_is_too_much() {
     }
     drop(table);
     store.close().unwrap();
-    let store = scratch::open(dir.path());
+    let store = Store::open(dir.path(), options()).unwrap();
     assert!(range(&store).0 >= start, "what went stays away");
     assert_eq!(append(&store.table("t").unwrap(), end, 30), end + 30 * BATCH_ROWS);
     store.expire("t").unwrap();
     let files = scratch::files(&dir.path().join("tables"), ".log").len();
     assert!(files <= 5, "{files} segments");
-    assert!(scratch::files(&dir.path().join("spare"), ".log").len() <= 256, "spare segments are bounded");
+    // What is dropped at once is more than may be kept.
+    append(&store.table("t").unwrap(), end + 30 * BATCH_ROWS, 60);
+    store.alter_table("t", &[Change::set_option("retention.bytes", "none")]).unwrap();
+    append(&store.table("t").unwrap(), end + 90 * BATCH_ROWS, 100);
+    let spare = || scratch::files(&dir.path().join("spare"), ".log").iter().map(|file| file.metadata().unwrap().len()).sum::<u64>();
+    store.alter_table("t", &[Change::set_option("retention.bytes", "1MiB")]).unwrap();
+    store.expire("t").unwrap();
+    assert!((1..=SPARE_BYTES_MAX).contains(&spare()), "{} bytes of spare segments", spare());
 }
 
 #[test]

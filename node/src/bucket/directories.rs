@@ -72,11 +72,6 @@ impl Directories {
         }
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.state.lock().bytes
-    }
-
     /// The directory in a file; `None` when the file is lost or damaged.
     fn read(&self, path: &Path, segment_id: u64) -> Result<Option<(Directory, Vec<WriterState>)>> {
         let Ok(file) = self.driver.open(path, Mode::Read, false) else { return Ok(None) };

@@ -12,7 +12,7 @@ use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
-use crate::io::sync::{AtomicU32, Mutex, Ordering, wait};
+use crate::io::sync::{AtomicU32, Mutex, Ordering};
 use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
@@ -109,13 +109,6 @@ impl Resources {
             let committer = pumped.as_mut().ok_or_else(|| Error::internal("nobody drives the ring"))?;
             let progress = committer.step(crate::io::Wait::Completion)?;
             assert!(progress || fate.poll().is_some(), "a group waits and nothing is in flight");
-        }
-    }
-
-    /// Sleeps until `word` is no longer `expected`, at most a little while.
-    pub fn sleep_on(&self, word: &AtomicU32, expected: u32) {
-        if !self.driver.is_single_threaded() {
-            wait(word, expected, None);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `append`: rows of a file or pipe into a log table.
 //!
 //! Invariant: whatever ends it (the end of the input, a bad row, an interrupt), what was sent before is made durable and counted;
-//! a bad row ends it before anything of its batch was sent. Knows nothing of formats.
+//! a bad row ends it when the rows before it were sent. Knows nothing of formats.
 
 use std::time::{Duration, Instant};
 
 use aquifer_node::Error;
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -70,8 +72,7 @@ impl Run {
                     if let Some(rate) = rate {
                         interrupt::wait_until(started + Duration::from_secs_f64(sent as f64 / rate))?;
                     }
-                    self.open = true;
-                    self.writer.send(&batch).map_err(|error| Failure::of_data(placed(error, sent)))?;
+                    self.send(&batch, sent)?;
                     sent += batch.num_rows() as u64;
                     let acks = self.writer.acks().map_err(Failure::of_data)?;
                     self.count(&acks)?;
@@ -84,6 +85,21 @@ impl Run {
                 self.settle()?;
             }
         }
+    }
+
+    /// Sends a batch behind `sent` rows; of one with a row that does not fit the table, the rows before it.
+    fn send(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
+        self.open = true;
+        // Rows of a schema that the writer knows already would be looked at too late to say which one does not fit.
+        let unknown = Schema::clone(batch.schema_ref()).into();
+        let rows = batch.clone().with_schema(unknown).map_err(|error| Error::internal("a batch has another schema").caused_by(error))?;
+        let Err(error) = self.writer.send(&rows) else { return Ok(()) };
+        if let Some(row) = row_of(&error) {
+            // The row is the first bad one of its column: another column may have one before it, which is told then.
+            self.send(&batch.slice(0, row), sent)?;
+            return Err(Failure::of_data(error.at("rows_before_batch", sent)));
+        }
+        Err(Failure::of_data(error))
     }
 
     /// Waits until all that was sent is durable.
@@ -149,10 +165,9 @@ fn ack_line(ack: &Ack, rows_total: u64) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// The writer counts rows from the start of its batch, from 0; the user counts those of the input.
-fn placed(error: Error, rows_before: u64) -> Error {
-    let names_row = error.context().any(|(name, _)| name == "row");
-    if names_row { error.at("rows_before_batch", rows_before) } else { error }
+/// The row of the batch that does not fit, from 0, if it was refused for that: then nothing of it was sent.
+fn row_of(error: &Error) -> Option<usize> {
+    error.context().find(|(name, _)| *name == "row").and_then(|(_, row)| row.parse().ok())
 }
 
 fn round(value: f64) -> f64 {

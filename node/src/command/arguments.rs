@@ -112,7 +112,8 @@ All changes hold together, or none: columns are dropped, renamed, widened and ad
   aquifer append clicks --from clicks.csv --on-error skip
 
 Text: csv has a header row; an empty cell is null, \"\" an empty text; binary is hex; lists, maps and structs are JSON.
-A time without offset is UTC where the column has a zone. ndjson is one object a line.")]
+A time without offset is UTC where the column has a zone. ndjson is one object a line.
+Of a damaged parquet or arrow file, the batches before the damage are kept.")]
     Append(Append),
     /// Rows as they become durable
     #[command(after_help = "Examples:
@@ -148,7 +149,8 @@ A time without offset is UTC where the column has a zone. ndjson is one object a
     /// Measure the engine against the limits of this machine
     #[command(after_help = "Examples:
   aquifer bench list
-  aquifer bench append --producers 1,16 --size 64KiB --json")]
+  aquifer bench append --producers 1,16 --size 64KiB --json > append.json
+  aquifer bench table append.json")]
     Bench(Bench),
 }
 
@@ -222,9 +224,9 @@ pub(crate) struct Alter {
 /// What becomes of the rows when one of them cannot be read.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnError {
-    /// Stop there: nothing of its batch and after is written; what was acknowledged before stays
+    /// Stop there: the rows before it are appended, it and the rest are not
     Fail,
-    /// Leave it out, print it on stderr, go on
+    /// Leave it out, say so on stderr, and go on (csv and ndjson)
     Skip,
 }
 
@@ -245,7 +247,7 @@ pub(crate) struct Append {
     /// Rows per second at most, as in `5000/s`
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// When a row cannot be read
+    /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out (csv and ndjson)
     #[arg(long, value_enum, default_value_t = OnError::Fail)]
     pub(crate) on_error: OnError,
     /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset
@@ -343,8 +345,11 @@ pub(crate) struct Shop {
 /// `bench`
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
-    /// A case, or `list`
+    /// A case, `list`, or `table`
     pub(crate) name: String,
+    /// With `table`: what cases printed with --json, a run a file
+    #[arg(value_name = "FILE.json")]
+    pub(crate) files: Vec<PathBuf>,
     /// Seconds measured in a round, where time ends it
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = seconds)]
     pub(crate) seconds: f64,

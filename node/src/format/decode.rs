@@ -15,7 +15,7 @@ use super::compression::{Codec, Decompressor};
 use super::log_batch::BatchHeader;
 use super::message::{self, BodyLayout};
 use super::shape::{Column, Shape};
-use super::template::{PREFIX_BYTES, Template};
+use super::template::Template;
 use crate::error::{Error, Result};
 
 /// Decodes batches of one schema into one choice of its columns. Shared by threads.
@@ -88,19 +88,6 @@ impl Decoder {
             let span = layout.buffers[index];
             Ok(batch.slice_with_length(layout.body_start + span.offset as usize, span.length as usize))
         })
-    }
-
-    /// Bytes from the start of the batch that [`Decoder::layout`] needs, if `head` (its first bytes) goes far enough to tell:
-    /// a few more than header and change types.
-    pub fn layout_bytes(header: &BatchHeader, head: &[u8]) -> Result<usize> {
-        let start = header.message_start();
-        if header.rows == 0 {
-            return Ok(start);
-        }
-        match head.get(start..start + PREFIX_BYTES) {
-            Some(prefix) => Ok(start + message::metadata_bytes(prefix)?),
-            None => Ok(start + PREFIX_BYTES),
-        }
     }
 
     /// Where the columns of a batch stand. `head` is the batch, at least up to its body.

@@ -127,12 +127,6 @@ pub const fn head_bytes(count: usize) -> usize {
     align_up(TABLE_AT + count * TABLE_ENTRY_BYTES, BODY_ALIGNMENT)
 }
 
-/// Places one batch of `length` bytes: its span and the frame's length. The batch starts at byte 64.
-pub fn lay_out_one(length: usize) -> Result<(BatchSpan, usize)> {
-    let end = head_bytes(1).checked_add(length).filter(|end| *end <= FRAME_BYTES_MAX).ok_or_else(|| too_long(length))?;
-    Ok((BatchSpan { start: head_bytes(1) as u32, length: length as u32 }, align_up(end, FRAME_ALIGNMENT)))
-}
-
 /// Places batches of these lengths behind one head: their spans and the frame's length.
 ///
 /// Errors with `Exhausted` when they do not fit into one frame, with `Invalid` when there are none.
@@ -160,7 +154,7 @@ fn too_long(length: usize) -> Error {
 /// Makes `frame` a frame: writes head, table and checksum, and zeroes what lies between and behind the batches.
 ///
 /// The batches must already stand where `batches` says, in the form they are to be stored (offset and timestamp patched).
-/// Panics when `frame` and `batches` do not come from [`lay_out`] or [`lay_out_one`].
+/// Panics when `frame` and `batches` do not come from [`lay_out`].
 pub fn seal(frame: &mut [u8], head: &FrameHead, batches: &[BatchSpan]) {
     let table_end = TABLE_AT + batches.len() * TABLE_ENTRY_BYTES;
     assert!(!batches.is_empty() && batches.len() <= BATCHES_MAX, "a frame holds 1 to {BATCHES_MAX} batches");

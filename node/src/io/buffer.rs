@@ -248,12 +248,6 @@ impl Frozen {
         unsafe { arrow::buffer::Buffer::from_custom_allocation(start, bytes.len(), self.whole.clone()) }
     }
 
-    /// The whole buffer to write in again, when nobody else holds any of it (the range does not matter); else itself.
-    pub fn try_into_buffer(self) -> Result<Buffer, Frozen> {
-        let Frozen { whole, start, end } = self;
-        Arc::try_unwrap(whole).map(|Whole(buffer)| buffer).map_err(|whole| Frozen { whole, start, end })
-    }
-
     /// Bytes of memory that this range keeps alive.
     pub fn capacity(&self) -> usize {
         self.whole.0.capacity()
@@ -316,17 +310,11 @@ mod tests {
         let frozen = pool.copy_of(b"columnar").freeze();
         let (slice, arrow) = (frozen.slice(2..=4), frozen.slice(..3).arrow());
         assert_eq!((&slice[..], &arrow[..]), (&b"lum"[..], &b"col"[..]));
-        let frozen = frozen.try_into_buffer().expect_err("two others hold it");
         drop((frozen, slice));
         assert_eq!(pool.held_bytes(), 0, "the Arrow buffer still holds it");
         assert_eq!(&arrow[..], b"col");
         drop(arrow);
         assert_eq!(pool.held_bytes(), 4096);
-        let whole = pool.copy_of(b"x").freeze();
-        let part = whole.slice(0..0);
-        drop(whole);
-        let sole = part.try_into_buffer().expect("sole holder");
-        assert_eq!(&sole[..], b"x");
     }
 
     #[test]

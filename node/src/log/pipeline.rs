@@ -7,8 +7,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use arrow::buffer::Buffer as ArrowBuffer;
-
 use crate::error::{Error, Result};
 use crate::io::{BLOCK_BYTES, Completion, File, Frozen, Operation, Pool, Queue, Wait};
 
@@ -40,11 +38,6 @@ impl<T> Job<T> {
     /// The wanted ranges, in the order they were given, without a copy.
     pub fn parts(&self) -> Vec<Frozen> {
         self.wanted.iter().map(|range| self.part(range)).collect()
-    }
-
-    /// The wanted ranges as Arrow buffers.
-    pub fn arrow_parts(&self) -> Vec<ArrowBuffer> {
-        self.parts().iter().map(Frozen::arrow).collect()
     }
 
     fn part(&self, range: &Range<u64>) -> Frozen {
@@ -95,11 +88,6 @@ impl<T> Pipeline<T> {
     /// Whether more may be put in.
     pub fn has_room(&self) -> bool {
         self.jobs.is_empty() || (self.bytes_ahead < self.bytes_max && self.waiting.len() < DEPTH)
-    }
-
-    /// Whether nothing is on its way.
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
     }
 
     /// Starts to read `wanted` (in any order, none empty, all within the file).

@@ -50,12 +50,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
 pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
-pub use table::{CreateTable, Table, TableDescription, TableSummary, parse_schema, parse_type};
+pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
 pub use writer::{Ack, Writer, WriterOptions};
 
 use crate::error::{Error, Result};

@@ -220,7 +220,7 @@ impl Scanner {
         Ok(reads)
     }
 
-    /// Whether every durable row was seen: nothing is ready without waiting. For a progress display.
+    /// The offset of the next row of each bucket that is read, by the name of its partition (empty in a table without) and its number.
     pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
         self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).collect()
     }

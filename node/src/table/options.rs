@@ -135,17 +135,6 @@ impl TableOptions {
         Ok(())
     }
 
-    /// Sets one option from `name=value`.
-    ///
-    /// # Errors
-    /// Invalid, as for [`TableOptions::set`], and without `=`.
-    pub fn set_assignment(&mut self, assignment: &str) -> Result<()> {
-        let Some((name, value)) = assignment.split_once('=') else {
-            return Err(Error::invalid(format!("`{assignment}` is not name=value")));
-        };
-        self.set(name.trim(), value)
-    }
-
     /// The value of an option as [`TableOptions::set`] would take it; `None` for an unknown name.
     pub fn get(&self, name: &str) -> Option<String> {
         let limit = |value: Option<u64>, print: fn(u64) -> String| value.map_or("none".to_string(), print);

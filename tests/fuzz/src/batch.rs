@@ -44,7 +44,6 @@ pub fn run(data: &[u8]) -> bool {
 
 /// As a scan of some columns reads it.
 fn in_parts(header: &BatchHeader, data: &Buffer) -> Option<RecordBatch> {
-    let _ = Decoder::layout_bytes(header, data);
     let layout = SOME.layout(header, data).ok()?;
     let planned = SOME.plan(&layout).ok()?;
     let read = |range: &std::ops::Range<usize>| {

@@ -10,9 +10,10 @@ mod rows;
 mod tail;
 
 use std::io;
+use std::path::PathBuf;
 
-use aquifer_benches::plot;
 use aquifer_benches::report::Line;
+use aquifer_benches::{plot, table};
 use aquifer_node::Error;
 
 use super::arguments::Bench;
@@ -30,9 +31,11 @@ const CASES: [(&str, &str, &str); 3] = [
     ("project", "scans of 20 to 1 columns of a cold log, beside Arrow IPC and Parquet files", "bare reads of the same bytes"),
 ];
 
-/// Runs a case, or lists them.
+/// Runs a case, lists them, or makes tables of what they printed.
 pub(crate) fn run(session: &Session, arguments: &Bench) -> Outcome {
     let case = match arguments.name.as_str() {
+        "table" => return tables(session, &arguments.files),
+        _ if !arguments.files.is_empty() => return Err(Error::invalid("only `bench table` takes files").into()),
         "list" => return list(session),
         tail::READER => return tail::read(&session.config.dir, &session.config.options, arguments.rows).map_err(failed),
         "append" => append::run,
@@ -57,6 +60,20 @@ fn list(session: &Session) -> Outcome {
         report.row([name.into(), what.into(), limit.into()]);
     }
     session.print(&report)
+}
+
+/// A table of each file of lines that a case printed with `--json`.
+fn tables(session: &Session, files: &[PathBuf]) -> Outcome {
+    if files.is_empty() {
+        return Err(Error::invalid("no files to make a table of").hint("as in: aquifer bench table benches/results/*.json").into());
+    }
+    let table_of = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        table::markdown(&name, &text).map_err(|what| Error::invalid(what).at("file", path.display()))
+    };
+    let tables = files.iter().map(table_of).collect::<Result<Vec<String>, Error>>()?;
+    session.print_text(tables.join("\n").trim_end())
 }
 
 fn failed(error: io::Error) -> Failure {

@@ -107,6 +107,8 @@ impl Record {
                     return match line_end(bytes, at, last) {
                         LineEnd::Yes => Ok((at, true)),
                         LineEnd::Open => Err(Taken::Incomplete),
+                        // The rest of its line has to be there before it can be passed over.
+                        LineEnd::No if !last && !bytes.contains(&b'\n') => Err(Taken::Incomplete),
                         LineEnd::No => Err(Taken::Bad(next_line(bytes), "text behind a closing quote".into())),
                     };
                 }
@@ -173,6 +175,7 @@ mod tests {
     fn bad_quotes_end_with_their_line() {
         assert!(matches!(cells("\"a\"b,c\nnext").0, Taken::Bad(7, _)));
         assert!(matches!(cells("\"open\nnext").0, Taken::Bad(6, _)));
+        assert_eq!(Record::default().take(b"\"a\"b,1", false), Taken::Incomplete, "the rest of the line is still to come");
     }
 
     /// Quotes only what has to be.

@@ -10,6 +10,7 @@ mod csv_record;
 mod guard;
 mod infer;
 mod json_text;
+mod record_end;
 mod rows;
 mod scalar;
 mod text;

@@ -83,11 +83,37 @@ fn bad_lines_are_left_out_on_request_and_nothing_else_is() {
 }
 
 #[test]
-fn batches_before_a_bad_one_are_given_and_its_own_rows_are_not() {
+fn a_record_that_is_too_long_is_left_out_to_its_end() {
+    let schema = schema(&[("a", "int64"), ("b", "utf8")]);
+    let long = "x".repeat(17 << 20);
+    // Cut anywhere, the rest of each would be rows.
+    let quoted = format!("a,b\n1,x\n2,\"{}\"\n3,x\n", "7,\"\"x\"\"\n".repeat(3 << 20));
+    let plain = format!("a,b\n1,x\n2,{long}\n3,x\n");
+    let json = format!("{{\"a\":1}}\n{{\"a\":2,\"b\":\"{long}\"}}\n{{\"a\":3}}\n");
+    let no_end = format!("a,b\n1,x\n3,x\n2,\"{long}\n");
+    for (name, text, line) in [("x.csv", quoted, 3), ("x.csv", plain, 3), ("x.ndjson", json, 2), ("x.csv", no_end, 4)] {
+        let (batches, skipped) = read(name, text.as_bytes(), &schema, 100, OnError::Skip);
+        assert_eq!(skipped.unwrap(), 1, "{name}");
+        assert_eq!(numbers(&batches), [1, 3], "{name}");
+        let message = failure(name, &text, &schema);
+        assert!(message.contains("longer than 16777216 bytes") && message.contains(&format!("line {line}")), "{message}");
+    }
+}
+
+#[test]
+fn the_rows_before_a_bad_line_are_given_and_no_others() {
     let schema = schema(&[("a", "int64")]);
-    let (batches, ended) = read("x.csv", b"a\n1\n2\n3\n4\n5\nx\n", &schema, 2, OnError::Fail);
-    assert_eq!(numbers(&batches), [1, 2, 3, 4]);
-    assert!(ended.is_err());
+    for (csv, json) in [("x", "{\"a\":\"x\"}"), ("\"6", "nonsense")] {
+        for batch_rows in [2, 100] {
+            let csv = read("x.csv", format!("a\n1\n2\n3\n4\n5\n{csv}\n7\n").as_bytes(), &schema, batch_rows, OnError::Fail);
+            let json = format!("{{\"a\":1}}\n{{\"a\":2}}\n{{\"a\":3}}\n{{\"a\":4}}\n{{\"a\":5}}\n{json}\n{{\"a\":7}}\n");
+            let json = read("x.ndjson", json.as_bytes(), &schema, batch_rows, OnError::Fail);
+            for ((batches, ended), line) in [(csv, "line 7"), (json, "line 6")] {
+                assert_eq!(numbers(&batches), [1, 2, 3, 4, 5]);
+                assert!(ended.unwrap_err().to_string().contains(line));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rows from csv or ndjson: lines are found, numbered and handed to [`Rows`]; bad ones stop the reader or are left out.
 //!
-//! Invariant: holds one record of at most [`RECORD_BYTES_MAX`], one piece of the stream and one batch. From a pipe, a row waits
-//! at most [`LINGER`] for others to fill its batch. Knows nothing of the store.
+//! Invariant: holds one record of at most [`RECORD_BYTES_MAX`], one piece of the stream and one batch; a longer record is bad as a whole.
+//! From a pipe, a row waits at most [`LINGER`] for others to fill its batch. Knows nothing of the store.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use super::chunks::{Chunk, Chunks};
 use super::column::Fault;
 use super::csv_record::{Record, Taken};
+use super::record_end::RecordEnd;
 use super::rows::Rows;
 use super::{BATCH_BYTES_MAX, Event, IDLE, LINGER, PATIENCE};
 use crate::command::arguments::OnError;
@@ -29,6 +30,15 @@ enum Syntax {
     Ndjson,
 }
 
+/// A record whose end is awaited: bytes that were looked through once are not looked through again.
+struct Partial {
+    end: RecordEnd,
+    /// Bytes looked through.
+    looked: usize,
+    /// It is too long: its bytes are dropped up to its end.
+    is_refused: bool,
+}
+
 pub(super) struct Text {
     chunks: Chunks,
     path: PathBuf,
@@ -42,9 +52,13 @@ pub(super) struct Text {
     at: usize,
     /// Number of the line at `at`.
     line: u64,
+    /// Of the record at `at`, once it was seen not to be there as a whole.
+    partial: Option<Partial>,
     ended: bool,
     /// When the oldest row that waits was read.
     since: Option<Instant>,
+    /// Why no more is read, while the rows before it are handed on.
+    failure: Option<Error>,
     /// A pipe was found empty, and whoever asks next has to hear of it.
     idle: bool,
     patience: Duration,
@@ -71,8 +85,10 @@ impl Text {
             buffer: Vec::new(),
             at: 0,
             line: 1,
+            partial: None,
             ended: false,
             since: None,
+            failure: None,
             idle: false,
             patience: IDLE,
         })
@@ -83,7 +99,24 @@ impl Text {
         self.skipped
     }
 
+    /// What comes next; an error behind all rows before it.
     pub(super) fn next(&mut self) -> Result<Event> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        match self.read() {
+            Err(failure) => match self.take()? {
+                None => Err(failure),
+                Some(batch) => {
+                    self.failure = Some(failure);
+                    Ok(Event::Rows(batch))
+                }
+            },
+            event => event,
+        }
+    }
+
+    fn read(&mut self) -> Result<Event> {
         loop {
             if (self.rows.len() >= self.batch_rows || self.rows.bytes() >= BATCH_BYTES_MAX)
                 && let Some(batch) = self.take()?
@@ -137,6 +170,9 @@ impl Text {
 
     /// Reads one record; `false` when more bytes are needed.
     fn record(&mut self) -> Result<bool> {
+        if let Some(is_done) = self.partial()? {
+            return Ok(is_done);
+        }
         let bytes = &self.buffer[self.at..];
         let taken = match &mut self.syntax {
             Syntax::Csv(places, record) => {
@@ -154,11 +190,11 @@ impl Text {
             Syntax::Ndjson => line(bytes, self.ended),
         };
         match taken {
-            Taken::Incomplete if bytes.len() > RECORD_BYTES_MAX => {
-                self.refuse(bytes.len(), Fault::from(format!("a record is longer than {RECORD_BYTES_MAX} bytes")))?;
-                Ok(true)
+            Taken::Incomplete => {
+                let end = if matches!(self.syntax, Syntax::Csv(..)) { RecordEnd::Cell } else { RecordEnd::Line };
+                self.partial = Some(Partial { end, looked: 0, is_refused: false });
+                Ok(false)
             }
-            Taken::Incomplete => Ok(false),
             Taken::Blank(len) => {
                 self.pass(len);
                 Ok(true)
@@ -172,6 +208,32 @@ impl Text {
                 Ok(true)
             }
         }
+    }
+
+    /// Looks for the end of a record that was not there as a whole: [`Text::record`]'s answer, unless the record can be read now.
+    fn partial(&mut self) -> Result<Option<bool>> {
+        let Some(partial) = &mut self.partial else { return Ok(None) };
+        let len = self.buffer.len() - self.at;
+        let found = partial.end.find(&self.buffer[self.at + partial.looked..]).map(|end| partial.looked + end);
+        if partial.is_refused {
+            if found.is_some() {
+                self.partial = None;
+            }
+            self.pass(found.unwrap_or(len));
+            return Ok(Some(found.is_some()));
+        }
+        if found.is_some() || self.ended {
+            self.partial = None;
+            return Ok(None);
+        }
+        partial.looked = len;
+        if len <= RECORD_BYTES_MAX {
+            return Ok(Some(false));
+        }
+        (partial.looked, partial.is_refused) = (0, true);
+        self.tell(len, Fault::from(format!("a record is longer than {RECORD_BYTES_MAX} bytes")))?;
+        self.pass(len);
+        Ok(Some(false))
     }
 
     fn row(&mut self, len: usize) -> Result<()> {
@@ -204,6 +266,13 @@ impl Text {
 
     /// Fails, or reports the record of `len` bytes and goes on behind it.
     fn refuse(&mut self, len: usize, fault: Fault) -> Result<()> {
+        self.tell(len, fault)?;
+        self.pass(len);
+        Ok(())
+    }
+
+    /// Fails, or reports the record that begins with the next `len` bytes.
+    fn tell(&mut self, len: usize, fault: Fault) -> Result<()> {
         let column = fault.path.join(".").replace(".[]", "[]");
         if self.on_error == OnError::Fail || self.header_is_open() {
             let error = Error::invalid(fault.what).at("file", self.path.display()).at("line", self.line);
@@ -215,7 +284,6 @@ impl Text {
         let place = if column.is_empty() { String::new() } else { format!(", column {column}") };
         eprintln!("aquifer: left out line {}{place}: {}: {shown}", self.line, fault.what);
         self.skipped += 1;
-        self.pass(len);
         Ok(())
     }
 

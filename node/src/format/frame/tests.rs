@@ -71,19 +71,15 @@ proptest! {
 
 #[test]
 fn one_batch_starts_at_byte_64() {
-    assert_eq!(lay_out_one(100).unwrap(), (BatchSpan { start: 64, length: 100 }, 4096));
-    assert_eq!(lay_out_one(4032).unwrap().1, 4096);
-    assert_eq!(lay_out_one(4033).unwrap().1, 8192);
-    for length in [25, 100, 5000] {
-        let (span, bytes) = lay_out_one(length).unwrap();
-        assert_eq!(lay_out(&[length]).unwrap(), (vec![span], bytes));
-    }
+    assert_eq!(lay_out(&[100]).unwrap(), (vec![BatchSpan { start: 64, length: 100 }], 4096));
+    assert_eq!(lay_out(&[4032]).unwrap().1, 4096);
+    assert_eq!(lay_out(&[4033]).unwrap().1, 8192);
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     assert_eq!(lay_out(&[]).unwrap_err().kind(), crate::Kind::Invalid);
-    assert_eq!(lay_out_one(FRAME_BYTES_MAX).unwrap_err().kind(), crate::Kind::Exhausted);
+    assert_eq!(lay_out(&[FRAME_BYTES_MAX]).unwrap_err().kind(), crate::Kind::Exhausted);
     assert_eq!(lay_out(&[usize::MAX - 1000]).unwrap_err().kind(), crate::Kind::Exhausted);
     assert_eq!(lay_out(&vec![48; BATCHES_MAX + 1]).unwrap_err().kind(), crate::Kind::Exhausted);
 }
