@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aquifer_node::io::Driver;
 use aquifer_node::io::sim::{Call, Faults, Sim};
-use aquifer_node::store::{Change, CreateTable, Options, Store};
+use aquifer_node::io::{BLOCK_BYTES, Driver, Mode, Pool};
+use aquifer_node::store::{Change, CreateTable, Next, Options, Store};
 use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 
@@ -69,6 +70,68 @@ fn a_follower_finds_a_first_frame_whose_head_is_longer_than_a_block() {
     let sim = sim.reboot(2);
     let store = Store::open_with(sim, DIR, Options::default()).unwrap();
     assert_eq!(values(&store), expected);
+}
+
+/// Where frames begin in the only segment of the disk.
+fn frames(sim: &Sim, segment: &Path) -> Vec<u64> {
+    const SEGMENT_BYTES: usize = 1 << 20;
+    let file = sim.open(segment, Mode::Read, true).unwrap();
+    let mut bytes = Pool::new(0).get(SEGMENT_BYTES);
+    sim.read_at(&file, &mut bytes, SEGMENT_BYTES, 0).unwrap();
+    (0..SEGMENT_BYTES).step_by(BLOCK_BYTES).filter(|at| bytes[*at..].starts_with(b"AQFR")).map(|at| at as u64).collect()
+}
+
+/// A disk after a crash that lost the block at `block_of` the frame of row 1 in flight, and kept row 2 behind it: the segment goes on behind row 0.
+fn with_leftover(block_of: impl FnOnce(u64) -> u64) -> Arc<Sim> {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "6MiB").option("batch.bytes.max", "3MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    (0..3).for_each(|value| drop(writer.append(&row(value, 100_000)).unwrap()));
+    drop((writer, table));
+    store.close().unwrap();
+    let segment = Path::new(DIR).join("tables/0/p0/b0/0000000100000001.log");
+    let torn = block_of(frames(&sim, &segment)[1]);
+    let file = sim.open(&segment, Mode::Write, true).unwrap();
+    sim.write_at(&file, &[Pool::new(0).zeros(BLOCK_BYTES)], torn, true).unwrap();
+    // Nothing was acknowledged.
+    sim.remove(&Path::new(DIR).join("commit.page")).unwrap();
+    sim
+}
+
+/// Row 0 is there; these come behind it: a reader that follows from outside sees them, and so does one that comes later.
+fn follows_past_a_leftover(sim: &Arc<Sim>, behind: &[(u8, usize)]) {
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [0]);
+    let outside = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    let mut scanner = outside.table("t").unwrap().scan().follow(true).build().unwrap();
+    let mut seen = Vec::new();
+    let mut look = |seen: &mut Vec<u8>| {
+        while let Next::Batch(found) = scanner.next_within(Some(Duration::ZERO)).unwrap() {
+            seen.push(found.batch.column(0).as_binary::<i32>().value(0)[0]);
+        }
+    };
+    look(&mut seen);
+    let mut writer = store.table("t").unwrap().writer().unwrap();
+    behind.iter().for_each(|(value, bytes)| drop(writer.append(&row(*value, *bytes)).unwrap()));
+    look(&mut seen);
+    let expected: Vec<u8> = std::iter::once(0).chain(behind.iter().map(|(value, _)| *value)).collect();
+    assert_eq!(seen, expected);
+    let later = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&later), expected);
+}
+
+#[test]
+fn a_follower_does_not_take_a_lost_row_for_one_of_the_next_segment() {
+    let sim = with_leftover(|frame| frame);
+    follows_past_a_leftover(&sim, &[(11, 100_000), (12, 900_000), (13, 1)]);
+}
+
+#[test]
+fn a_follower_goes_past_a_torn_frame_behind_a_full_segment() {
+    let sim = with_leftover(|frame| frame + BLOCK_BYTES as u64);
+    follows_past_a_leftover(&sim, &[(11, 900_000), (12, 1)]);
 }
 
 /// Changes of the catalog after which it is rewritten, about.

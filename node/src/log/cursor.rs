@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
-use super::stored::{Body, Stored, damaged, take_batches};
+use super::stored::{Body, Stored, check_frame, damaged, take_batches};
 use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
-use crate::format::frame::{self, Parsed};
+use crate::format::frame::{self, Frame, Parsed};
 use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
@@ -323,10 +323,13 @@ impl Cursor {
         self.walk(segment, end)
     }
 
-    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when there is none.
+    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when the first is not
+    /// the one that comes next: a crash may have left anything behind the segment's true end, also whole frames of lost rows, so nothing is
+    /// taken in before all of a frame was checked as recovery does.
     fn walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
+        let end = self.view.base_behind(segment).map_or(end, |base| base.min(end));
         let mut directory = segment.directory.lock();
         let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
         if directory.next_offset() > self.offset {
@@ -334,38 +337,46 @@ impl Cursor {
             return Ok(None);
         }
         let from = directory.end();
-        let mut position = from;
-        while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
-            let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
-            let frame = match found {
-                Found::Frame(frame) => frame,
-                Found::Newer(version) => return Err(super::recovery::newer(version).at("segment", segment.path().display())),
-                Found::End(parsed) if position == from => {
+        let mut offset = if from == 0 { segment.base_offset().unwrap_or(0) } else { directory.next_offset() };
+        while offset < end && directory.end() - from < WALK_BYTES_MAX {
+            let position = directory.end();
+            let found = window.frame(position, segment.id(), segment.epoch()).map_err(|error| Error::io("read", segment.path(), error))?;
+            let frame = take_in(&mut directory, segment, &found, &window, offset);
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(lost) if position == from => {
                     self.ahead = None;
-                    return Ok(Some(damaged(segment.path(), position, self.offset, &describe(&parsed))));
+                    return Ok(Some(lost));
                 }
-                Found::End(_) => return Ok(None),
+                Err(_) => break,
             };
-            let bytes = window.bytes(position, frame.length);
-            if !frame.verify(bytes) {
-                return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
+            offset = directory.next_offset();
+            if offset > self.offset {
+                let whole = self.source.pool.copy_of(window.bytes(position, frame.length)).freeze();
+                take_batches(frame, &whole, self.offset, false, &mut self.ready)?;
             }
-            directory.add_frame(position, &frame, bytes)?;
-            if directory.next_offset() > self.offset {
-                let whole = self.source.pool.copy_of(bytes).freeze();
-                if let Err(error) = take_batches(&frame, &whole, self.offset, true, &mut self.ready) {
-                    let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
-                    self.wrong = Some(damaged(segment.path(), position, offset, error.message()));
-                    break;
-                }
-            }
-            position += frame.length as u64;
         }
         if let Some(ahead) = &mut self.ahead {
-            ahead.planned = ahead.planned.max(directory.next_offset());
+            ahead.planned = ahead.planned.max(offset);
         }
         Ok(None)
     }
+}
+
+/// Adds what was found behind the end of a directory to it, if it is the frame that begins at `offset`; otherwise says what is wrong.
+fn take_in<'a>(directory: &mut Directory, segment: &Segment, found: &'a Found, window: &Window<'_>, offset: u64) -> Result<&'a Frame> {
+    let position = directory.end();
+    let lost = |what: &str| damaged(segment.path(), position, offset, what);
+    let frame = match found {
+        Found::Frame(frame) => frame,
+        Found::Newer(version) => return Err(super::recovery::newer(*version).at("segment", segment.path().display())),
+        Found::End(parsed) => return Err(lost(&describe(parsed))),
+    };
+    let bytes = window.bytes(position, frame.length);
+    check_frame(frame, bytes, offset).map_err(|what| lost(&what))?;
+    directory.add_frame(position, frame, bytes).map_err(|error| lost(error.message()))?;
+    segment.note_epoch(frame.head.epoch);
+    Ok(frame)
 }
 
 /// Some entries from the one that holds `offset` on.

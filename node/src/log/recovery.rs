@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use super::producers::Producers;
 use super::segment::{Sealed, Segment};
+use super::stored::check_frame;
 use super::window::{Found, Window};
 use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// What the scan goes on from.
@@ -156,6 +156,7 @@ impl Scan<'_> {
                 break;
             };
             segment.directory.lock().add_frame(position, &frame, bytes)?;
+            segment.note_epoch(frame.head.epoch);
             if position == 0 {
                 segment.begin(frame.head.first_offset);
             }
@@ -189,27 +190,13 @@ impl Scan<'_> {
 
     /// Checks a frame against the log so far and takes it in; `None` when the log ends before it.
     fn accept(&mut self, frame: &Frame, bytes: &[u8]) -> Option<(i64, i64)> {
-        if frame.head.first_offset != self.offset || !frame.verify(bytes) {
-            return None;
-        }
-        let mut headers = Vec::with_capacity(frame.batches.len());
-        let mut offset = self.offset;
-        for span in &frame.batches {
-            let batch = &bytes[span.range()];
-            let header = BatchHeader::read(batch).ok()?;
-            header.verify(batch).ok()?;
-            if header.base_offset != offset as i64 || header.next_offset() <= header.base_offset {
-                return None;
-            }
-            offset = header.next_offset() as u64;
-            headers.push(header);
-        }
+        let headers = check_frame(frame, bytes, self.offset).ok()?;
         let first_ms = headers.first()?.commit_timestamp;
         for header in &headers {
             self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
             self.producers.note(header);
         }
-        self.offset = offset;
+        self.offset = headers.last()?.next_offset() as u64;
         self.epoch = frame.head.epoch;
         Some((first_ms, self.timestamp_ms))
     }

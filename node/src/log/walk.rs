@@ -6,7 +6,7 @@
 use super::producers::Producers;
 use super::recovery::newer;
 use super::segment::Segment;
-use super::stored::damaged;
+use super::stored::{check_frame, damaged};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::directory::Directory;
@@ -87,20 +87,11 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
             Found::End(_) => return Ok((checked, bad("no frame where one should be"))),
         };
         let bytes = window.bytes(position, frame.length);
-        if !frame.verify(bytes) {
-            return Ok((checked, bad("the head of a frame has a bad checksum")));
-        }
-        if frame.head.first_offset != offset {
-            return Ok((checked, bad("a frame with another offset than comes next")));
-        }
-        for span in &frame.batches {
-            let batch = &bytes[span.range()];
-            let good = BatchHeader::read(batch).and_then(|header| header.verify(batch).map(|()| header));
-            let header = match good {
-                Ok(header) if header.base_offset == offset as i64 => header,
-                Ok(_) => return Ok((checked, bad("a batch with another offset than comes next"))),
-                Err(error) => return Ok((checked, bad(error.message()))),
-            };
+        let headers = match check_frame(&frame, bytes, offset) {
+            Ok(headers) => headers,
+            Err(what) => return Ok((checked, bad(&what))),
+        };
+        for header in headers {
             offset = header.next_offset() as u64;
             checked.batches += 1;
             checked.rows += header.rows as u64;

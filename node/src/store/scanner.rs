@@ -336,7 +336,7 @@ impl Scanner {
     }
 
     fn next_of(&mut self, index: usize) -> Result<Option<ScanBatch>> {
-        let mut refreshed = false;
+        let mut refreshed_at = None;
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
@@ -350,8 +350,8 @@ impl Scanner {
                 }
                 CursorNext::Gone(start) => return Err(fell_behind(&self.table, lane.bucket, from, start)),
                 CursorNext::Lost(error) => match &lane.origin {
-                    Origin::Followed(follower) if !refreshed => {
-                        refreshed = true;
+                    Origin::Followed(follower) if refreshed_at != Some(from) => {
+                        refreshed_at = Some(from);
                         follower.refresh_segments(self.table.store.writer_state()?)?;
                         continue;
                     }
