@@ -134,6 +134,24 @@ fn a_follower_goes_past_a_torn_frame_behind_a_full_segment() {
     follows_past_a_leftover(&sim, &[(11, 900_000), (12, 1)]);
 }
 
+#[test]
+fn a_bucket_that_takes_no_more_rows_is_not_opened_again_by_the_same_writer() {
+    let sim = Sim::new(1, Faults::default());
+    let options = Options { buckets_open_max: 1, ..Options::default() };
+    let store = Store::open_with(sim.clone(), DIR, options).unwrap();
+    let put =
+        |table: &str, value: u8| store.table(table).and_then(|table| table.writer()).and_then(|mut writer| writer.append(&row(value, 1)));
+    for table in ["t", "u"] {
+        store.create_table(table, CreateTable::like(row(0, 1).schema())).unwrap();
+    }
+    put("t", 0).unwrap();
+    sim.fail_next(Call::Write, ".log", libc::EIO);
+    put("t", 1).unwrap_err();
+    put("u", 2).unwrap();
+    let error = put("t", 3).unwrap_err();
+    assert!(error.to_string().contains("takes no more rows"), "{error}");
+}
+
 /// Changes of the catalog after which it is rewritten, about.
 const CHANGES: u64 = 520;
 

@@ -316,9 +316,10 @@ impl Bucket {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether it can be closed without anybody noticing.
+    /// Whether it can be closed without anybody noticing. One whose log takes nothing more stays: opened again by this process, it would go on with the
+    /// same epoch, by which what a failed write left behind could not be told from new frames.
     pub fn is_idle(&self) -> bool {
-        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0);
+        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 
