@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquifer_node::io::sim::{Call, Faults, Sim};
 use aquifer_node::io::{BLOCK_BYTES, Driver, Mode, Pool};
-use aquifer_node::store::{Change, CreateTable, Next, Options, Store};
+use aquifer_node::store::{Change, CreateTable, Next, Options, Start, Store};
 use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 
@@ -150,6 +150,23 @@ fn a_bucket_that_takes_no_more_rows_is_not_opened_again_by_the_same_writer() {
     put("u", 2).unwrap();
     let error = put("t", 3).unwrap_err();
     assert!(error.to_string().contains("takes no more rows"), "{error}");
+}
+
+/// A table in segments that two rows of half a megabyte fill, with as many of them.
+fn filled(sim: &Arc<Sim>, count: u8) -> Store {
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+    (0..count).for_each(|value| drop(writer.append(&row(value, 500_000)).unwrap()));
+    store
+}
+
+#[test]
+fn a_directory_is_not_made_again_before_it_is_written() {
+    let sim = Sim::new(1, Faults::default());
+    let store = filled(&sim, 3);
+    sim.fail_next(Call::Read, ".log", libc::EIO);
+    store.table("t").unwrap().scan().start(Start::Timestamp(0)).build().unwrap();
 }
 
 /// Changes of the catalog after which it is rewritten, about.

@@ -178,10 +178,8 @@ impl Cursor {
     pub fn reads(&self, end: u64) -> Result<Vec<(Arc<Segment>, Range<u64>)>> {
         let mut reads = Vec::new();
         for segment in self.view.segments().iter() {
-            let directory = match segment.sealed() {
-                Some(_) => (self.source.directories)(segment)?,
-                None => Arc::new(segment.directory.lock().clone()),
-            };
+            let open = segment.open_directory().map(|directory| Arc::new(directory.clone()));
+            let directory = open.map_or_else(|| (self.source.directories)(segment), Ok)?;
             let Some(first) = directory.find_offset(self.offset.max(segment.base_offset().unwrap_or(0))) else { continue };
             for entry in directory.entries(first).take_while(|entry| entry.first_offset() < end) {
                 let Some((_, wanted)) = wanted(&self.plan, entry)? else { continue };
@@ -239,9 +237,9 @@ impl Cursor {
     fn plan_ahead(&mut self, segment: &Segment, end: u64) -> Result<()> {
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
         while ahead.pipeline.has_room() && ahead.planned < end {
-            let entries = match segment.sealed() {
-                Some(_) => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
-                None => entries_from(&segment.directory.lock(), ahead.planned),
+            let entries = match segment.open_directory() {
+                Some(directory) => entries_from(&directory, ahead.planned),
+                None => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
             };
             if entries.is_empty() {
                 return Ok(());
@@ -429,9 +427,9 @@ pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
         if segment.sealed().is_some_and(|sealed| sealed.timestamps_ms.1 < time_ms) {
             continue;
         }
-        let found = match segment.sealed() {
-            Some(_) => first_since(&*(source.directories)(segment)?, time_ms),
-            None => first_since(&segment.directory.lock(), time_ms),
+        let found = match segment.open_directory() {
+            Some(directory) => first_since(&directory, time_ms),
+            None => first_since(&*(source.directories)(segment)?, time_ms),
         };
         if let Some(offset) = found {
             return Ok(offset.max(view.start()));
