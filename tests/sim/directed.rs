@@ -131,7 +131,7 @@ fn a_follower_does_not_take_a_lost_row_for_one_of_the_next_segment() {
 #[test]
 fn a_follower_goes_past_a_torn_frame_behind_a_full_segment() {
     let sim = with_leftover(|frame| frame + BLOCK_BYTES as u64);
-    follows_past_a_leftover(&sim, &[(11, 900_000), (12, 1)]);
+    follows_past_a_leftover(&sim, &[(11, 1_000_000), (12, 1)]);
 }
 
 #[test]
@@ -167,6 +167,19 @@ fn a_directory_is_not_made_again_before_it_is_written() {
     let store = filled(&sim, 3);
     sim.fail_next(Call::Read, ".log", libc::EIO);
     store.table("t").unwrap().scan().start(Start::Timestamp(0)).build().unwrap();
+}
+
+#[test]
+fn full_segments_that_the_manifest_does_not_know_as_sealed_are_sound_from_outside() {
+    let sim = Sim::new(1, Faults::default());
+    let store = filled(&sim, 5);
+    let outside = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    let report = outside.verify(None, &mut |_| {}).unwrap();
+    assert_eq!((report.problems.as_slice(), report.rows), ([].as_slice(), 5));
+    let bytes = |store: &Store| store.stats(None).unwrap()[0].bytes;
+    assert_eq!(bytes(&outside), 3 << 20, "of what it has not read, the files count");
+    assert_eq!(values(&outside), [0, 1, 2, 3, 4]);
+    assert_eq!(bytes(&outside), bytes(&store), "it has read everything");
 }
 
 /// Changes of the catalog after which it is rewritten, about.
