@@ -182,6 +182,24 @@ fn full_segments_that_the_manifest_does_not_know_as_sealed_are_sound_from_outsid
     assert_eq!(bytes(&outside), bytes(&store), "it has read everything");
 }
 
+#[test]
+fn a_tail_that_began_on_the_disk_goes_on_in_memory() {
+    let sim = Sim::new(1, Faults::default());
+    filled(&sim, 3).close().unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.table("t").unwrap();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    let mut seen = 0;
+    while let Next::Batch(found) = scanner.next_within(Some(Duration::ZERO)).unwrap() {
+        seen = found.next_offset;
+    }
+    assert_eq!(seen, 3);
+    table.writer().unwrap().append(&row(3, 100)).unwrap();
+    sim.fail_next(Call::Read, ".log", libc::EIO);
+    let next = scanner.next_within(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(&next, Next::Batch(found) if found.first_offset == 3), "{next:?}");
+}
+
 /// Changes of the catalog after which it is rewritten, about.
 const CHANGES: u64 = 520;
 

@@ -94,12 +94,14 @@ pub struct Cursor {
     /// What is wrong behind the batches in `ready`.
     wrong: Option<Error>,
     ahead: Option<Ahead>,
+    /// It has seen everything that was durable: what comes next may be in memory.
+    is_at_end: bool,
 }
 
 impl Cursor {
     /// A cursor at `offset`.
     pub fn new(view: &Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
-        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
+        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None, is_at_end: false }
     }
 
     /// Finds out where its first row lies, so that the first wait is not longer than later ones: the directory of another process's open segment is
@@ -152,6 +154,7 @@ impl Cursor {
             let durable = self.view.end();
             let end = end.min(durable);
             if self.offset >= end {
+                self.is_at_end = self.offset >= durable;
                 let damage = self.view.damage().filter(|_| self.offset >= durable);
                 return damage.map_or(Ok(Next::End), Err);
             }
@@ -191,7 +194,9 @@ impl Cursor {
 
     /// Puts something into `ready`, or moves the offset over what no filter can match.
     fn fill(&mut self, end: u64) -> Result<Option<Error>> {
-        if self.ahead.is_none() && self.fill_from_memory()? {
+        // What is read ahead is kept while it is of use: to begin again costs a queue.
+        if (self.ahead.is_none() || std::mem::take(&mut self.is_at_end)) && self.fill_from_memory()? {
+            self.ahead = None;
             return Ok(None);
         }
         let segment = match &self.ahead {
