@@ -1,5 +1,6 @@
 //! Short histories that were thought of, not drawn: each goes straight to a place that seeds come to seldom.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +199,23 @@ fn a_tail_that_began_on_the_disk_goes_on_in_memory() {
     sim.fail_next(Call::Read, ".log", libc::EIO);
     let next = scanner.next_within(Some(Duration::ZERO)).unwrap();
     assert!(matches!(&next, Next::Batch(found) if found.first_offset == 3), "{next:?}");
+}
+
+#[test]
+fn a_busy_bucket_leaves_a_turn_to_the_others() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).buckets(4).bucket_key(&["payload"]);
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    let buckets: HashSet<u32> = (0..40).map(|value| writer.append(&row(value, 1)).unwrap()[0].bucket).collect();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    let mut next = || match scanner.next_within(Some(Duration::ZERO)).unwrap() {
+        Next::Batch(found) => found.bucket,
+        other => panic!("{other:?}"),
+    };
+    let first: HashSet<u32> = (0..buckets.len()).map(|_| next()).collect();
+    assert_eq!(first, buckets);
 }
 
 /// Changes of the catalog after which it is rewritten, about.
