@@ -333,7 +333,7 @@ impl Scanner {
         Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
-    /// Rows that can be had without waiting, from one bucket after the other.
+    /// Rows that can be had without waiting, from one bucket after the other. A scan that follows leaves a bucket that always has more.
     fn next_ready(&mut self) -> Result<Option<ScanBatch>> {
         let batches_max = match self.follow {
             true if self.lanes.len() > READY_MAX => TURN_BATCHES_MAX,
@@ -354,6 +354,7 @@ impl Scanner {
             if found.is_some() {
                 return Ok(found);
             }
+            ended += 1;
         }
         Ok(None)
     }
