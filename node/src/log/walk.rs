@@ -71,8 +71,8 @@ pub struct Checked {
 
 /// Reads the frames of `segment` that begin before offset `end`, and checks every checksum and the order of offsets.
 ///
-/// Returns what was good, and the first damage. Errors of the device are errors.
-pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> Result<(Checked, Option<Error>)> {
+/// Returns what was good, and what is wrong behind it: damage, or an error of the device.
+pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> (Checked, Option<Error>) {
     let mut checked = Checked::default();
     let mut window = Window::new(driver, file, pool);
     let mut offset = segment.base_offset().unwrap_or(end);
@@ -80,16 +80,22 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
     while offset < end {
         let at = offset;
         let bad = |what: &str| Some(damaged(segment.path(), position, at, what));
-        let found = window.frame(position, segment.id(), epoch).map_err(|error| Error::io("read", segment.path(), error))?;
+        let found = match window.frame(position, segment.id(), epoch) {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = Error::io("read", segment.path(), error);
+                return (checked, Some(failed.at("segment", segment.path().display()).at("position", position).at("offset", at)));
+            }
+        };
         let frame = match found {
             Found::Frame(frame) => frame,
-            Found::Newer(version) => return Ok((checked, Some(newer(version).at("segment", segment.path().display())))),
-            Found::End(_) => return Ok((checked, bad("no frame where one should be"))),
+            Found::Newer(version) => return (checked, Some(newer(version).at("segment", segment.path().display()))),
+            Found::End(_) => return (checked, bad("no frame where one should be")),
         };
         let bytes = window.bytes(position, frame.length);
         let headers = match check_frame(&frame, bytes, offset) {
             Ok(headers) => headers,
-            Err(what) => return Ok((checked, bad(&what))),
+            Err(what) => return (checked, bad(&what)),
         };
         for header in headers {
             offset = header.next_offset() as u64;
@@ -100,5 +106,5 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
         position += frame.length as u64;
         epoch = frame.head.epoch;
     }
-    Ok((checked, None))
+    (checked, None)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::catalog::TableEntry;
 use super::open::{Inner, no_such_table};
 use crate::bucket::follower::Follower;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::walk;
@@ -225,11 +225,13 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
         report.buckets += 1;
         let Opened { view, end, follower } = match open(store, &place) {
             Ok(opened) => opened,
-            Err(error) if error.kind() == Kind::Corrupt => {
-                report.problems.push(place.problem(&error));
+            Err(error) => {
+                // Unless the table was dropped meanwhile.
+                if store.entry(place.entry.spec.id, &place.entry.spec.name).is_ok() {
+                    report.problems.push(place.problem(&error));
+                }
                 return Ok(());
             }
-            Err(error) => return Err(error),
         };
         report.problems.extend(view.damage().iter().map(|error| place.problem(error)));
         let mut expected = view.start();
@@ -240,7 +242,7 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
                 report.problems.push(place.problem(&gap));
             }
             expected = end;
-            let mut found = check(store, segment, expected)?;
+            let mut found = check(store, segment, expected);
             // A writer may have dropped the segment meanwhile, and used its file again.
             if follower.as_ref().is_some_and(|follower| follower.kept_from().is_none_or(|kept| expected <= kept)) {
                 found.1 = None;
@@ -257,14 +259,14 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
     Ok(report)
 }
 
-fn check(store: &Inner, segment: &Segment, end: u64) -> Result<(walk::Checked, Option<Error>)> {
+fn check(store: &Inner, segment: &Segment, end: u64) -> (walk::Checked, Option<Error>) {
     let resources = &*store.resources;
     let file = resources.files.open(&*resources.driver, segment.path(), true);
     match file {
         Ok(file) => walk::check(&*resources.driver, &file, &resources.pool, segment, end),
         Err(error) => {
             let missing = Error::io("open", segment.path(), error).at("segment", segment.path().display());
-            Ok((walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0)))))
+            (walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0))))
         }
     }
 }
