@@ -183,6 +183,60 @@ fn a_lost_segment_is_named() {
 }
 
 #[test]
+fn a_lost_segment_in_use_is_named() {
+    for promises_are_known in [true, false] {
+        let dir = scratch::directory();
+        write(dir.path(), 150);
+        {
+            let sound = scratch::open(dir.path());
+            let mut writer = sound.create_table("u", CreateTable::like(rows::schema())).unwrap().writer().unwrap();
+            writer.append(&rows::batch(0..10)).unwrap();
+        }
+        let segments = scratch::files(&dir.path().join("tables/0"), ".log");
+        let is_sealed = |path: &&PathBuf| path.with_extension("index").exists();
+        let sealed = segments.iter().filter(is_sealed).count();
+        assert!(sealed >= 2 && sealed < segments.len(), "{sealed} of {}", segments.len());
+        segments.iter().filter(|path| !is_sealed(path)).for_each(|path| std::fs::remove_file(path).unwrap());
+        if !promises_are_known {
+            std::fs::remove_file(dir.path().join("commit.page")).unwrap();
+        }
+        let check = |store: &Store| {
+            let (numbers, error) = read_until_error(store, Start::Earliest);
+            let error = error.expect("a lost segment is an error");
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            assert!(numbers.len() > 20_000, "rows before it are read: {}", numbers.len());
+            rows::assert_range(&numbers, 0..numbers.len() as i64);
+            let report = store.verify(None, &mut |_| {}).unwrap();
+            let problem = &report.problems[0];
+            let named =
+                |path: &PathBuf| problem.segment.as_ref().is_some_and(|found| found.ends_with(path.file_name().unwrap().to_str().unwrap()));
+            assert!(segments.iter().any(|path| !path.exists() && named(path)), "{problem:?}");
+            assert_eq!((problem.offset, report.buckets), (Some(numbers.len() as u64), 2), "{problem:?}");
+            assert_eq!(report.rows, numbers.len() as u64 + 10, "the others are checked");
+        };
+        if promises_are_known {
+            check(&scratch::follow(dir.path()));
+        }
+        let store = scratch::open(dir.path());
+        check(&store);
+        let refused = store.table("t").unwrap().writer().unwrap().append(&rows::batch(0..1)).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Corrupt, "new rows would hide the gap: {refused}");
+        check(&scratch::follow(dir.path()));
+    }
+}
+
+#[test]
+fn a_bucket_that_cannot_be_opened_is_a_problem_beside_others() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    let manifest = scratch::files(&dir.path().join("tables"), "manifest").remove(0);
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::create_dir(&manifest).unwrap();
+    let report = scratch::follow(dir.path()).verify(None, &mut |_| {}).unwrap();
+    assert_eq!((report.problems.len(), report.buckets), (1, 1), "{:?}", report.problems);
+}
+
+#[test]
 fn a_damaged_manifest_loses_no_segment() {
     let dir = scratch::directory();
     write(dir.path(), 12);

@@ -1,11 +1,13 @@
 //! Short histories that were thought of, not drawn: each goes straight to a place that seeds come to seldom.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aquifer_node::io::Driver;
 use aquifer_node::io::sim::{Call, Faults, Sim};
-use aquifer_node::store::{Change, CreateTable, Options, Store};
+use aquifer_node::io::{BLOCK_BYTES, Driver, Mode, Pool};
+use aquifer_node::store::{Change, CreateTable, Next, Options, Start, Store};
 use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 
@@ -69,6 +71,165 @@ fn a_follower_finds_a_first_frame_whose_head_is_longer_than_a_block() {
     let sim = sim.reboot(2);
     let store = Store::open_with(sim, DIR, Options::default()).unwrap();
     assert_eq!(values(&store), expected);
+}
+
+/// Where frames begin in the only segment of the disk.
+fn frames(sim: &Sim, segment: &Path) -> Vec<u64> {
+    const SEGMENT_BYTES: usize = 1 << 20;
+    let file = sim.open(segment, Mode::Read, true).unwrap();
+    let mut bytes = Pool::new(0).get(SEGMENT_BYTES);
+    sim.read_at(&file, &mut bytes, SEGMENT_BYTES, 0).unwrap();
+    (0..SEGMENT_BYTES).step_by(BLOCK_BYTES).filter(|at| bytes[*at..].starts_with(b"AQFR")).map(|at| at as u64).collect()
+}
+
+/// A disk after a crash that lost the block at `block_of` the frame of row 1 in flight, and kept row 2 behind it: the segment goes on behind row 0.
+fn with_leftover(block_of: impl FnOnce(u64) -> u64) -> Arc<Sim> {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "6MiB").option("batch.bytes.max", "3MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    (0..3).for_each(|value| drop(writer.append(&row(value, 100_000)).unwrap()));
+    drop((writer, table));
+    store.close().unwrap();
+    let segment = Path::new(DIR).join("tables/0/p0/b0/0000000100000001.log");
+    let torn = block_of(frames(&sim, &segment)[1]);
+    let file = sim.open(&segment, Mode::Write, true).unwrap();
+    sim.write_at(&file, &[Pool::new(0).zeros(BLOCK_BYTES)], torn, true).unwrap();
+    // Nothing was acknowledged.
+    sim.remove(&Path::new(DIR).join("commit.page")).unwrap();
+    sim
+}
+
+/// Row 0 is there; these come behind it: a reader that follows from outside sees them, and so does one that comes later.
+fn follows_past_a_leftover(sim: &Arc<Sim>, behind: &[(u8, usize)]) {
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [0]);
+    let outside = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    let mut scanner = outside.table("t").unwrap().scan().follow(true).build().unwrap();
+    let mut seen = Vec::new();
+    let mut look = |seen: &mut Vec<u8>| {
+        while let Next::Batch(found) = scanner.next_within(Some(Duration::ZERO)).unwrap() {
+            seen.push(found.batch.column(0).as_binary::<i32>().value(0)[0]);
+        }
+    };
+    look(&mut seen);
+    let mut writer = store.table("t").unwrap().writer().unwrap();
+    behind.iter().for_each(|(value, bytes)| drop(writer.append(&row(*value, *bytes)).unwrap()));
+    look(&mut seen);
+    let expected: Vec<u8> = std::iter::once(0).chain(behind.iter().map(|(value, _)| *value)).collect();
+    assert_eq!(seen, expected);
+    let later = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&later), expected);
+}
+
+#[test]
+fn a_follower_does_not_take_a_lost_row_for_one_of_the_next_segment() {
+    let sim = with_leftover(|frame| frame);
+    follows_past_a_leftover(&sim, &[(11, 100_000), (12, 900_000), (13, 1)]);
+}
+
+#[test]
+fn a_follower_goes_past_a_torn_frame_behind_a_full_segment() {
+    let sim = with_leftover(|frame| frame + BLOCK_BYTES as u64);
+    follows_past_a_leftover(&sim, &[(11, 1_000_000), (12, 1)]);
+}
+
+#[test]
+fn a_bucket_that_takes_no_more_rows_is_not_opened_again_by_the_same_writer() {
+    let sim = Sim::new(1, Faults::default());
+    let options = Options { buckets_open_max: 1, ..Options::default() };
+    let store = Store::open_with(sim.clone(), DIR, options).unwrap();
+    let put =
+        |table: &str, value: u8| store.table(table).and_then(|table| table.writer()).and_then(|mut writer| writer.append(&row(value, 1)));
+    for table in ["t", "u"] {
+        store.create_table(table, CreateTable::like(row(0, 1).schema())).unwrap();
+    }
+    put("t", 0).unwrap();
+    sim.fail_next(Call::Write, ".log", libc::EIO);
+    put("t", 1).unwrap_err();
+    put("u", 2).unwrap();
+    let error = put("t", 3).unwrap_err();
+    assert!(error.to_string().contains("takes no more rows"), "{error}");
+}
+
+/// A table in segments that two rows of half a megabyte fill, with as many of them.
+fn filled(sim: &Arc<Sim>, count: u8) -> Store {
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+    (0..count).for_each(|value| drop(writer.append(&row(value, 500_000)).unwrap()));
+    store
+}
+
+#[test]
+fn a_directory_is_not_made_again_before_it_is_written() {
+    let sim = Sim::new(1, Faults::default());
+    let store = filled(&sim, 3);
+    sim.fail_next(Call::Read, ".log", libc::EIO);
+    store.table("t").unwrap().scan().start(Start::Timestamp(0)).build().unwrap();
+}
+
+#[test]
+fn full_segments_that_the_manifest_does_not_know_as_sealed_are_sound_from_outside() {
+    let sim = Sim::new(1, Faults::default());
+    let store = filled(&sim, 5);
+    let outside = Store::open_read_only_with(sim.clone(), DIR, Options::default()).unwrap();
+    let report = outside.verify(None, &mut |_| {}).unwrap();
+    assert_eq!((report.problems.as_slice(), report.rows), ([].as_slice(), 5));
+    let bytes = |store: &Store| store.stats(None).unwrap()[0].bytes;
+    assert_eq!(bytes(&outside), 3 << 20, "of what it has not read, the files count");
+    assert_eq!(values(&outside), [0, 1, 2, 3, 4]);
+    assert_eq!(bytes(&outside), bytes(&store), "it has read everything");
+}
+
+#[test]
+fn a_tail_that_began_on_the_disk_goes_on_in_memory() {
+    let sim = Sim::new(1, Faults::default());
+    filled(&sim, 3).close().unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.table("t").unwrap();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    let mut seen = 0;
+    while let Next::Batch(found) = scanner.next_within(Some(Duration::ZERO)).unwrap() {
+        seen = found.next_offset;
+    }
+    assert_eq!(seen, 3);
+    table.writer().unwrap().append(&row(3, 100)).unwrap();
+    sim.fail_next(Call::Read, ".log", libc::EIO);
+    let next = scanner.next_within(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(&next, Next::Batch(found) if found.first_offset == 3), "{next:?}");
+}
+
+#[test]
+fn a_busy_bucket_leaves_a_turn_to_the_others() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).buckets(4).bucket_key(&["payload"]);
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    let buckets: HashSet<u32> = (0..40).map(|value| writer.append(&row(value, 1)).unwrap()[0].bucket).collect();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    let mut next = || match scanner.next_within(Some(Duration::ZERO)).unwrap() {
+        Next::Batch(found) => found.bucket,
+        other => panic!("{other:?}"),
+    };
+    let first: HashSet<u32> = (0..buckets.len()).map(|_| next()).collect();
+    assert_eq!(first, buckets);
+}
+
+#[test]
+fn a_segment_in_use_that_cannot_be_read_is_told_and_left_alone() {
+    let sim = Sim::new(1, Faults::default());
+    filled(&sim, 3).close().unwrap();
+    sim.fail_next(Call::Read, "2.log", libc::EIO);
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let problems = store.verify(None, &mut |_| {}).unwrap().problems;
+    assert!(matches!(&problems[..], [one] if one.offset == Some(2) && one.what.contains("2.log")), "{problems:?}");
+    store.table("t").unwrap().writer().unwrap().append(&row(3, 1)).unwrap_err();
+    store.close().unwrap();
+    let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [0, 1, 2]);
 }
 
 /// Changes of the catalog after which it is rewritten, about.

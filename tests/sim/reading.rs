@@ -1,6 +1,7 @@
 //! Rows on their way out: everything at once, pieces of it, and on and on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_node::store::{Next, ScanBatch, Scanner, Start, Store};
@@ -272,8 +273,12 @@ impl History {
         if self.sim.is_crashed() || self.weather.has_failed || !reader.from_earliest {
             return Ok(());
         }
+        // Where it has seen nothing yet, rows may have been dropped before it came to them.
+        let has_retention = self.oracle.tables[&reader.table].has_retention;
+        let skipped = if has_retention { reader.scanner.positions() } else { HashMap::new() };
         for (place, (start, end)) in self.known_ends(reader.table) {
-            let position = reader.positions.get(&place).copied().unwrap_or(0);
+            let began_at = skipped.get(&(Arc::from(place.0.as_str()), place.1)).copied().unwrap_or(0);
+            let position = reader.positions.get(&place).copied().unwrap_or(began_at);
             if position < end && end > start {
                 return Err(format!(
                     "a reader of table {} (own: {}) waits at {position} of {place:?}, which ends at {end}",

@@ -39,13 +39,14 @@ impl Directories {
         Directories { driver, files, pool, state: Mutex::default() }
     }
 
-    /// The directory of a sealed segment: from memory, from its file, or made again from the segment.
+    /// The directory of a sealed segment: from memory, from its file, or made again from the segment. Until its file is written, the segment has it.
     pub fn get(&self, segment: &Segment) -> Result<Arc<Directory>> {
         if let Some(known) = self.state.lock().touch(segment.id()) {
             return Ok(known);
         }
-        let directory = Arc::new(match self.read(&index_path(segment.path()), segment.id())? {
-            Some((directory, _)) => directory,
+        let unwritten = unwritten(segment);
+        let directory = Arc::new(match unwritten.map_or_else(|| self.read_one(segment), |known| Ok(Some(known)))? {
+            Some(directory) => directory,
             None => walk::directory(&*self.driver, &self.open(segment)?, &self.pool, segment)?,
         });
         self.state.lock().insert(segment.id(), directory.clone());
@@ -70,6 +71,10 @@ impl Directories {
         if let Some((directory, _)) = state.known.remove(&segment_id) {
             state.bytes -= directory.bytes();
         }
+    }
+
+    fn read_one(&self, segment: &Segment) -> Result<Option<Directory>> {
+        Ok(self.read(&index_path(segment.path()), segment.id())?.map(|(directory, _)| directory))
     }
 
     /// The directory in a file; `None` when the file is lost or damaged.
@@ -101,6 +106,12 @@ impl State {
             self.bytes -= directory.bytes();
         }
     }
+}
+
+/// The directory that a segment has in memory, if it is all of it.
+fn unwritten(segment: &Segment) -> Option<Directory> {
+    let directory = segment.directory.lock();
+    segment.sealed().filter(|sealed| sealed.end_offset == directory.next_offset()).map(|_| directory.clone())
 }
 
 fn remembered(writers: &[WriterState]) -> Producers {

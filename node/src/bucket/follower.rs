@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
-use super::{Address, Found, find, here, ledger, owner_of, segments};
-use crate::error::{Error, Kind, Result};
+use super::{Address, Found, beyond_reach, find, here, ledger, owner_of, segments};
+use crate::error::{Error, Result};
 use crate::io::page;
 use crate::io::sync::Mutex;
 use crate::log::recovery;
@@ -65,7 +65,8 @@ impl Follower {
         let refreshed = match self.shown(writer) {
             Some(shown) => self.follow(shown.start, shown.end),
             None if *recovered == Some(last) => Ok(()),
-            None => self.recover().map(|()| *recovered = Some(last)),
+            // What cannot be read now may be readable later.
+            None => self.recover().map(|()| *recovered = self.view.damage().is_none().then_some(last)),
         };
         refreshed.map_err(|error| here(&self.address, error))
     }
@@ -105,12 +106,13 @@ impl Follower {
     }
 
     fn follow(&self, start: u64, end: u64) -> Result<()> {
-        if start == self.view.start() && end == self.view.end() {
+        let is_damaged = self.view.damage().is_some();
+        if start == self.view.start() && end == self.view.end() && !is_damaged {
             return Ok(());
         }
         let known = self.view.segments();
-        // What was dropped may have been followed by segments that the view has not heard of.
-        if known.is_empty() || start > self.view.start() {
+        // What was dropped may have been followed by segments that the view has not heard of; what was lost may be there again.
+        if is_damaged || known.is_empty() || start > self.view.start() {
             return self.fold(start, end);
         }
         self.view.refresh(known.to_vec(), start, end);
@@ -122,16 +124,17 @@ impl Follower {
         loop {
             let Some(folded) = self.manifest()? else { return Ok(()) };
             folds += 1;
-            match self.segments(&folded, end) {
-                Ok(segments) => {
-                    // The manifest says what is dropped before the page does.
-                    let start = start.max(folded.start_offset);
-                    self.view.refresh(segments, start, end.max(start));
-                    return Ok(());
-                }
-                Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}
-                Err(error) => return Err(error),
+            let (segments, lost) = self.segments(&folded, end)?;
+            // Most often it was dropped since the manifest was read.
+            if lost.is_some() && folds < FOLDS_MAX {
+                continue;
             }
+            let known_end = segments.last().and_then(|last| last.sealed()).map_or(end, |sealed| sealed.end_offset);
+            self.view.set_damage(lost.map(|lost| beyond_reach(&self.address, lost.at("offset", known_end))));
+            // The manifest says what is dropped before the page does.
+            let start = start.max(folded.start_offset);
+            self.view.refresh(segments, start, end.max(start));
+            return Ok(());
         }
     }
 
@@ -140,12 +143,13 @@ impl Follower {
         Ok(ledger::read::<State>(&*self.resources.driver, &self.resources.pool, &path)?.map(|folded| folded.state))
     }
 
-    /// The segments of a live log: those in the manifest, as far as they hold rows before `end`.
-    fn segments(&self, state: &State, end: u64) -> Result<Vec<Arc<Segment>>> {
+    /// The segments of a live log: those in the manifest, as far as they hold rows before `end`. Beside them one that is lost, if any is.
+    fn segments(&self, state: &State, end: u64) -> Result<(Vec<Arc<Segment>>, Option<Error>)> {
         let known = self.view.segments();
         let find = |id: u64| known.iter().find(|segment| segment.id() == id).cloned();
         let path = |id: u64| segments::log_path(&self.address.dir, id);
         let mut found = Vec::with_capacity(state.sealed.len() + 1);
+        let mut why_lost = None;
         for sealed in &state.sealed {
             found.push(match find(sealed.segment_id).filter(|segment| segment.sealed().is_some()) {
                 Some(segment) => segment,
@@ -155,8 +159,12 @@ impl Follower {
         for (&id, &bytes) in &state.open {
             let segment = match find(id) {
                 Some(segment) => segment,
-                None => match self.first_offset(id)? {
-                    Some(offset) if offset < end && offset >= state.sealed_end() => {
+                None => match self.first_offset(id) {
+                    Err(error) => {
+                        why_lost = Some(recovery::lost("read", &path(id), error)?);
+                        continue;
+                    }
+                    Ok(Some(offset)) if offset < end && offset >= state.sealed_end() => {
                         let segment = Segment::prepared(id, path(id), bytes);
                         segment.begin(offset);
                         Arc::new(segment)
@@ -167,22 +175,28 @@ impl Follower {
             found.push(segment);
         }
         found.sort_by_key(|segment| segment.base_offset());
-        Ok(found)
+        Ok((found, why_lost))
     }
 
     /// Offset of the first row in an open segment; `None` when it has no frame yet.
-    fn first_offset(&self, segment_id: u64) -> Result<Option<u64>> {
+    fn first_offset(&self, segment_id: u64) -> std::io::Result<Option<u64>> {
         let path = segments::log_path(&self.address.dir, segment_id);
         let Resources { driver, files, pool, .. } = &*self.resources;
-        let failed = |error| Error::io("read", &path, error);
-        let file = files.open(&**driver, &path, true).map_err(failed)?;
-        recovery::first_offset(&**driver, &file, pool, segment_id).map_err(failed)
+        let file = files.open(&**driver, &path, true)?;
+        recovery::first_offset(&**driver, &file, pool, segment_id)
     }
 
     /// Finds the end of a log that nobody writes.
     fn recover(&self) -> Result<()> {
-        let Some(state) = self.manifest()? else { return Ok(()) };
-        let Found { sealed, recovered, damage } = find(&self.resources, &self.address, &state, false)?;
+        let Some(mut state) = self.manifest()? else { return Ok(()) };
+        let mut found = find(&self.resources, &self.address, &state, false)?;
+        // A writer may have come meanwhile and dropped what seems lost.
+        for _ in 0..FOLDS_MAX {
+            let Some(now) = self.manifest()?.filter(|now| found.damage.is_some() && *now != state) else { break };
+            state = now;
+            found = find(&self.resources, &self.address, &state, false)?;
+        }
+        let Found { sealed, recovered, damage } = found;
         self.view.set_damage(damage);
         let end = recovered.start.next_offset;
         if end == self.view.end() && state.start_offset == self.view.start() && !self.view.segments().is_empty() {

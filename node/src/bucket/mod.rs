@@ -316,9 +316,10 @@ impl Bucket {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether it can be closed without anybody noticing.
+    /// Whether it can be closed without anybody noticing. One whose log takes nothing more stays: opened again by this process, it would go on with the
+    /// same epoch, by which what a failed write left behind could not be told from new frames.
     pub fn is_idle(&self) -> bool {
-        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0);
+        let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 
@@ -352,17 +353,26 @@ fn here(address: &Address, error: Error) -> Error {
     error.at("bucket", address.bucket).at("directory", address.dir.display())
 }
 
-/// Why rows up to `promised`, which were acknowledged, cannot be read; `None` when all of them can.
+/// Why rows up to `promised`, which were acknowledged, or rows that nobody knows of cannot be read; `None` when all can.
 fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Error> {
     let end = recovered.start.next_offset;
-    if promised <= end {
-        return None;
-    }
-    let mut error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
-    if let Some((segment, position)) = &recovered.end {
-        error = error.at("segment", segment.path().display()).at("position", position);
-    }
-    Some(here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged"))
+    let error = match &recovered.lost {
+        Some(lost) => lost.replica().at("offset", end),
+        None if promised <= end => return None,
+        None => {
+            let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
+            match &recovered.end {
+                Some((segment, position)) => error.at("segment", segment.path().display()).at("position", position),
+                None => error,
+            }
+        }
+    };
+    Some(beyond_reach(address, error))
+}
+
+/// Adds where to an error that says which rows cannot be read, and what that means.
+fn beyond_reach(address: &Address, error: Error) -> Error {
+    here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
 }
 
 struct Found {

@@ -9,7 +9,7 @@ use super::manifest::{Edit, FILE_NAME, State};
 use super::resources::Resources;
 use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
-use crate::format::directory::{WriterBatch, WriterState};
+use crate::format::directory::{Directory, WriterBatch, WriterState};
 use crate::io::{File, Frozen, Mode};
 use crate::log::commit::Effects;
 use crate::log::producers::Producers;
@@ -186,7 +186,10 @@ impl Bucket {
             end_offset: sealed.end_offset,
             bytes: sealed.bytes,
             timestamps_ms: sealed.timestamps_ms,
-        })
+        })?;
+        // From here on readers get it from the file.
+        *segment.directory.lock() = Directory::new(segment.id());
+        Ok(())
     }
 
     /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.

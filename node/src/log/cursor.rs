@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
-use super::stored::{Body, Stored, damaged, take_batches};
+use super::stored::{Body, Stored, check_frame, damaged, take_batches};
 use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
-use crate::format::frame::{self, Parsed};
+use crate::format::frame::{self, Frame, Parsed};
 use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
@@ -94,12 +94,14 @@ pub struct Cursor {
     /// What is wrong behind the batches in `ready`.
     wrong: Option<Error>,
     ahead: Option<Ahead>,
+    /// It has seen everything that was durable: what comes next may be in memory.
+    is_at_end: bool,
 }
 
 impl Cursor {
     /// A cursor at `offset`.
     pub fn new(view: &Arc<View>, source: Source, plan: Plan, offset: u64) -> Self {
-        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None }
+        Cursor { view: view.reader(), source, plan, offset, ready: VecDeque::new(), wrong: None, ahead: None, is_at_end: false }
     }
 
     /// Finds out where its first row lies, so that the first wait is not longer than later ones: the directory of another process's open segment is
@@ -152,6 +154,7 @@ impl Cursor {
             let durable = self.view.end();
             let end = end.min(durable);
             if self.offset >= end {
+                self.is_at_end = self.offset >= durable;
                 let damage = self.view.damage().filter(|_| self.offset >= durable);
                 return damage.map_or(Ok(Next::End), Err);
             }
@@ -178,10 +181,8 @@ impl Cursor {
     pub fn reads(&self, end: u64) -> Result<Vec<(Arc<Segment>, Range<u64>)>> {
         let mut reads = Vec::new();
         for segment in self.view.segments().iter() {
-            let directory = match segment.sealed() {
-                Some(_) => (self.source.directories)(segment)?,
-                None => Arc::new(segment.directory.lock().clone()),
-            };
+            let open = segment.open_directory().map(|directory| Arc::new(directory.clone()));
+            let directory = open.map_or_else(|| (self.source.directories)(segment), Ok)?;
             let Some(first) = directory.find_offset(self.offset.max(segment.base_offset().unwrap_or(0))) else { continue };
             for entry in directory.entries(first).take_while(|entry| entry.first_offset() < end) {
                 let Some((_, wanted)) = wanted(&self.plan, entry)? else { continue };
@@ -193,7 +194,9 @@ impl Cursor {
 
     /// Puts something into `ready`, or moves the offset over what no filter can match.
     fn fill(&mut self, end: u64) -> Result<Option<Error>> {
-        if self.ahead.is_none() && self.fill_from_memory()? {
+        // What is read ahead is kept while it is of use: to begin again costs a queue.
+        if (self.ahead.is_none() || std::mem::take(&mut self.is_at_end)) && self.fill_from_memory()? {
+            self.ahead = None;
             return Ok(None);
         }
         let segment = match &self.ahead {
@@ -239,9 +242,9 @@ impl Cursor {
     fn plan_ahead(&mut self, segment: &Segment, end: u64) -> Result<()> {
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
         while ahead.pipeline.has_room() && ahead.planned < end {
-            let entries = match segment.sealed() {
-                Some(_) => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
-                None => entries_from(&segment.directory.lock(), ahead.planned),
+            let entries = match segment.open_directory() {
+                Some(directory) => entries_from(&directory, ahead.planned),
+                None => entries_from(&*(self.source.directories)(segment)?, ahead.planned),
             };
             if entries.is_empty() {
                 return Ok(());
@@ -323,10 +326,13 @@ impl Cursor {
         self.walk(segment, end)
     }
 
-    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when there is none.
+    /// Extends the directory of an open segment by reading the frames behind it, and takes their batches. Returns what is wrong when the first is not
+    /// the one that comes next: a crash may have left anything behind the segment's true end, also whole frames of lost rows, so nothing is
+    /// taken in before all of a frame was checked as recovery does.
     fn walk(&mut self, segment: &Arc<Segment>, end: u64) -> Result<Option<Error>> {
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
         let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
+        let end = self.view.base_behind(segment).map_or(end, |base| base.min(end));
         let mut directory = segment.directory.lock();
         let mut window = Window::new(&*self.source.driver, &file, &self.source.pool);
         if directory.next_offset() > self.offset {
@@ -334,38 +340,46 @@ impl Cursor {
             return Ok(None);
         }
         let from = directory.end();
-        let mut position = from;
-        while directory.next_offset() < end && position - from < WALK_BYTES_MAX {
-            let found = window.frame(position, segment.id(), 0).map_err(|error| Error::io("read", segment.path(), error))?;
-            let frame = match found {
-                Found::Frame(frame) => frame,
-                Found::Newer(version) => return Err(super::recovery::newer(version).at("segment", segment.path().display())),
-                Found::End(parsed) if position == from => {
+        let mut offset = if from == 0 { segment.base_offset().unwrap_or(0) } else { directory.next_offset() };
+        while offset < end && directory.end() - from < WALK_BYTES_MAX {
+            let position = directory.end();
+            let found = window.frame(position, segment.id(), segment.epoch()).map_err(|error| Error::io("read", segment.path(), error))?;
+            let frame = take_in(&mut directory, segment, &found, &window, offset);
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(lost) if position == from => {
                     self.ahead = None;
-                    return Ok(Some(damaged(segment.path(), position, self.offset, &describe(&parsed))));
+                    return Ok(Some(lost));
                 }
-                Found::End(_) => return Ok(None),
+                Err(_) => break,
             };
-            let bytes = window.bytes(position, frame.length);
-            if !frame.verify(bytes) {
-                return Err(damaged(segment.path(), position, self.offset, "the head of a frame has a bad checksum"));
+            offset = directory.next_offset();
+            if offset > self.offset {
+                let whole = self.source.pool.copy_of(window.bytes(position, frame.length)).freeze();
+                take_batches(frame, &whole, self.offset, false, &mut self.ready)?;
             }
-            directory.add_frame(position, &frame, bytes)?;
-            if directory.next_offset() > self.offset {
-                let whole = self.source.pool.copy_of(bytes).freeze();
-                if let Err(error) = take_batches(&frame, &whole, self.offset, true, &mut self.ready) {
-                    let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
-                    self.wrong = Some(damaged(segment.path(), position, offset, error.message()));
-                    break;
-                }
-            }
-            position += frame.length as u64;
         }
         if let Some(ahead) = &mut self.ahead {
-            ahead.planned = ahead.planned.max(directory.next_offset());
+            ahead.planned = ahead.planned.max(offset);
         }
         Ok(None)
     }
+}
+
+/// Adds what was found behind the end of a directory to it, if it is the frame that begins at `offset`; otherwise says what is wrong.
+fn take_in<'a>(directory: &mut Directory, segment: &Segment, found: &'a Found, window: &Window<'_>, offset: u64) -> Result<&'a Frame> {
+    let position = directory.end();
+    let lost = |what: &str| damaged(segment.path(), position, offset, what);
+    let frame = match found {
+        Found::Frame(frame) => frame,
+        Found::Newer(version) => return Err(super::recovery::newer(*version).at("segment", segment.path().display())),
+        Found::End(parsed) => return Err(lost(&describe(parsed))),
+    };
+    let bytes = window.bytes(position, frame.length);
+    check_frame(frame, bytes, offset).map_err(|what| lost(&what))?;
+    directory.add_frame(position, frame, bytes).map_err(|error| lost(error.message()))?;
+    segment.note_epoch(frame.head.epoch);
+    Ok(frame)
 }
 
 /// Some entries from the one that holds `offset` on.
@@ -418,9 +432,9 @@ pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
         if segment.sealed().is_some_and(|sealed| sealed.timestamps_ms.1 < time_ms) {
             continue;
         }
-        let found = match segment.sealed() {
-            Some(_) => first_since(&*(source.directories)(segment)?, time_ms),
-            None => first_since(&segment.directory.lock(), time_ms),
+        let found = match segment.open_directory() {
+            Some(directory) => first_since(&directory, time_ms),
+            None => first_since(&*(source.directories)(segment)?, time_ms),
         };
         if let Some(offset) = found {
             return Ok(offset.max(view.start()));

@@ -4,18 +4,21 @@
 //! and of every batch. The scan ends at the first that does not; what lies behind was never acknowledged, or lies behind damage when more was promised.
 //! Invariant: what recovery accepts is on the device before anybody sees it. What was not promised may be in a cache only: a writer writes it again,
 //! because a sync may say yes to what an earlier one has lost; a reader can only sync it.
+//! A segment that is gone or cannot be read may hold rows: it is damage, behind which nothing is changed.
 //! This module knows nothing of manifests; it is told the segments in order.
 
 use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::producers::Producers;
 use super::segment::{Sealed, Segment};
+use super::stored::check_frame;
 use super::window::{Found, Window};
 use super::writer::Start;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::log_batch::BatchHeader;
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 
 /// Bytes of one write when frames are written again.
@@ -48,9 +51,21 @@ pub struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    fn open(&self, segment: &Segment) -> Result<File> {
-        self.files.open(self.driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))
+    fn open(&self, segment: &Segment) -> io::Result<File> {
+        self.files.open(self.driver, segment.path(), true)
     }
+}
+
+/// What it means that a segment cannot be opened or read: damage when the file is gone or the device cannot read it.
+///
+/// Errors: any other failure is no more than that.
+pub fn lost(action: &str, path: &Path, error: io::Error) -> Result<Error> {
+    let is_lost = error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::EIO);
+    let failed = Error::io(action, path, error);
+    if !is_lost {
+        return Err(failed);
+    }
+    Ok(Error::corrupt(failed.message().to_string()).at("segment", path.display()).caused_by(failed))
 }
 
 /// What was found.
@@ -62,6 +77,8 @@ pub struct Recovered {
     pub sealed: Vec<Arc<Segment>>,
     /// The first frame that was not taken in, else where the next would have stood: the segment and the bytes from its start.
     pub end: Option<(Arc<Segment>, u64)>,
+    /// A segment that is gone or cannot be read, and why: rows behind the end may be in it.
+    pub lost: Option<Error>,
 }
 
 impl Recovered {
@@ -74,14 +91,17 @@ impl Recovered {
 
 /// Scans `open` segments, in any order: a prepared one that was too small for a batch is used after those prepared behind it.
 ///
-/// Errors: Corrupt never (a bad frame is the end); Invalid when a newer program wrote the frames; those of the device.
+/// Errors: Corrupt never (a bad frame is the end, a lost segment is told beside what was found); Invalid when a newer program wrote the frames; those
+/// of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
     let Known { end_offset, last_timestamp_ms, producers, promised_offset } = known;
-    let mut scan = Scan { reach, offset: end_offset, timestamp_ms: last_timestamp_ms, epoch: 0, producers, promised_offset, refused: None };
+    let (open, lost) = in_log_order(reach, open)?;
+    let mut scan =
+        Scan { reach, offset: end_offset, timestamp_ms: last_timestamp_ms, epoch: 0, producers, promised_offset, refused: None, lost };
     let mut sealed = Vec::new();
     let mut active: Option<(Arc<Segment>, (i64, i64))> = None;
     let mut spare = VecDeque::new();
-    for segment in in_log_order(reach, open)? {
+    for segment in open {
         let Some(timestamps_ms) = scan.segment(&segment)? else {
             spare.push_back(segment);
             continue;
@@ -92,26 +112,28 @@ pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Resul
             sealed.push(full);
         }
     }
-    let Scan { offset, timestamp_ms, producers, refused, .. } = scan;
+    let Scan { offset, timestamp_ms, producers, refused, lost, .. } = scan;
     let end = refused.or_else(|| active.as_ref().map(|(segment, _)| (segment.clone(), segment.used_bytes())));
-    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed, end })
+    Ok(Recovered { start: Start { next_offset: offset, last_timestamp_ms: timestamp_ms, producers, active, spare }, sealed, end, lost })
 }
 
-/// By the offset of the first frame; those without one behind the others.
-fn in_log_order(reach: Reach<'_>, open: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+/// By the offset of the first frame; those without one behind the others. A lost one is left out, and why is told.
+fn in_log_order(reach: Reach<'_>, open: Vec<Arc<Segment>>) -> Result<(Vec<Arc<Segment>>, Option<Error>)> {
     let mut by_offset = Vec::with_capacity(open.len());
+    let mut why_lost = None;
     for segment in open {
-        let file = reach.open(&segment)?;
-        let offset =
-            first_offset(reach.driver, &file, reach.pool, segment.id()).map_err(|error| Error::io("read", segment.path(), error))?;
-        by_offset.push((offset.unwrap_or(u64::MAX), segment));
+        let read = reach.open(&segment).and_then(|file| first_offset(reach.driver, &file, reach.pool, segment.id()));
+        match read {
+            Ok(offset) => by_offset.push((offset.unwrap_or(u64::MAX), segment)),
+            Err(error) => why_lost = Some(lost("read", segment.path(), error)?),
+        }
     }
     by_offset.sort_by_key(|(offset, segment)| (*offset, segment.id()));
-    Ok(by_offset.into_iter().map(|(_, segment)| segment).collect())
+    Ok((by_offset.into_iter().map(|(_, segment)| segment).collect(), why_lost))
 }
 
 /// Offset of the first row of a segment, as its first frame tells it; `None` when it has no frame of its own yet.
-pub fn first_offset(driver: &dyn Driver, file: &File, pool: &Pool, segment_id: u64) -> std::io::Result<Option<u64>> {
+pub fn first_offset(driver: &dyn Driver, file: &File, pool: &Pool, segment_id: u64) -> io::Result<Option<u64>> {
     let mut needed = BLOCK_BYTES;
     loop {
         let mut head = pool.get(needed);
@@ -132,20 +154,27 @@ struct Scan<'a> {
     producers: Producers,
     promised_offset: u64,
     refused: Option<(Arc<Segment>, u64)>,
+    lost: Option<Error>,
 }
 
 impl Scan<'_> {
     /// Scans one segment; returns its commit times, or `None` when it has no frame of this log.
     fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<(i64, i64)>> {
-        let failed = |error| Error::io("read", segment.path(), error);
-        let file = self.reach.open(segment)?;
+        let file = self.reach.open(segment).map_err(|error| Error::io("open", segment.path(), error))?;
         let Reach { driver, pool, .. } = self.reach;
         let mut window = Window::new(driver, &file, pool);
         let mut timestamps_ms: Option<(i64, i64)> = None;
         let mut position = 0;
         let mut promised_bytes = 0;
         while position < segment.capacity_bytes() {
-            let frame = match window.frame(position, segment.id(), self.epoch).map_err(failed)? {
+            let found = match window.frame(position, segment.id(), self.epoch) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.lost = Some(lost("read", segment.path(), error)?);
+                    break;
+                }
+            };
+            let frame = match found {
                 Found::Frame(frame) => frame,
                 Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
                 Found::End(frame::Parsed::NotAFrame | frame::Parsed::Stale) => break,
@@ -160,6 +189,7 @@ impl Scan<'_> {
                 break;
             };
             segment.directory.lock().add_frame(position, &frame, bytes)?;
+            segment.note_epoch(frame.head.epoch);
             if position == 0 {
                 segment.begin(frame.head.first_offset);
             }
@@ -173,8 +203,9 @@ impl Scan<'_> {
         if promised_bytes < position {
             self.make_durable(segment, &file, promised_bytes, position)?;
         }
-        // A scan that ends before what was acknowledged has met damage: everything stays as it is.
-        if timestamps_ms.is_none() && self.reach.writable && self.offset >= self.promised_offset {
+        // A scan that ends before what was acknowledged, or at what it cannot read, has met damage: everything stays as it is.
+        let is_sound = self.lost.is_none() && self.offset >= self.promised_offset;
+        if timestamps_ms.is_none() && self.reach.writable && is_sound {
             self.erase_leftover(segment, &file)?;
         }
         Ok(timestamps_ms)
@@ -217,27 +248,13 @@ impl Scan<'_> {
 
     /// Checks a frame against the log so far and takes it in; `None` when the log ends before it.
     fn accept(&mut self, frame: &Frame, bytes: &[u8]) -> Option<(i64, i64)> {
-        if frame.head.first_offset != self.offset || !frame.verify(bytes) {
-            return None;
-        }
-        let mut headers = Vec::with_capacity(frame.batches.len());
-        let mut offset = self.offset;
-        for span in &frame.batches {
-            let batch = &bytes[span.range()];
-            let header = BatchHeader::read(batch).ok()?;
-            header.verify(batch).ok()?;
-            if header.base_offset != offset as i64 || header.next_offset() <= header.base_offset {
-                return None;
-            }
-            offset = header.next_offset() as u64;
-            headers.push(header);
-        }
+        let headers = check_frame(frame, bytes, self.offset).ok()?;
         let first_ms = headers.first()?.commit_timestamp;
         for header in &headers {
             self.timestamp_ms = self.timestamp_ms.max(header.commit_timestamp);
             self.producers.note(header);
         }
-        self.offset = offset;
+        self.offset = headers.last()?.next_offset() as u64;
         self.epoch = frame.head.epoch;
         Some((first_ms, self.timestamp_ms))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::format::directory::Directory;
-use crate::io::sync::{AtomicU64, Mutex, Ordering};
+use crate::io::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// Base offset of a segment that holds no frame yet.
 const NO_OFFSET: u64 = u64::MAX;
@@ -33,7 +33,9 @@ pub struct Segment {
     base_offset: AtomicU64,
     used_bytes: AtomicU64,
     sealed: OnceLock<Sealed>,
-    /// The directory as far as it is known, for a segment that is not sealed.
+    /// See [`Segment::epoch`].
+    epoch: AtomicU32,
+    /// The directory as far as it is known; empty for a segment that was sealed before or whose directory is in its file.
     pub directory: Mutex<Directory>,
 }
 
@@ -47,6 +49,7 @@ impl Segment {
             base_offset: AtomicU64::new(NO_OFFSET),
             used_bytes: AtomicU64::new(0),
             sealed: OnceLock::new(),
+            epoch: AtomicU32::new(0),
             directory: Mutex::new(Directory::new(id)),
         }
     }
@@ -97,6 +100,22 @@ impl Segment {
     pub fn advance(&self, bytes: u64) {
         let before = self.used_bytes.swap(bytes, Ordering::AcqRel);
         assert!(before <= bytes && bytes <= self.capacity_bytes, "{before} -> {bytes} of {}", self.capacity_bytes);
+    }
+
+    /// Its directory while it is not sealed. Afterwards it may go away: then a reader gets it elsewhere.
+    pub fn open_directory(&self) -> Option<MutexGuard<'_, Directory>> {
+        let directory = self.directory.lock();
+        self.sealed().is_none().then_some(directory)
+    }
+
+    /// Epoch of the last frame in its directory, as far as frames were read: one with a lower epoch is what a crash left behind the log's end.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// A frame with this epoch, not below that of the one before, went into its directory. The caller holds that.
+    pub fn note_epoch(&self, epoch: u32) {
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     /// What is known of it once sealed.

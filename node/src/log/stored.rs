@@ -81,6 +81,29 @@ pub fn take_batches(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool, fo
     Ok(())
 }
 
+/// The heads of a frame's batches, if the frame is the one that begins at `offset` and every checksum is good; otherwise what is wrong.
+pub fn check_frame(frame: &Frame, bytes: &[u8], offset: u64) -> std::result::Result<Vec<BatchHeader>, String> {
+    if !frame.verify(bytes) {
+        return Err("the head of a frame has a bad checksum".to_string());
+    }
+    if frame.head.first_offset != offset {
+        return Err("a frame with another offset than comes next".to_string());
+    }
+    let mut headers = Vec::with_capacity(frame.batches.len());
+    let mut next = offset as i64;
+    for span in &frame.batches {
+        let batch = &bytes[span.range()];
+        let good = BatchHeader::read(batch).and_then(|header| header.verify(batch).map(|()| header));
+        let header = good.map_err(|error| error.message().to_string())?;
+        if header.base_offset != next || header.next_offset() <= next {
+            return Err("a batch with another offset than comes next".to_string());
+        }
+        next = header.next_offset();
+        headers.push(header);
+    }
+    Ok(headers)
+}
+
 /// A frame that should be there and is not what was written.
 pub fn damaged(path: &std::path::Path, position: u64, offset: u64, what: &str) -> Error {
     Error::corrupt(what.to_string())

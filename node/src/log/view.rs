@@ -151,6 +151,13 @@ impl View {
         behind.checked_sub(1).map(|index| segments[index].clone())
     }
 
+    /// Base offset of the segment behind this one, when there is one: this one holds no row from there on.
+    pub fn base_behind(&self, segment: &Segment) -> Option<u64> {
+        let segments = self.segments.load();
+        let index = segments.iter().position(|known| known.id() == segment.id())?;
+        segments.get(index + 1)?.base_offset()
+    }
+
     /// The frames from the one that holds `offset` on to the end of its group, when they are still in memory.
     pub fn recent(&self, offset: u64) -> Option<Vec<Hot>> {
         let recent = self.recent.lock();

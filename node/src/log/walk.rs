@@ -6,7 +6,7 @@
 use super::producers::Producers;
 use super::recovery::newer;
 use super::segment::Segment;
-use super::stored::damaged;
+use super::stored::{check_frame, damaged};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::directory::Directory;
@@ -71,8 +71,8 @@ pub struct Checked {
 
 /// Reads the frames of `segment` that begin before offset `end`, and checks every checksum and the order of offsets.
 ///
-/// Returns what was good, and the first damage. Errors of the device are errors.
-pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> Result<(Checked, Option<Error>)> {
+/// Returns what was good, and what is wrong behind it: damage, or an error of the device.
+pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> (Checked, Option<Error>) {
     let mut checked = Checked::default();
     let mut window = Window::new(driver, file, pool);
     let mut offset = segment.base_offset().unwrap_or(end);
@@ -80,27 +80,24 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
     while offset < end {
         let at = offset;
         let bad = |what: &str| Some(damaged(segment.path(), position, at, what));
-        let found = window.frame(position, segment.id(), epoch).map_err(|error| Error::io("read", segment.path(), error))?;
+        let found = match window.frame(position, segment.id(), epoch) {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = Error::io("read", segment.path(), error);
+                return (checked, Some(failed.at("segment", segment.path().display()).at("position", position).at("offset", at)));
+            }
+        };
         let frame = match found {
             Found::Frame(frame) => frame,
-            Found::Newer(version) => return Ok((checked, Some(newer(version).at("segment", segment.path().display())))),
-            Found::End(_) => return Ok((checked, bad("no frame where one should be"))),
+            Found::Newer(version) => return (checked, Some(newer(version).at("segment", segment.path().display()))),
+            Found::End(_) => return (checked, bad("no frame where one should be")),
         };
         let bytes = window.bytes(position, frame.length);
-        if !frame.verify(bytes) {
-            return Ok((checked, bad("the head of a frame has a bad checksum")));
-        }
-        if frame.head.first_offset != offset {
-            return Ok((checked, bad("a frame with another offset than comes next")));
-        }
-        for span in &frame.batches {
-            let batch = &bytes[span.range()];
-            let good = BatchHeader::read(batch).and_then(|header| header.verify(batch).map(|()| header));
-            let header = match good {
-                Ok(header) if header.base_offset == offset as i64 => header,
-                Ok(_) => return Ok((checked, bad("a batch with another offset than comes next"))),
-                Err(error) => return Ok((checked, bad(error.message()))),
-            };
+        let headers = match check_frame(&frame, bytes, offset) {
+            Ok(headers) => headers,
+            Err(what) => return (checked, bad(&what)),
+        };
+        for header in headers {
             offset = header.next_offset() as u64;
             checked.batches += 1;
             checked.rows += header.rows as u64;
@@ -109,5 +106,5 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
         position += frame.length as u64;
         epoch = frame.head.epoch;
     }
-    Ok((checked, None))
+    (checked, None)
 }

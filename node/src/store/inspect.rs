@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::catalog::TableEntry;
 use super::open::{Inner, no_such_table};
 use crate::bucket::follower::Follower;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::walk;
@@ -138,21 +138,52 @@ fn each_bucket(entries: &[TableEntry], mut visit: impl FnMut(Place<'_>) -> Resul
     Ok(())
 }
 
-/// The view of a bucket, and who brings it up to date when another process writes.
-fn open(store: &Inner, place: &Place<'_>) -> Result<(Arc<View>, Option<Arc<Follower>>)> {
+/// A bucket to look at.
+struct Opened {
+    view: Arc<View>,
+    /// Up to here the view's segments hold every row.
+    end: u64,
+    /// Who brings the view up to date when another process writes.
+    follower: Option<Arc<Follower>>,
+}
+
+fn open(store: &Inner, place: &Place<'_>) -> Result<Opened> {
     if store.is_writable() {
-        return Ok((store.bucket(place.entry, place.partition_id, place.bucket)?.view().clone(), None));
+        let view = store.bucket(place.entry, place.partition_id, place.bucket)?.view().clone();
+        return Ok(Opened { end: view.end(), view, follower: None });
     }
     let follower = store.follower(place.entry, place.partition_id, place.bucket)?;
+    let view = follower.view().clone();
+    // Somebody else who follows may move the end on before the segments are known.
+    let end = view.end();
     follower.refresh_segments(store.writer_state()?)?;
-    Ok((follower.view().clone(), Some(follower)))
+    Ok(Opened { view, end, follower: Some(follower) })
+}
+
+/// Bytes of frames in a segment whose rows end at `end`. Of one that another process writes only as much is known as was read; until that is all of
+/// it, its file counts.
+fn frame_bytes(segment: &Segment, end: u64) -> u64 {
+    match segment.open_directory() {
+        None => segment.used_bytes(),
+        Some(directory) if directory.next_offset() >= end => directory.end(),
+        Some(_) => segment.capacity_bytes(),
+    }
+}
+
+/// Each segment with the offset behind its last row: one that is not sealed ends where the next begins.
+fn with_ends(segments: &[Arc<Segment>], end: u64) -> impl Iterator<Item = (&Arc<Segment>, u64)> {
+    let behind = segments.iter().skip(1).map(|next| next.base_offset()).chain([None]);
+    segments.iter().zip(behind).map(move |(segment, behind)| {
+        let known = segment.sealed().map(|sealed| sealed.end_offset).or(behind);
+        (segment, known.unwrap_or(end))
+    })
 }
 
 /// See [`super::Store::stats`].
 pub(super) fn stats(store: &Inner, table: Option<&str>) -> Result<Vec<BucketStats>> {
     let mut all = Vec::new();
     each_bucket(&entries(store, table)?, |place| {
-        let (view, _) = open(store, &place)?;
+        let Opened { view, end, .. } = open(store, &place)?;
         let segments = view.segments();
         all.push(BucketStats {
             table: place.entry.spec.name.to_string(),
@@ -162,7 +193,7 @@ pub(super) fn stats(store: &Inner, table: Option<&str>) -> Result<Vec<BucketStat
             end_offset: view.end(),
             rows: view.end() - view.start(),
             segments: segments.len(),
-            bytes: segments.iter().map(|segment| segment.used_bytes()).sum(),
+            bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(segment, end)).sum(),
             recent_bytes: view.recent_bytes(),
         });
         Ok(())
@@ -192,24 +223,26 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
     let mut report = VerifyReport { tables: entries.len() as u64, ..VerifyReport::default() };
     each_bucket(&entries, |place| {
         report.buckets += 1;
-        let (view, follower) = match open(store, &place) {
+        let Opened { view, end, follower } = match open(store, &place) {
             Ok(opened) => opened,
-            Err(error) if error.kind() == Kind::Corrupt => {
-                report.problems.push(place.problem(&error));
+            Err(error) => {
+                // Unless the table was dropped meanwhile.
+                if store.entry(place.entry.spec.id, &place.entry.spec.name).is_ok() {
+                    report.problems.push(place.problem(&error));
+                }
                 return Ok(());
             }
-            Err(error) => return Err(error),
         };
         report.problems.extend(view.damage().iter().map(|error| place.problem(error)));
         let mut expected = view.start();
-        for segment in view.segments().iter() {
+        for (segment, end) in with_ends(&view.segments(), end) {
             if segment.base_offset().is_some_and(|base| base > expected) {
                 let gap =
                     Error::corrupt("rows are missing before a segment").at("segment", segment.path().display()).at("offset", expected);
                 report.problems.push(place.problem(&gap));
             }
-            expected = segment.sealed().map_or(view.end(), |sealed| sealed.end_offset);
-            let mut found = check(store, segment, expected)?;
+            expected = end;
+            let mut found = check(store, segment, expected);
             // A writer may have dropped the segment meanwhile, and used its file again.
             if follower.as_ref().is_some_and(|follower| follower.kept_from().is_none_or(|kept| expected <= kept)) {
                 found.1 = None;
@@ -226,14 +259,14 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
     Ok(report)
 }
 
-fn check(store: &Inner, segment: &Segment, end: u64) -> Result<(walk::Checked, Option<Error>)> {
+fn check(store: &Inner, segment: &Segment, end: u64) -> (walk::Checked, Option<Error>) {
     let resources = &*store.resources;
     let file = resources.files.open(&*resources.driver, segment.path(), true);
     match file {
         Ok(file) => walk::check(&*resources.driver, &file, &resources.pool, segment, end),
         Err(error) => {
             let missing = Error::io("open", segment.path(), error).at("segment", segment.path().display());
-            Ok((walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0)))))
+            (walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0))))
         }
     }
 }

@@ -183,15 +183,16 @@ impl Inner {
             return Err(closed(&self.dir));
         }
         if let Role::Follower(following) = &self.role {
-            self.refresh_catalog(following)?;
+            self.refresh_catalog(following, false)?;
         }
         Ok(self.catalog.load_full())
     }
 
-    fn refresh_catalog(&self, following: &Following) -> Result<()> {
+    /// Reads the catalog again when its word has changed. A change is durable a moment before the word says so: with `must_read` it is read anyway.
+    fn refresh_catalog(&self, following: &Following, must_read: bool) -> Result<()> {
         let _one_at_a_time = following.refreshing.lock();
         let word = self.resources.page.slot(STORE_SLOT).word();
-        if word != following.seen.load(Ordering::Acquire)
+        if (must_read || word != following.seen.load(Ordering::Acquire))
             && let Some(catalog) = read_catalog(&self.resources, &self.dir)?
         {
             self.catalog.store(Arc::new(catalog));
@@ -204,6 +205,14 @@ impl Inner {
     pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
         let catalog = self.catalog()?;
         catalog.tables.get(&table_id).cloned().ok_or_else(|| dropped(name))
+    }
+
+    /// A table's entry that knows every schema version of which a row is durable.
+    pub(super) fn newest_entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
+        if let Role::Follower(following) = &self.role {
+            self.refresh_catalog(following, true)?;
+        }
+        self.entry(table_id, name)
     }
 
     /// Makes a change of the catalog durable, then visible. The change is made from the newest state, under its lock.
@@ -340,7 +349,7 @@ impl Inner {
         let Role::Follower(following) = &self.role else { return Ok(WriterState::Live(self.resources.epoch)) };
         let locked = self.resources.driver.is_locked(&following.lock_file);
         let locked = locked.map_err(|error| Error::io("look at the lock of", &self.dir, error))?;
-        self.refresh_catalog(following)?;
+        self.refresh_catalog(following, false)?;
         let epoch = self.catalog.load().epoch;
         Ok(if locked { WriterState::Live(epoch) } else { WriterState::Absent(epoch) })
     }
@@ -467,5 +476,31 @@ fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
     match driver.remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error)) {
         Err(error) if error.kind() != Kind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::io::sim::{Faults, Sim};
+    use crate::store::alter::{Change, alter};
+
+    #[test]
+    fn a_change_that_its_word_does_not_tell_yet_is_found_by_who_asks_for_the_newest() {
+        let sim = Sim::new(1, Faults::default());
+        let dir = Path::new("/store");
+        let store = Inner::open(sim.clone(), dir, Options::default()).unwrap();
+        let columns = Schema::new(vec![Field::new("number", DataType::Int64, false)]);
+        let name: TableName = "t".parse().unwrap();
+        let id = store.create_table(&name, CreateTable::like(Arc::new(columns))).unwrap();
+        let outside = Inner::open_read_only(sim, dir, Options::default()).unwrap();
+        alter(&store, &name, &[Change::add_column("more int64").unwrap()]).unwrap();
+        let Role::Follower(following) = &outside.role else { unreachable!("it is open read-only") };
+        following.seen.store(outside.resources.page.slot(STORE_SLOT).word(), Ordering::Release);
+        let columns = |entry: Result<TableEntry>| entry.unwrap().spec.schema().fields().len();
+        assert_eq!(columns(outside.entry(id, &name)), 1);
+        assert_eq!(columns(outside.newest_entry(id, &name)), 2);
     }
 }

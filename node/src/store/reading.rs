@@ -29,9 +29,14 @@ struct Version {
     mapping: Mapping,
 }
 
+/// Looks a table up in the catalog.
+pub(super) type Newest = Box<dyn Fn() -> Result<TableSpec> + Send + Sync>;
+
 /// See the head of this module.
 pub(super) struct Reading {
     spec: ArcSwap<TableSpec>,
+    /// The table as it is now: rows of a version that `spec` does not know yet may be durable.
+    newest: Newest,
     /// The schema that the scan reads in, whatever the table becomes meanwhile.
     wanted: TableSchema,
     /// Columns to read: those that come out, then those that only the filter needs.
@@ -45,8 +50,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Prepares to read `columns` (all without) of the rows for which `filter` holds.
-    pub(super) fn new(spec: Arc<TableSpec>, columns: Option<&[String]>, filter: Option<&str>, meta: bool) -> Result<Self> {
+    /// Prepares to read `columns` (all without) of the rows for which `filter` holds, of the table `spec`, which `newest` looks up again.
+    pub(super) fn new(spec: TableSpec, newest: Newest, columns: Option<&[String]>, filter: Option<&str>, meta: bool) -> Result<Self> {
         let wanted = spec.schema().clone();
         let mut read: Vec<String> = match columns {
             None => wanted.fields().iter().map(|field| field.name.clone()).collect(),
@@ -67,7 +72,7 @@ impl Reading {
             fields.extend(meta_fields());
         }
         let schema = Arc::new(Schema::new(fields));
-        Ok(Reading { spec: ArcSwap::new(spec), wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
+        Ok(Reading { spec: ArcSwap::from_pointee(spec), newest, wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -113,6 +118,9 @@ impl Reading {
         let mut versions = self.versions.lock();
         if let Some(known) = versions.get(&schema_id) {
             return Ok(known.clone());
+        }
+        if self.spec.load().schema_at(schema_id).is_none() {
+            self.refresh(&(self.newest)()?);
         }
         let spec = self.spec.load();
         let unknown = || Error::corrupt(format!("a batch of the unknown schema version {schema_id}")).at("table", &spec.name);
@@ -183,4 +191,24 @@ fn meta_fields() -> [Field; 4] {
         Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false),
         Field::new("_op", DataType::Utf8, false),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::CreateTable;
+    use super::*;
+    use crate::table::evolution::Change;
+
+    #[test]
+    fn rows_of_a_version_that_is_newer_than_the_look_at_the_table_are_read() {
+        let columns = Schema::new(vec![Field::new("number", DataType::Int64, false)]);
+        let spec = CreateTable::like(Arc::new(columns)).spec(&"t".parse().unwrap(), 1, 0).unwrap();
+        let evolved = spec.evolve(&[Change::parse_add("more int64").unwrap()]).unwrap();
+        let (before, after) = (spec.schema().version(), evolved.schema().version());
+        let reading = Reading::new(spec, Box::new(move || Ok(evolved.clone())), None, None, false).unwrap();
+        assert!(reading.version(before).is_ok());
+        assert!(reading.version(after).is_ok());
+        let error = reading.version(after + 1).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Corrupt, "{error}");
+    }
 }

@@ -26,6 +26,9 @@ use crate::table::partition::Partitioner;
 /// Buckets of a scan that keep what they need to read ahead while they have nothing new; of more, each gives it back.
 const READY_MAX: usize = 16;
 
+/// Batches that such a scan takes from one bucket before the next has its turn: what was read ahead is given back then.
+const TURN_BATCHES_MAX: usize = 64;
+
 /// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -108,9 +111,21 @@ impl ScanBuilder {
     pub fn build(self) -> Result<Scanner> {
         let ScanBuilder { table, columns, filter, limit, start, follow, meta } = self;
         let spec = table.store.entry(table.id, &table.name)?.spec;
-        let reading = Arc::new(Reading::new(Arc::new(spec), columns.as_deref(), filter.as_deref(), meta)?);
-        let mut scanner =
-            Scanner { reading, lanes: Vec::new(), known: HashSet::new(), turn: 0, start, follow, limit, catalog: Arc::default(), table };
+        let handle = table.clone();
+        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
+        let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), meta)?);
+        let mut scanner = Scanner {
+            reading,
+            lanes: Vec::new(),
+            known: HashSet::new(),
+            turn: 0,
+            batches_of_turn: 0,
+            start,
+            follow,
+            limit,
+            catalog: Arc::default(),
+            table,
+        };
         scanner.add_lanes(start)?;
         Ok(scanner)
     }
@@ -171,6 +186,8 @@ pub struct Scanner {
     lanes: Vec<Lane>,
     known: HashSet<(u32, u32)>,
     turn: usize,
+    /// Batches in a row from the bucket whose turn it is.
+    batches_of_turn: usize,
     start: Start,
     follow: bool,
     limit: Option<u64>,
@@ -316,27 +333,34 @@ impl Scanner {
         Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
-    /// Rows that can be had without waiting, from one bucket after the other.
+    /// Rows that can be had without waiting, from one bucket after the other. A scan that follows leaves a bucket that always has more.
     fn next_ready(&mut self) -> Result<Option<ScanBatch>> {
+        let batches_max = match self.follow {
+            true if self.lanes.len() > READY_MAX => TURN_BATCHES_MAX,
+            true => 1,
+            false => usize::MAX,
+        };
         let mut ended = 0;
         while ended < self.lanes.len() {
             let turn = self.turn % self.lanes.len();
-            match self.next_of(turn)? {
-                Some(batch) => return Ok(Some(batch)),
-                None => {
-                    if self.lanes.len() > READY_MAX {
-                        self.lanes[turn].cursor.rest();
-                    }
-                    self.turn = turn + 1;
-                    ended += 1;
+            let found = self.next_of(turn)?;
+            self.batches_of_turn += 1;
+            if found.is_none() || self.batches_of_turn >= batches_max {
+                if self.lanes.len() > READY_MAX {
+                    self.lanes[turn].cursor.rest();
                 }
+                (self.turn, self.batches_of_turn) = (turn + 1, 0);
             }
+            if found.is_some() {
+                return Ok(found);
+            }
+            ended += 1;
         }
         Ok(None)
     }
 
     fn next_of(&mut self, index: usize) -> Result<Option<ScanBatch>> {
-        let mut refreshed = false;
+        let mut refreshed_at = None;
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
@@ -350,8 +374,8 @@ impl Scanner {
                 }
                 CursorNext::Gone(start) => return Err(fell_behind(&self.table, lane.bucket, from, start)),
                 CursorNext::Lost(error) => match &lane.origin {
-                    Origin::Followed(follower) if !refreshed => {
-                        refreshed = true;
+                    Origin::Followed(follower) if refreshed_at != Some(from) => {
+                        refreshed_at = Some(from);
                         follower.refresh_segments(self.table.store.writer_state()?)?;
                         continue;
                     }

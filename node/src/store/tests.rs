@@ -135,3 +135,18 @@ fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
     assert_eq!(scan("name = 'name 399999'"), [399_999]);
     assert!(scan("number < 0").is_empty());
 }
+
+#[test]
+fn the_directory_of_a_sealed_segment_leaves_memory() {
+    let sim = crate::io::sim::Sim::new(1, crate::io::sim::Faults::default());
+    let store = Store::open_with(sim, "/store", Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema()).option("segment.bytes", "1MiB")).unwrap();
+    let mut writer = table.writer().unwrap();
+    (0..2).for_each(|_| drop(writer.append(&rows(0, 40_000)).unwrap()));
+    let entry = store.0.entry(table.id, &table.name).unwrap();
+    let first = store.0.bucket(&entry, 0, 0).unwrap().view().segments()[0].clone();
+    assert!(first.sealed().is_some() && !first.directory.lock().is_empty());
+    store.pump().unwrap();
+    assert!(first.directory.lock().is_empty());
+    assert_eq!(numbers(table.scan().build().unwrap()).len(), 80_000);
+}
