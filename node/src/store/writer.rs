@@ -25,8 +25,8 @@ use crate::table::{self, TableSpec, conform};
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterOptions {
-    /// An identity, chosen once by the application. Batches are then numbered per bucket, and one that is sent again with
-    /// [`Writer::append_numbered`] is answered with the place of the first.
+    /// An identity, chosen once by the application and not negative. The application then numbers its batches: it writes with
+    /// [`Writer::append_numbered`] only, and a batch sent again is answered with the place of the first.
     pub id: Option<i64>,
 }
 
@@ -71,7 +71,6 @@ pub struct Writer {
     fitting: Option<SchemaRef>,
     partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
-    sequences: HashMap<(u32, u32), i32>,
     sent: VecDeque<Sent>,
     sent_bytes: u64,
     acked: Vec<Ack>,
@@ -96,7 +95,6 @@ impl Writer {
             fitting: None,
             partitions: HashMap::new(),
             buckets: HashMap::new(),
-            sequences: HashMap::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             acked: Vec::new(),
@@ -105,8 +103,10 @@ impl Writer {
 
     /// Appends rows and returns when they are durable, with one answer for each bucket they went to.
     ///
-    /// Errors: Invalid when the rows do not fit the table (nothing was appended); those of the device (rows of other buckets may be durable).
+    /// Errors: Invalid when the rows do not fit the table (nothing was appended) or the writer has an identity; those of the device (rows of
+    /// other buckets may be durable).
     pub fn append(&mut self, batch: &RecordBatch) -> Result<Vec<Ack>> {
+        self.refuse_without_number()?;
         self.put(batch, true)?;
         self.flush()
     }
@@ -116,6 +116,7 @@ impl Writer {
     ///
     /// Errors: as [`Writer::append`], also for rows sent earlier.
     pub fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.refuse_without_number()?;
         self.put(batch, false)?;
         let budget = self.table.store.options.writer_bytes_max as u64;
         while self.sent_bytes > budget {
@@ -140,27 +141,63 @@ impl Writer {
         Ok(std::mem::take(&mut self.acked))
     }
 
-    /// Appends rows under a number, for a writer with an identity: sent again with the same number they are not written again, and
-    /// the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket.
+    /// Appends rows under a number, for a writer with an identity, and returns when they are durable: sent again with the same number they
+    /// are not written again, and the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket,
+    /// which their values decide, and into one batch. The log remembers the last five of each bucket; this call waits, so a writer has one
+    /// unanswered at most.
     ///
-    /// Errors: Conflict when a number is left out; Invalid when the rows go to several buckets or the writer has no identity.
+    /// Errors: Conflict when a number is left out; Exhausted when the rows are larger than a batch may be; Invalid when they go to several
+    /// buckets or the writer has no identity. In all of these nothing was appended. Those of the device: send it again.
     pub fn append_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<Ack> {
-        if self.options.id.is_none() {
+        let Some(id) = self.options.id else {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
-        }
+        };
         self.refresh()?;
         let rows = self.fit(batch)?;
-        let mut pieces = self.router.route(&rows)?;
-        if pieces.len() != 1 {
-            let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
-            return Err(split.hint("split it by bucket before it is numbered"));
+        let piece = self.only_piece(&rows)?;
+        let (count, bytes_bound) = self.rows_that_fit(&piece.rows, 0)?;
+        if count < piece.rows.num_rows() {
+            return Err(self.too_large_for_a_number());
         }
-        let piece = pieces.remove(0);
-        let key = (self.partition_id(&piece)?, piece.bucket);
-        self.sequences.insert(key, sequence);
-        self.put_piece(&piece, true)?;
-        let acks = self.flush()?;
-        acks.into_iter().next_back().ok_or_else(|| Error::internal("a batch without rows has no answer"))
+        let partition_id = self.partition_id(&piece)?;
+        let bucket = self.bucket(partition_id, piece.bucket)?;
+        let record = self.encode(&piece.rows, bytes_bound, Some(Producer { id, sequence }))?;
+        self.hand_over(&bucket, &piece, record, true)?;
+        self.wait_for_oldest()?;
+        self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
+    }
+
+    /// Where the rows of a numbered batch go.
+    fn only_piece(&mut self, rows: &RecordBatch) -> Result<Piece> {
+        // A bucket that the writer chooses may be another one when the batch is sent again.
+        if self.spec.buckets > 1 && self.spec.hashed_columns().is_empty() {
+            let chosen = Error::invalid("a numbered batch needs a table whose rows decide their bucket").at("table", &self.table.name);
+            return Err(chosen.hint("give the table a bucket key, or one bucket"));
+        }
+        let mut pieces = if rows.num_rows() == 0 { Vec::new() } else { self.router.route(rows)? };
+        match pieces.pop() {
+            Some(only) if pieces.is_empty() => Ok(only),
+            Some(_) => {
+                let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len() + 1));
+                Err(split.hint("split it by bucket before it is numbered"))
+            }
+            None => Err(Error::invalid("a numbered batch has no rows").hint("give its number to the next batch that has some")),
+        }
+    }
+
+    /// Cut, it would need several numbers.
+    fn too_large_for_a_number(&self) -> Error {
+        let limit = self.spec.options.batch_bytes_max;
+        let large = Error::exhausted(format!("a numbered batch is larger than a batch may be ({limit} bytes), and is not cut"));
+        large.at("table", &self.table.name).hint("split it before it is numbered, or raise the table's option batch.bytes.max")
+    }
+
+    fn refuse_without_number(&self) -> Result<()> {
+        if self.options.id.is_none() {
+            return Ok(());
+        }
+        let unnumbered = Error::invalid("a writer with an identity appends numbered batches only");
+        Err(unnumbered.hint("call `append_numbered`, or make a writer without an identity for these rows"))
     }
 
     /// Bytes sent and not yet acknowledged.
@@ -232,10 +269,9 @@ impl Writer {
         let (all, mut from) = (piece.rows.num_rows(), 0);
         while from < all {
             let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
-            let producer = self.next_number((partition_id, piece.bucket));
             let record = match rows == all {
-                true => self.encode(&piece.rows, bytes_bound, producer)?,
-                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, producer)?,
+                true => self.encode(&piece.rows, bytes_bound, None)?,
+                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, None)?,
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
@@ -263,15 +299,6 @@ impl Writer {
         }
         self.buckets.insert((partition_id, bucket), open.clone());
         Ok(open)
-    }
-
-    /// The number of the next batch for a bucket, when this writer numbers them.
-    fn next_number(&mut self, key: (u32, u32)) -> Option<Producer> {
-        let id = self.options.id?;
-        let next = self.sequences.entry(key).or_insert(0);
-        let sequence = *next;
-        *next = sequence.checked_add(1).unwrap_or(0);
-        Some(Producer { id, sequence })
     }
 
     /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
