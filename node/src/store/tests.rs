@@ -104,6 +104,8 @@ fn segments_are_sealed_and_dropped_one_after_the_other_whoever_asks() {
         is_done.store(true, Ordering::Relaxed);
         appended.unwrap();
     });
+    // The last of it; else the background drops rows while they are read.
+    store.expire("t").unwrap();
     let failures = store.take_background_failures();
     assert!(failures.is_empty(), "{failures:?}");
     let kept: Vec<_> = table.scan().build().unwrap().map(|batch| batch.unwrap()).collect();
@@ -134,4 +136,14 @@ fn a_filter_skips_batches_by_their_statistics_and_stays_exact() {
     assert_eq!(scan("number >= 123456 and number < 123460"), [123456, 123457, 123458, 123459]);
     assert_eq!(scan("name = 'name 399999'"), [399_999]);
     assert!(scan("number < 0").is_empty());
+}
+
+#[test]
+fn a_scan_may_wait_for_as_long_as_there_is() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    table.writer().unwrap().append(&rows(0, 5)).unwrap();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    assert!(matches!(scanner.next_within(Some(Duration::MAX)).unwrap(), Next::Batch(_)));
 }
