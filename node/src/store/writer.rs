@@ -74,6 +74,14 @@ pub struct Writer {
     sent: VecDeque<Sent>,
     sent_bytes: u64,
     acked: Vec<Ack>,
+    failed: Option<Failed>,
+}
+
+/// Rows that nobody was told of yet.
+struct Failed {
+    /// The first reason: later ones often follow from it.
+    error: Error,
+    rows: u64,
 }
 
 impl Writer {
@@ -98,46 +106,61 @@ impl Writer {
             sent: VecDeque::new(),
             sent_bytes: 0,
             acked: Vec::new(),
+            failed: None,
         })
     }
 
-    /// Appends rows and returns when they are durable, with one answer for each bucket they went to.
+    /// Appends rows and returns when they are durable, with one answer for each batch of the log that they became. Waits for rows sent
+    /// earlier first; their answers stay for [`Writer::acks`] and [`Writer::flush`].
     ///
-    /// Errors: Invalid when the rows do not fit the table (nothing was appended) or the writer has an identity; those of the device (rows of
-    /// other buckets may be durable).
+    /// Errors: Invalid when the rows do not fit the table or the writer has an identity; those of rows sent earlier (in both, nothing of these
+    /// rows was appended); those of the device, with how many rows failed: others of these rows may be durable, and their answers stay as well.
+    /// Nothing is under way after an error, so none is told twice.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<Vec<Ack>> {
         self.refuse_without_number()?;
-        self.put(batch, true)?;
-        self.flush()
+        // Told before anything new is sent: who then appends this batch again does not write it twice.
+        self.drain();
+        self.tell_failure()?;
+        let answered = self.acked.len();
+        let pieces = self.pieces(batch)?;
+        // Several buckets are written side by side; one alone is written by this thread.
+        self.put(&pieces, pieces.len() == 1);
+        self.drain();
+        self.tell_failure()?;
+        Ok(self.acked.split_off(answered))
     }
 
-    /// Sends rows and returns when there is room for more: at once, or when earlier ones became durable. Answers come by [`Writer::acks`] and
-    /// [`Writer::flush`].
+    /// Sends rows, once there is room: at once, or when earlier ones became durable. Answers come by [`Writer::acks`] and [`Writer::flush`].
     ///
-    /// Errors: as [`Writer::append`], also for rows sent earlier.
+    /// Errors: Invalid when the rows do not fit the table or the writer has an identity (nothing was sent); those of rows sent earlier that
+    /// had to make room (nothing was sent); those of a log that takes no rows, with how many rows failed: the others are under way.
     pub fn send(&mut self, batch: &RecordBatch) -> Result<()> {
         self.refuse_without_number()?;
-        self.put(batch, false)?;
         let budget = self.table.store.options.writer_bytes_max as u64;
         while self.sent_bytes > budget {
-            self.wait_for_oldest()?;
+            self.wait_for_oldest();
         }
-        Ok(())
+        self.tell_failure()?;
+        let pieces = self.pieces(batch)?;
+        self.put(&pieces, false);
+        self.tell_failure()
     }
 
     /// Answers that have come since the last call, in the order sent. Does not wait.
+    ///
+    /// Errors: as [`Writer::flush`], of what has come.
     pub fn acks(&mut self) -> Result<Vec<Ack>> {
-        while let Some(result) = self.sent.front().and_then(|sent| sent.pending.poll()) {
-            self.take_front(result)?;
-        }
+        self.take_answered();
+        self.tell_failure()?;
         Ok(std::mem::take(&mut self.acked))
     }
 
     /// Waits for everything sent, and returns the answers that were not taken yet.
+    ///
+    /// Errors: the first of the device, with how many rows failed. Nothing is under way then; the answers of the others are there for the next call.
     pub fn flush(&mut self) -> Result<Vec<Ack>> {
-        while !self.sent.is_empty() {
-            self.wait_for_oldest()?;
-        }
+        self.drain();
+        self.tell_failure()?;
         Ok(std::mem::take(&mut self.acked))
     }
 
@@ -163,7 +186,8 @@ impl Writer {
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let record = self.encode(&piece.rows, bytes_bound, Some(Producer { id, sequence }))?;
         self.hand_over(&bucket, &piece, record, true)?;
-        self.wait_for_oldest()?;
+        self.drain();
+        self.tell_failure()?;
         self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
     }
 
@@ -205,19 +229,26 @@ impl Writer {
         self.sent_bytes
     }
 
-    fn put(&mut self, batch: &RecordBatch, inline: bool) -> Result<()> {
+    /// The rows by where they go. Sends nothing.
+    fn pieces(&mut self, batch: &RecordBatch) -> Result<Vec<Piece>> {
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.refresh()?;
         let rows = self.fit(batch)?;
-        let pieces = self.router.route(&rows)?;
-        // Several buckets are written side by side; one alone is written by this thread.
-        let inline = inline && pieces.len() == 1 && self.sent.is_empty();
-        for piece in &pieces {
-            self.put_piece(piece, inline)?;
+        self.router.route(&rows)
+    }
+
+    /// Sends the pieces up to the first that fails.
+    fn put(&mut self, pieces: &[Piece], inline: bool) {
+        let mut left: u64 = pieces.iter().map(|piece| piece.rows.num_rows() as u64).sum();
+        for piece in pieces {
+            if let Err(error) = self.put_piece(piece, inline, &mut left) {
+                // A write that failed says more than the log that takes nothing since.
+                self.take_answered();
+                return self.note_failure(error, left);
+            }
         }
-        Ok(())
     }
 
     /// The table may have been altered since the last batch.
@@ -263,7 +294,8 @@ impl Writer {
         Ok(id)
     }
 
-    fn put_piece(&mut self, piece: &Piece, inline: bool) -> Result<()> {
+    /// Sends a piece; rows that were handed over go off `left`.
+    fn put_piece(&mut self, piece: &Piece, inline: bool, left: &mut u64) -> Result<()> {
         let partition_id = self.partition_id(piece)?;
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let (all, mut from) = (piece.rows.num_rows(), 0);
@@ -275,6 +307,7 @@ impl Writer {
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
+            *left -= rows as u64;
         }
         Ok(())
     }
@@ -337,16 +370,34 @@ impl Writer {
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
     }
 
-    fn wait_for_oldest(&mut self) -> Result<()> {
-        let Some(sent) = self.sent.front() else { return Ok(()) };
-        let result = sent.pending.wait(&self.table.store.resources);
-        self.take_front(result)
+    fn drain(&mut self) {
+        while !self.sent.is_empty() {
+            self.wait_for_oldest();
+        }
     }
 
-    fn take_front(&mut self, result: Result<()>) -> Result<()> {
-        let Some(sent) = self.sent.pop_front() else { return Ok(()) };
+    fn wait_for_oldest(&mut self) {
+        if let Some(sent) = self.sent.pop_front() {
+            let result = sent.pending.wait(&self.table.store.resources);
+            self.answer(sent, result);
+        }
+    }
+
+    /// Takes the results that have come, up to the first that has not.
+    fn take_answered(&mut self) {
+        while let Some(result) = self.sent.front().and_then(|sent| sent.pending.poll())
+            && let Some(sent) = self.sent.pop_front()
+        {
+            self.answer(sent, result);
+        }
+    }
+
+    fn answer(&mut self, sent: Sent, result: Result<()>) {
         self.sent_bytes -= sent.bytes;
-        result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
+        if let Err(error) = result {
+            let error = error.at("table", &self.table.name).at("bucket", sent.bucket);
+            return self.note_failure(error, sent.rows);
+        }
         let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
         self.acked.push(Ack {
             partition: sent.partition,
@@ -357,7 +408,19 @@ impl Writer {
             duplicate: sent.pending.duplicate,
             latency: known_at.saturating_sub(sent.at),
         });
-        Ok(())
+    }
+
+    fn note_failure(&mut self, error: Error, rows: u64) {
+        let failed = self.failed.get_or_insert(Failed { error, rows: 0 });
+        failed.rows += rows;
+    }
+
+    /// Says what failed since the last time, once.
+    fn tell_failure(&mut self) -> Result<()> {
+        match self.failed.take() {
+            Some(Failed { error, rows }) => Err(error.at("rows_failed", rows)),
+            None => Ok(()),
+        }
     }
 }
 
