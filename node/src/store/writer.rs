@@ -96,6 +96,7 @@ impl Writer {
         }
         let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
+        spec.check_appendable()?;
         let encoders = Encoders::new(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
@@ -265,6 +266,7 @@ impl Writer {
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
         if entry.spec != *self.spec {
+            entry.spec.check_appendable()?;
             self.encoders = Encoders::new(&entry.spec)?;
             self.fitting = None;
             self.router = Router::new(&entry.spec)?;
