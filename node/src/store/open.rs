@@ -413,7 +413,7 @@ fn closed(dir: &Path) -> Error {
     Error::unavailable(format!("the store in {} is closed", dir.display())).hint("open it again")
 }
 
-fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
+pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
     // A newer program may have asked to keep them.
     let may_drop = spec.options.check_known().is_ok();
     SegmentPolicy {

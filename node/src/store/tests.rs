@@ -174,7 +174,7 @@ fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
     let dir = tempfile::tempdir_in(".").unwrap();
     store_with_rows(dir.path());
     add_to_catalog(dir.path(), |mut created| {
-        created["spec"]["options"]["quantum.mode"] = "on".into();
+        created["spec"]["options"] = serde_json::json!({ "quantum.mode": "on", "retention.ms": "7d" });
         serde_json::json!({ "table_altered": { "spec": created["spec"] } })
     });
     // The second time the option comes through a catalog that this program has written to.
@@ -182,7 +182,9 @@ fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
         let store = Store::open(dir.path(), Options::default()).unwrap();
         let table = store.table("t").unwrap();
         assert_eq!(numbers(table.scan().build().unwrap()), [0, 1, 2, 3, 4]);
-        let altered = store.alter_table("t", &[Change::set_option("retention.ms", "7d")]);
+        let spec = table.store.entry(table.id, &table.name).unwrap().spec;
+        assert_eq!((spec.options.retention_ms.is_some(), open::segment_policy(&spec).retention_ms), (true, None), "nothing is dropped");
+        let altered = store.alter_table("t", &[Change::set_option("retention.ms", "8d")]);
         for error in [table.writer().map(drop).unwrap_err(), altered.unwrap_err()] {
             assert_eq!(error.kind(), crate::Kind::Invalid, "{error}");
             assert!(error.to_string().contains("newer program") && error.to_string().contains("quantum.mode"), "{error}");
