@@ -206,7 +206,11 @@ fn call(world: &World, sent: &Sent, batches: u32) {
 fn acknowledge(world: &World, sent: &Sent, waiting: &mut Vec<(Arc<Fate>, u64, u32)>) {
     for (fate, first_offset, rows) in waiting.drain(..) {
         let end = first_offset + u64::from(rows);
-        let is_durable = fate.wait_awake().is_ok();
+        let result = fate.wait_awake();
+        let is_durable = result.is_ok();
+        if let Err(error) = result {
+            assert_ne!(error.kind(), Kind::Internal, "what failed has a reason: {error}");
+        }
         if is_durable {
             assert!(world.device.end() >= end, "rows {first_offset} to {end} are acknowledged and not on the device");
             assert!(world.log.view().end() >= end, "rows {first_offset} to {end} are acknowledged and cannot be seen");

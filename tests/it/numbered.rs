@@ -86,6 +86,8 @@ fn without_an_identity_there_are_no_numbers() {
     let store = scratch::open(dir.path());
     let table = store.create_table("t", CreateTable::like(rows::schema())).unwrap();
     assert_eq!(table.writer().unwrap().append_numbered(&piece(0), 0).unwrap_err().kind(), Kind::Invalid);
+    let empty = numbered_writer(&table, 4).append_numbered(&rows::batch(0..0), 0).unwrap_err();
+    assert_eq!(empty.kind(), Kind::Invalid, "{empty}");
     let negative = numbered_writer(&table, -4).append_numbered(&piece(0), 0).unwrap_err();
     assert_eq!(negative.kind(), Kind::Invalid, "{negative}");
 }
@@ -101,4 +103,42 @@ fn numbers_go_on_across_an_alter() {
     assert!(writer.append_numbered(&piece(0), 0).unwrap().duplicate);
     assert!(!writer.append_numbered(&piece(1), 1).unwrap().duplicate);
     rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..20);
+}
+
+#[test]
+fn a_batch_that_would_be_cut_is_refused_and_its_number_is_not_taken() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let table = store.create_table("t", CreateTable::like(rows::schema()).option("batch.bytes.max", "64KiB")).unwrap();
+    let mut writer = numbered_writer(&table, 3);
+    let error = writer.append_numbered(&rows::batch(0..20_000), 0).unwrap_err();
+    assert_eq!(error.kind(), Kind::Exhausted, "{error}");
+    assert!(error.to_string().contains("batch.bytes.max"), "{error}");
+    for sequence in 0..3 {
+        let ack = writer.append_numbered(&piece(sequence), sequence).unwrap();
+        assert_eq!((ack.first_offset, ack.rows, ack.duplicate), (sequence as u64 * 10, 10, false));
+    }
+    rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..30);
+}
+
+#[test]
+fn with_an_identity_every_batch_needs_a_number() {
+    let dir = scratch::directory();
+    let table = scratch::open(dir.path()).create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = numbered_writer(&table, 3);
+    for error in [writer.append(&piece(0)).map(drop).unwrap_err(), writer.send(&piece(0)).unwrap_err()] {
+        assert_eq!(error.kind(), Kind::Invalid, "{error}");
+        assert!(error.to_string().contains("append_numbered"), "{error}");
+    }
+    assert!(writer.flush().unwrap().is_empty());
+    assert!(rows::numbers(table.scan().build().unwrap()).is_empty());
+}
+
+#[test]
+fn a_bucket_that_the_writer_chooses_takes_no_numbers() {
+    let dir = scratch::directory();
+    let table = scratch::open(dir.path()).create_table("t", CreateTable::like(rows::schema()).buckets(2)).unwrap();
+    let error = numbered_writer(&table, 3).append_numbered(&piece(0), 0).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid, "{error}");
+    assert!(error.to_string().contains("bucket key"), "{error}");
 }

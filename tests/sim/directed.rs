@@ -232,6 +232,48 @@ fn a_segment_in_use_that_cannot_be_read_is_told_and_left_alone() {
     assert_eq!(values(&store), [0, 1, 2]);
 }
 
+fn rows_failed(error: &aquifer_node::Error) -> u64 {
+    error.context().find(|(name, _)| *name == "rows_failed").expect("it says how many").1.parse().unwrap()
+}
+
+#[test]
+fn a_failure_is_told_once_and_the_writer_goes_on() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(row(0, 1).schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    sim.fail_next(Call::Create, ".log", libc::ENOSPC);
+    (0..3).for_each(|value| writer.send(&row(value, 1)).unwrap());
+    let error = writer.append(&row(3, 1)).unwrap_err();
+    assert_eq!((error.kind(), rows_failed(&error)), (aquifer_node::Kind::Exhausted, 3), "{error}");
+    assert_eq!(writer.unacknowledged_bytes(), 0);
+    // Nothing of the fourth was sent with the failed ones.
+    writer.append(&row(3, 1)).unwrap();
+    writer.send(&row(4, 1)).unwrap();
+    let acks = writer.append(&row(5, 1)).unwrap();
+    assert_eq!((acks.len(), acks[0].first_offset), (1, 2), "its own answer");
+    assert_eq!(writer.flush().unwrap().len(), 1, "the answer of the one before it");
+    assert_eq!(values(&store), [3, 4, 5]);
+}
+
+#[test]
+fn what_did_not_fail_of_an_append_is_answered() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let bytes: Vec<Vec<u8>> = (0..20).map(|value| vec![value; 10]).collect();
+    let column = BinaryArray::from_iter_values(&bytes);
+    let rows = RecordBatch::try_from_iter([("payload", Arc::new(column) as _)]).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows.schema()).buckets(2).bucket_key(&["payload"])).unwrap();
+    let mut writer = table.writer().unwrap();
+    sim.fail_next(Call::Create, ".log", libc::ENOSPC);
+    let failed = rows_failed(&writer.append(&rows).unwrap_err());
+    let answered: u64 = writer.acks().unwrap().iter().map(|ack| ack.rows).sum();
+    assert!(failed > 0 && answered > 0, "{failed} failed, {answered} are there");
+    assert_eq!(failed + answered, 20);
+    assert_eq!(values(&store).len() as u64, answered);
+    assert_eq!(writer.append(&rows).unwrap().iter().map(|ack| ack.rows).sum::<u64>(), 20);
+}
+
 /// Changes of the catalog after which it is rewritten, about.
 const CHANGES: u64 = 520;
 

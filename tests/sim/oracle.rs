@@ -138,6 +138,11 @@ impl Oracle {
         }
     }
 
+    /// A row that failed is sent once more, perhaps behind rows that were sent after it.
+    pub(crate) fn send_again(&mut self, sender: u64, row: u64) {
+        self.facts.get_mut(&row).expect("it was sent").sender = sender;
+    }
+
     /// Where a row is known to be.
     pub(crate) fn offset_of(&self, row: u64) -> Option<u64> {
         match self.facts.get(&row)?.standing {

@@ -160,10 +160,18 @@ impl History {
     pub(crate) fn append_to(&mut self, table: u64) -> Finding {
         let Some(index) = self.sender_of(table)? else { return Ok(()) };
         let rows = self.new_rows(table);
+        let sent_earlier = !self.senders[index].waiting.is_empty();
         self.note_sent(index, &rows);
+        self.append_noted(index, &rows, sent_earlier)
+    }
+
+    fn append_noted(&mut self, index: usize, rows: &[u64], sent_earlier: bool) -> Finding {
+        let table = self.senders[index].table;
         self.say(|| format!("append {} rows to table {table}", rows.len()));
-        let made = batch(&rows, &self.oracle.tables[&table].columns);
-        match self.senders[index].writer.append(&made) {
+        let made = batch(rows, &self.oracle.tables[&table].columns);
+        let appended = self.senders[index].writer.append(&made);
+        let appended = appended.and_then(|acks| Ok([self.senders[index].writer.acks()?, acks].concat()));
+        match appended {
             Ok(acks) => {
                 self.take_acks(index, acks)?;
                 match self.senders[index].waiting.is_empty() {
@@ -171,8 +179,48 @@ impl History {
                     false => Err(format!("an append to table {table} returned without an answer for all rows")),
                 }
             }
-            Err(error) => self.lose_sender(index, "append", &error),
+            Err(error) if sent_earlier || self.sim.is_crashed() => self.lose_sender(index, "append", &error),
+            Err(error) => self.outlive(index, &error),
         }
+    }
+
+    /// An append failed, and nothing else was under way: the answers tell which rows are in the log, the writer goes on, and perhaps the others
+    /// are sent again.
+    fn outlive(&mut self, index: usize, error: &aquifer_node::Error) -> Finding {
+        self.excuse("append", error)?;
+        let sender = &mut self.senders[index];
+        let waiting = std::mem::take(&mut sender.waiting);
+        let acks = sender.writer.acks().map_err(|again| format!("one failure was told twice: {error}, then {again}"))?;
+        if sender.writer.unacknowledged_bytes() > 0 {
+            return Err(format!("rows are under way after an append failed: {error}"));
+        }
+        let mut failed = Vec::new();
+        for place in waiting {
+            let is_here = |ack: &&Ack| place.partition == *ack.partition && place.bucket.is_none_or(|bucket| bucket == ack.bucket);
+            let acks: Vec<Ack> = acks.iter().filter(is_here).cloned().collect();
+            match acks.iter().map(|ack| ack.rows).sum::<u64>() {
+                0 => failed.extend(place.rows),
+                rows if rows == place.rows.len() as u64 => {
+                    self.senders[index].waiting.push_back(place);
+                    self.take_acks(index, acks)?;
+                }
+                // They were cut into several batches, and nobody knows which failed.
+                _ => {}
+            }
+        }
+        let told = error.context().find(|(name, _)| *name == "rows_failed").and_then(|(_, rows)| rows.parse::<usize>().ok());
+        if told.is_none_or(|rows| rows < failed.len()) {
+            return Err(format!("{} rows of an append failed: {error}", failed.len()));
+        }
+        if failed.is_empty() || self.random.one_in(2) {
+            return Ok(());
+        }
+        let number = self.oracle.number();
+        self.senders[index].number = number;
+        failed.iter().for_each(|row| self.oracle.send_again(number, *row));
+        let waiting = split(&self.oracle.tables[&self.senders[index].table], &failed);
+        self.senders[index].waiting.extend(waiting);
+        self.append_noted(index, &failed, false)
     }
 
     /// Sends and does not wait.
@@ -219,7 +267,7 @@ impl History {
         Ok(())
     }
 
-    /// After an error nobody knows which of its rows are in the log: it is given up.
+    /// After an error nobody knows which of the rows of several calls are in the log: it is given up.
     fn lose_sender(&mut self, index: usize, what: &str, error: &aquifer_node::Error) -> Finding {
         if self.senders.swap_remove(index).may_have_failed {
             self.oracle.had_errors = true;

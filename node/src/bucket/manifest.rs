@@ -1,6 +1,7 @@
 //! The truth about one bucket: which segments it has and where its log starts.
 //!
-//! Invariants: sealed segments follow each other without a gap; a segment is prepared before it is sealed.
+//! Invariants: sealed segments follow each other without a gap; a segment is prepared before it is sealed; what a newer program added is
+//! refused, because it would be lost when the edits are folded.
 //! `ledger` keeps the edits; docs/format/manifest.md has the bytes. This module knows nothing of what segments hold.
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub const FILE_NAME: &str = "manifest";
 
 /// One edit, or several that hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Edit {
     /// A file stands ready to take frames.
     Prepared {
@@ -54,6 +55,7 @@ pub enum Edit {
 
 /// A sealed segment in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SealedSegment {
     /// Its id.
     pub segment_id: u64,
@@ -78,6 +80,7 @@ impl SealedSegment {
 
 /// What the edits add up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     /// Offset of the oldest row that can be read.
     pub start_offset: u64,

@@ -107,8 +107,15 @@ impl Run {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
-        let acks = self.writer.flush().map_err(Failure::of_data)?;
-        self.count(&acks)
+        match self.writer.flush() {
+            Ok(acks) => self.count(&acks),
+            Err(error) => {
+                // What became durable counts, whatever became of the rest.
+                let acks = self.writer.acks().unwrap_or_default();
+                self.count(&acks)?;
+                Err(Failure::of_data(error))
+            }
+        }
     }
 
     fn count(&mut self, acks: &[Ack]) -> Outcome {

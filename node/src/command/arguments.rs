@@ -382,6 +382,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Rows a second: the least is nine rows a day, so that the next is never due behind the end of all clocks.
+const RATE_MIN: f64 = 1e-4;
+const RATE_MAX: f64 = 1e12;
+
 fn rate(text: &str) -> Result<f64, String> {
     let digits = text.strip_suffix("/s").unwrap_or(text).replace('_', "");
     let (digits, factor) = match digits.as_bytes().last() {
@@ -390,8 +394,8 @@ fn rate(text: &str) -> Result<f64, String> {
         _ => (digits.as_str(), 1.0),
     };
     match digits.parse::<f64>() {
-        Ok(value) if value.is_finite() && value > 0.0 => Ok(value * factor),
-        _ => Err("expected a rate above zero, as in 5000/s or 50k/s".into()),
+        Ok(value) if (RATE_MIN..=RATE_MAX).contains(&(value * factor)) => Ok(value * factor),
+        _ => Err("expected rows a second, 0.0001 to 1e12, as in 5000/s or 50k/s".into()),
     }
 }
 
@@ -470,6 +474,8 @@ mod tests {
         assert_eq!(rate("50k/s"), Ok(50_000.0));
         assert_eq!(rate("12.5"), Ok(12.5));
         assert!(rate("0/s").is_err() && rate("fast").is_err() && rate("inf").is_err());
+        assert_eq!(rate("0.0001/s"), Ok(RATE_MIN));
+        assert!(rate("1e-20/s").is_err() && rate("1e300m").is_err() && rate("nan").is_err() && rate("-1").is_err());
         assert_eq!(bytes("64KiB"), Ok(65_536));
         assert!(bytes("0").is_err() && bytes("4GB").is_err() && bytes("99999999999999999999").is_err());
     }

@@ -74,7 +74,7 @@ pub fn record<E: Serialize>(kind: u16, edits: &[E]) -> Result<Vec<u8>> {
 /// Reads a file of edits of this `kind`.
 ///
 /// Errors with `Corrupt` and the position when a bad record has good ones behind it or the file is of another kind; with
-/// `Unavailable` when a newer program wrote it.
+/// `Invalid` when a newer program wrote it.
 pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
     let mut folded = Folded { edits: Vec::new(), valid_length: 0, last_record: 0, tail: Tail::Clean };
     loop {
@@ -124,7 +124,7 @@ impl<'a> Record<'a> {
 
     fn edits<E: DeserializeOwned>(&self, kind: u16) -> Result<Vec<E>> {
         if self.version > VERSION {
-            let error = Error::unavailable("a manifest of a newer version").at("version", self.version).at("supported", VERSION);
+            let error = Error::invalid("a manifest of a newer version").at("version", self.version).at("supported", VERSION);
             return Err(error.hint("use a newer program"));
         }
         if self.kind != kind {
@@ -132,7 +132,11 @@ impl<'a> Record<'a> {
         }
         serde_json::from_slice(self.payload).map_err(|error| {
             // The checksum matches, so this is what was written.
-            Error::unavailable("an edit that this program does not know").hint("use a newer program").caused_by(error)
+            let refused = match error.is_data() {
+                true => Error::invalid("an edit that this program does not know: a newer program wrote it").hint("use a newer program"),
+                false => Error::corrupt("an edit that is not JSON"),
+            };
+            refused.caused_by(error)
         })
     }
 }

@@ -225,7 +225,9 @@ impl Log {
             effects.decided.push(fate);
         }
         for fate in outcome.failed {
-            fate.fail(reason.as_ref().map_or_else(|| Error::internal("a write was given up"), Error::replica));
+            // A write that failed before the one ahead of it ended is given up only now: it is why the log is poisoned.
+            let reason = reason.as_ref().or(head.writer.poison());
+            fate.fail(reason.map_or_else(|| Error::internal("a write was given up"), Error::replica));
             effects.decided.push(fate);
         }
         drop(head);

@@ -224,7 +224,7 @@ impl Scan<'_> {
             let mut buffer = pool.get(bytes);
             let read = driver.read_at(file, &mut buffer, bytes, position).map_err(failed)?;
             if read < bytes {
-                return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
             }
             driver.write_at(file, &[buffer.freeze()], position, true).map_err(failed)?;
             position += bytes as u64;

@@ -65,7 +65,7 @@ pub struct Hot {
 struct HotGroup {
     first_offset: u64,
     end_offset: u64,
-    bytes: usize,
+    held_bytes: usize,
     frames: Vec<Hot>,
 }
 
@@ -176,6 +176,8 @@ impl View {
         }
         let mut at = position;
         let mut hot = Vec::with_capacity(frames.len());
+        // What is held, not what is used of it: buffers are rounded up.
+        let held_bytes = frames.iter().map(Frozen::capacity).sum();
         let mut directory = segment.directory.lock();
         for frame in frames {
             note(&mut directory, at, &frame);
@@ -184,22 +186,22 @@ impl View {
             at = next;
         }
         drop(directory);
-        self.keep(HotGroup { first_offset, end_offset, bytes: (at - position) as usize, frames: hot });
+        self.keep(HotGroup { first_offset, end_offset, held_bytes, frames: hot });
         let before = self.end.swap(end_offset, Ordering::Release);
         assert!(before <= end_offset, "the end of a log only grows");
     }
 
     fn keep(&self, group: HotGroup) {
         let mut recent = self.recent.lock();
-        self.budget.add(group.bytes);
-        recent.bytes += group.bytes;
+        self.budget.add(group.held_bytes);
+        recent.bytes += group.held_bytes;
         recent.groups.push_back(group);
         recent.touched = true;
         let bytes_max = if self.readers.load(Ordering::Relaxed) > 0 { LOG_BYTES_MAX } else { UNREAD_BYTES_MAX };
         while recent.bytes > bytes_max || self.budget.is_over() {
             let Some(oldest) = recent.groups.pop_front() else { break };
-            recent.bytes -= oldest.bytes;
-            self.budget.subtract(oldest.bytes);
+            recent.bytes -= oldest.held_bytes;
+            self.budget.subtract(oldest.held_bytes);
         }
     }
 
@@ -242,7 +244,7 @@ impl View {
         self.damage.store(damage.map(Arc::new));
     }
 
-    /// Bytes of frames kept in memory.
+    /// Bytes of memory that hold frames.
     pub fn recent_bytes(&self) -> usize {
         self.recent.lock().bytes
     }

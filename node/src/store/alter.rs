@@ -60,6 +60,7 @@ pub(super) fn alter(store: &Inner, name: &TableName, changes: &[Change]) -> Resu
         .collect();
     let spec = store.change(|catalog| {
         let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
+        entry.spec.options.check_known().map_err(|error| error.at("table", name))?;
         let mut spec = match columns.is_empty() {
             true => entry.spec.clone(),
             false => entry.spec.evolve(&columns)?,

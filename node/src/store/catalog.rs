@@ -1,6 +1,7 @@
 //! What tables a store has, their partitions, and where each bucket stands in the commit page.
 //!
-//! Invariants: ids are never used twice; the slots of two live tables never overlap. The edits live in a ledger, like those of a bucket.
+//! Invariants: ids are never used twice; the slots of two live tables never overlap; what a newer program added is refused, because it would
+//! be lost when the edits are folded. The edits live in a ledger, like those of a bucket.
 //! This module knows nothing of files.
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub(super) const PARTITIONS_MAX: usize = 10_000;
 
 /// One change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Edit {
     /// The store was opened for writing.
     Opened {
@@ -70,6 +71,7 @@ pub(super) enum Edit {
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Partition {
     /// Its canonical name; empty in a table without partitions.
     pub(super) name: String,
@@ -79,6 +81,7 @@ pub(super) struct Partition {
 
 /// One table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TableEntry {
     /// What it is.
     pub(super) spec: TableSpec,
@@ -103,6 +106,7 @@ impl TableEntry {
 
 /// What the edits add up to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Catalog {
     /// Opens for writing so far.
     pub(super) epoch: u32,

@@ -422,11 +422,13 @@ fn closed(dir: &Path) -> Error {
     Error::unavailable(format!("the store in {} is closed", dir.display())).hint("open it again")
 }
 
-fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
+pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
+    // A newer program may have asked to keep them.
+    let may_drop = spec.options.check_known().is_ok();
     SegmentPolicy {
         bytes_max: spec.options.segment_bytes,
-        retention_ms: spec.options.retention_ms,
-        retention_bytes: spec.options.retention_bytes,
+        retention_ms: spec.options.retention_ms.filter(|_| may_drop),
+        retention_bytes: spec.options.retention_bytes.filter(|_| may_drop),
     }
 }
 

@@ -208,7 +208,7 @@ impl Scanner {
             return Ok(Next::End);
         }
         let clock = self.table.store.resources.driver.clock().clone();
-        let deadline = timeout.map(|timeout| clock.monotonic() + timeout);
+        let deadline = timeout.map(|timeout| clock.monotonic().saturating_add(timeout));
         loop {
             let word = self.table_word()?;
             if let Some(batch) = self.next_ready()? {

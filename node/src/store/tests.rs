@@ -8,6 +8,8 @@ use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 
 use super::*;
+use crate::bucket::ledger::LedgerState;
+use crate::format::manifest;
 
 fn rows(from: i64, count: i64) -> RecordBatch {
     let numbers = Int64Array::from_iter_values(from..from + count);
@@ -104,6 +106,8 @@ fn segments_are_sealed_and_dropped_one_after_the_other_whoever_asks() {
         is_done.store(true, Ordering::Relaxed);
         appended.unwrap();
     });
+    // The last of it; else the background drops rows while they are read.
+    store.expire("t").unwrap();
     let failures = store.take_background_failures();
     assert!(failures.is_empty(), "{failures:?}");
     let kept: Vec<_> = table.scan().build().unwrap().map(|batch| batch.unwrap()).collect();
@@ -149,4 +153,99 @@ fn the_directory_of_a_sealed_segment_leaves_memory() {
     store.pump().unwrap();
     assert!(first.directory.lock().is_empty());
     assert_eq!(numbers(table.scan().build().unwrap()).len(), 80_000);
+}
+
+#[test]
+fn a_scan_may_wait_for_as_long_as_there_is() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    table.writer().unwrap().append(&rows(0, 5)).unwrap();
+    let mut scanner = table.scan().follow(true).build().unwrap();
+    assert!(matches!(scanner.next_within(Some(Duration::MAX)).unwrap(), Next::Batch(_)));
+}
+
+/// Adds an edit to the catalog, made from the one that created its first table.
+#[expect(clippy::disallowed_methods, reason = "a newer program wrote it, outside of any simulation")]
+fn add_to_catalog(dir: &Path, change: impl Fn(serde_json::Value) -> serde_json::Value) {
+    let path = dir.join(catalog::FILE_NAME);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let folded = manifest::fold::<serde_json::Value>(catalog::Catalog::KIND, &bytes).unwrap();
+    let created = folded.edits.into_iter().find_map(|mut edit| Some(edit.get_mut("table_created")?.take())).unwrap();
+    bytes.truncate(folded.valid_length);
+    bytes.extend(manifest::record(catalog::Catalog::KIND, &[change(created)]).unwrap());
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn store_with_rows(dir: &Path) {
+    let store = Store::open(dir, Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(rows(0, 1).schema())).unwrap();
+    table.writer().unwrap().append(&rows(0, 5)).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    store_with_rows(dir.path());
+    add_to_catalog(dir.path(), |mut created| {
+        created["spec"]["options"] = serde_json::json!({ "quantum.mode": "on", "retention.ms": "7d" });
+        serde_json::json!({ "table_altered": { "spec": created["spec"] } })
+    });
+    // The second time the option comes through a catalog that this program has written to.
+    for _ in 0..2 {
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let table = store.table("t").unwrap();
+        assert_eq!(numbers(table.scan().build().unwrap()), [0, 1, 2, 3, 4]);
+        let spec = table.store.entry(table.id, &table.name).unwrap().spec;
+        assert_eq!((spec.options.retention_ms.is_some(), open::segment_policy(&spec).retention_ms), (true, None), "nothing is dropped");
+        let altered = store.alter_table("t", &[Change::set_option("retention.ms", "8d")]);
+        for error in [table.writer().map(drop).unwrap_err(), altered.unwrap_err()] {
+            assert_eq!(error.kind(), crate::Kind::Invalid, "{error}");
+            assert!(error.to_string().contains("newer program") && error.to_string().contains("quantum.mode"), "{error}");
+        }
+        store.create_table(&format!("other{}", store.tables().unwrap().len()), CreateTable::like(rows(0, 1).schema())).unwrap();
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_table_with_a_primary_key_takes_no_rows() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    store_with_rows(dir.path());
+    add_to_catalog(dir.path(), |mut created| {
+        created["spec"]["primary_key"] = vec![1].into();
+        serde_json::json!({ "table_altered": { "spec": created["spec"] } })
+    });
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let error = store.table("t").unwrap().writer().map(drop).unwrap_err();
+    assert!(error.kind() == crate::Kind::Invalid && error.to_string().contains("primary key"), "{error}");
+}
+
+#[test]
+fn what_a_newer_program_says_in_an_edit_is_refused_not_dropped() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    store_with_rows(dir.path());
+    add_to_catalog(dir.path(), |created| serde_json::json!({ "table_altered": { "spec": created["spec"], "quantum": 1 } }));
+    for opened in [Store::open(dir.path(), Options::default()), Store::open_read_only(dir.path(), Options::default())] {
+        let error = opened.map(drop).unwrap_err();
+        assert!(error.kind() == crate::Kind::Invalid && error.to_string().contains("newer program"), "{error}");
+    }
+    let catalog = [
+        r#"{"opened":{"epoch":1,"quantum":1}}"#,
+        r#"{"table_dropped":{"table_id":1,"quantum":1}}"#,
+        r#"{"folded":{"epoch":1,"next_table_id":1,"tables":{},"quantum":1}}"#,
+    ];
+    let bucket = [
+        r#"{"prepared":{"segment_id":1,"bytes":1,"quantum":1}}"#,
+        r#"{"trimmed":{"start_offset":1,"segment_ids":[],"quantum":1}}"#,
+        r#"{"folded":{"start_offset":0,"sealed":[],"open":{},"quantum":1}}"#,
+    ];
+    let refused = |error: serde_json::Error| assert!(error.to_string().contains("unknown field `quantum`"), "{error}");
+    for edit in catalog {
+        refused(serde_json::from_str::<catalog::Edit>(edit).map(drop).unwrap_err());
+    }
+    for edit in bucket {
+        refused(serde_json::from_str::<crate::bucket::manifest::Edit>(edit).map(drop).unwrap_err());
+    }
 }

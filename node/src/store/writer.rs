@@ -25,8 +25,8 @@ use crate::table::{self, TableSpec, conform};
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterOptions {
-    /// An identity, chosen once by the application. Batches are then numbered per bucket, and one that is sent again with
-    /// [`Writer::append_numbered`] is answered with the place of the first.
+    /// An identity, chosen once by the application and not negative. The application then numbers its batches: it writes with
+    /// [`Writer::append_numbered`] only, and a batch sent again is answered with the place of the first.
     pub id: Option<i64>,
 }
 
@@ -55,8 +55,13 @@ struct Sent {
     bucket: u32,
     rows: u64,
     bytes: u64,
+    /// Bytes of memory, more than are used.
+    held_bytes: u64,
     at: Duration,
 }
+
+/// A batch that fills no more of its buffer than one part in so many is copied to a smaller one.
+const SPARE_PARTS_MAX: usize = 4;
 
 /// Appends rows to a table. Made by [`Table::writer`].
 pub struct Writer {
@@ -71,10 +76,17 @@ pub struct Writer {
     fitting: Option<SchemaRef>,
     partitions: HashMap<Arc<str>, u32>,
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
-    sequences: HashMap<(u32, u32), i32>,
     sent: VecDeque<Sent>,
     sent_bytes: u64,
     acked: Vec<Ack>,
+    failed: Option<Failed>,
+}
+
+/// Rows that nobody was told of yet.
+struct Failed {
+    /// The first reason: later ones often follow from it.
+    error: Error,
+    rows: u64,
 }
 
 impl Writer {
@@ -84,6 +96,7 @@ impl Writer {
         }
         let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
+        spec.check_appendable()?;
         let encoders = Encoders::new(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
@@ -96,91 +109,152 @@ impl Writer {
             fitting: None,
             partitions: HashMap::new(),
             buckets: HashMap::new(),
-            sequences: HashMap::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             acked: Vec::new(),
+            failed: None,
         })
     }
 
-    /// Appends rows and returns when they are durable, with one answer for each bucket they went to.
+    /// Appends rows and returns when they are durable, with one answer for each batch of the log that they became. Waits for rows sent
+    /// earlier first; their answers stay for [`Writer::acks`] and [`Writer::flush`].
     ///
-    /// Errors: Invalid when the rows do not fit the table (nothing was appended); those of the device (rows of other buckets may be durable).
+    /// Errors: Invalid when the rows do not fit the table or the writer has an identity; those of rows sent earlier (in both, nothing of these
+    /// rows was appended); those of the device, with how many rows failed: others of these rows may be durable, and their answers stay as well.
+    /// Nothing is under way after an error, so none is told twice.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<Vec<Ack>> {
-        self.put(batch, true)?;
-        self.flush()
+        self.refuse_without_number()?;
+        // Told before anything new is sent: who then appends this batch again does not write it twice.
+        self.drain();
+        self.tell_failure()?;
+        let answered = self.acked.len();
+        let pieces = self.pieces(batch)?;
+        // Several buckets are written side by side; one alone is written by this thread.
+        self.put(&pieces, pieces.len() == 1);
+        self.drain();
+        self.tell_failure()?;
+        Ok(self.acked.split_off(answered))
     }
 
-    /// Sends rows and returns when there is room for more: at once, or when earlier ones became durable. Answers come by [`Writer::acks`] and
-    /// [`Writer::flush`].
+    /// Sends rows, once there is room: at once, or when earlier ones became durable. Answers come by [`Writer::acks`] and [`Writer::flush`].
     ///
-    /// Errors: as [`Writer::append`], also for rows sent earlier.
+    /// Errors: Invalid when the rows do not fit the table or the writer has an identity (nothing was sent); those of rows sent earlier that
+    /// had to make room (nothing was sent); those of a log that takes no rows, with how many rows failed: the others are under way.
     pub fn send(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.put(batch, false)?;
+        self.refuse_without_number()?;
         let budget = self.table.store.options.writer_bytes_max as u64;
         while self.sent_bytes > budget {
-            self.wait_for_oldest()?;
+            self.wait_for_oldest();
         }
-        Ok(())
+        self.tell_failure()?;
+        let pieces = self.pieces(batch)?;
+        self.put(&pieces, false);
+        self.tell_failure()
     }
 
     /// Answers that have come since the last call, in the order sent. Does not wait.
+    ///
+    /// Errors: as [`Writer::flush`], of what has come.
     pub fn acks(&mut self) -> Result<Vec<Ack>> {
-        while let Some(result) = self.sent.front().and_then(|sent| sent.pending.poll()) {
-            self.take_front(result)?;
-        }
+        self.take_answered();
+        self.tell_failure()?;
         Ok(std::mem::take(&mut self.acked))
     }
 
     /// Waits for everything sent, and returns the answers that were not taken yet.
+    ///
+    /// Errors: the first of the device, with how many rows failed. Nothing is under way then; the answers of the others are there for the next call.
     pub fn flush(&mut self) -> Result<Vec<Ack>> {
-        while !self.sent.is_empty() {
-            self.wait_for_oldest()?;
-        }
+        self.drain();
+        self.tell_failure()?;
         Ok(std::mem::take(&mut self.acked))
     }
 
-    /// Appends rows under a number, for a writer with an identity: sent again with the same number they are not written again, and
-    /// the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket.
+    /// Appends rows under a number, for a writer with an identity, and returns when they are durable: sent again with the same number they
+    /// are not written again, and the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket,
+    /// which their values decide, and into one batch. The log remembers the last five of each bucket; this call waits, so a writer has one
+    /// unanswered at most.
     ///
-    /// Errors: Conflict when a number is left out; Invalid when the rows go to several buckets or the writer has no identity.
+    /// Errors: Conflict when a number is left out; Exhausted when the rows are larger than a batch may be; Invalid when they go to several
+    /// buckets or the writer has no identity. In all of these nothing was appended. Those of the device: send it again.
     pub fn append_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<Ack> {
-        if self.options.id.is_none() {
+        let Some(id) = self.options.id else {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
-        }
+        };
         self.refresh()?;
         let rows = self.fit(batch)?;
-        let mut pieces = self.router.route(&rows)?;
-        if pieces.len() != 1 {
-            let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len()));
-            return Err(split.hint("split it by bucket before it is numbered"));
+        let piece = self.only_piece(&rows)?;
+        let (count, bytes_bound) = self.rows_that_fit(&piece.rows, 0)?;
+        if count < piece.rows.num_rows() {
+            return Err(self.too_large_for_a_number());
         }
-        let piece = pieces.remove(0);
-        let key = (self.partition_id(&piece)?, piece.bucket);
-        self.sequences.insert(key, sequence);
-        self.put_piece(&piece, true)?;
-        let acks = self.flush()?;
-        acks.into_iter().next_back().ok_or_else(|| Error::internal("a batch without rows has no answer"))
+        let partition_id = self.partition_id(&piece)?;
+        let bucket = self.bucket(partition_id, piece.bucket)?;
+        let record = self.encode(&piece.rows, bytes_bound, Some(Producer { id, sequence }))?;
+        self.hand_over(&bucket, &piece, record, true)?;
+        self.drain();
+        self.tell_failure()?;
+        self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
     }
 
-    /// Bytes sent and not yet acknowledged.
+    /// Where the rows of a numbered batch go.
+    fn only_piece(&mut self, rows: &RecordBatch) -> Result<Piece> {
+        // A bucket that the writer chooses may be another one when the batch is sent again.
+        if self.spec.buckets > 1 && self.spec.hashed_columns().is_empty() {
+            let chosen = Error::invalid("a numbered batch needs a table whose rows decide their bucket").at("table", &self.table.name);
+            return Err(chosen.hint("give the table a bucket key, or one bucket"));
+        }
+        let mut pieces = if rows.num_rows() == 0 { Vec::new() } else { self.router.route(rows)? };
+        match pieces.pop() {
+            Some(only) if pieces.is_empty() => Ok(only),
+            Some(_) => {
+                let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len() + 1));
+                Err(split.hint("split it by bucket before it is numbered"))
+            }
+            None => Err(Error::invalid("a numbered batch has no rows").hint("give its number to the next batch that has some")),
+        }
+    }
+
+    /// Cut, it would need several numbers.
+    fn too_large_for_a_number(&self) -> Error {
+        let limit = self.spec.options.batch_bytes_max;
+        let large = Error::exhausted(format!("a numbered batch is larger than a batch may be ({limit} bytes), and is not cut"));
+        large.at("table", &self.table.name).hint("split it before it is numbered, or raise the table's option batch.bytes.max")
+    }
+
+    fn refuse_without_number(&self) -> Result<()> {
+        if self.options.id.is_none() {
+            return Ok(());
+        }
+        let unnumbered = Error::invalid("a writer with an identity appends numbered batches only");
+        Err(unnumbered.hint("call `append_numbered`, or make a writer without an identity for these rows"))
+    }
+
+    /// Bytes of memory that hold what was sent and is not yet acknowledged.
     pub fn unacknowledged_bytes(&self) -> u64 {
         self.sent_bytes
     }
 
-    fn put(&mut self, batch: &RecordBatch, inline: bool) -> Result<()> {
+    /// The rows by where they go. Sends nothing.
+    fn pieces(&mut self, batch: &RecordBatch) -> Result<Vec<Piece>> {
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.refresh()?;
         let rows = self.fit(batch)?;
-        let pieces = self.router.route(&rows)?;
-        // Several buckets are written side by side; one alone is written by this thread.
-        let inline = inline && pieces.len() == 1 && self.sent.is_empty();
-        for piece in &pieces {
-            self.put_piece(piece, inline)?;
+        self.router.route(&rows)
+    }
+
+    /// Sends the pieces up to the first that fails.
+    fn put(&mut self, pieces: &[Piece], inline: bool) {
+        let mut left: u64 = pieces.iter().map(|piece| piece.rows.num_rows() as u64).sum();
+        for piece in pieces {
+            if let Err(error) = self.put_piece(piece, inline, &mut left) {
+                // A write that failed says more than the log that takes nothing since.
+                self.take_answered();
+                return self.note_failure(error, left);
+            }
         }
-        Ok(())
     }
 
     /// The table may have been altered since the last batch.
@@ -192,6 +266,7 @@ impl Writer {
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
         if entry.spec != *self.spec {
+            entry.spec.check_appendable()?;
             self.encoders = Encoders::new(&entry.spec)?;
             self.fitting = None;
             self.router = Router::new(&entry.spec)?;
@@ -226,19 +301,20 @@ impl Writer {
         Ok(id)
     }
 
-    fn put_piece(&mut self, piece: &Piece, inline: bool) -> Result<()> {
+    /// Sends a piece; rows that were handed over go off `left`.
+    fn put_piece(&mut self, piece: &Piece, inline: bool, left: &mut u64) -> Result<()> {
         let partition_id = self.partition_id(piece)?;
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let (all, mut from) = (piece.rows.num_rows(), 0);
         while from < all {
             let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
-            let producer = self.next_number((partition_id, piece.bucket));
             let record = match rows == all {
-                true => self.encode(&piece.rows, bytes_bound, producer)?,
-                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, producer)?,
+                true => self.encode(&piece.rows, bytes_bound, None)?,
+                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, None)?,
             };
             from += rows;
             self.hand_over(&bucket, piece, record, inline)?;
+            *left -= rows as u64;
         }
         Ok(())
     }
@@ -246,9 +322,10 @@ impl Writer {
     fn hand_over(&mut self, bucket: &Arc<Bucket>, piece: &Piece, record: Record, inline: bool) -> Result<()> {
         let at = self.table.store.resources.driver.clock().monotonic();
         let (rows, bytes) = (u64::from(record.rows), record.buffer.len() as u64);
+        let held_bytes = record.buffer.capacity() as u64;
         let pending = bucket.append(record, inline).map_err(|error| error.at("table", &self.table.name))?;
-        self.sent_bytes += bytes;
-        self.sent.push_back(Sent { pending, partition: piece.partition.clone(), bucket: piece.bucket, rows, bytes, at });
+        self.sent_bytes += held_bytes;
+        self.sent.push_back(Sent { pending, partition: piece.partition.clone(), bucket: piece.bucket, rows, bytes, held_bytes, at });
         Ok(())
     }
 
@@ -263,15 +340,6 @@ impl Writer {
         }
         self.buckets.insert((partition_id, bucket), open.clone());
         Ok(open)
-    }
-
-    /// The number of the next batch for a bucket, when this writer numbers them.
-    fn next_number(&mut self, key: (u32, u32)) -> Option<Producer> {
-        let id = self.options.id?;
-        let next = self.sequences.entry(key).or_insert(0);
-        let sequence = *next;
-        *next = sequence.checked_add(1).unwrap_or(0);
-        Some(Producer { id, sequence })
     }
 
     /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
@@ -304,22 +372,46 @@ impl Writer {
             meta.sequence = sequence;
         }
         let encoder = self.encoders.of(rows.num_rows());
-        let mut buffer = self.table.store.resources.pool.get((HEAD_ROOM + bytes_bound).next_multiple_of(BLOCK_BYTES));
+        let pool = &self.table.store.resources.pool;
+        let mut buffer = pool.get((HEAD_ROOM + bytes_bound).next_multiple_of(BLOCK_BYTES));
         let batch_bytes = encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
         buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
+        // Compressed, it leaves most of its memory unused for as long as it is in flight or among the newest. A copy of so few bytes costs
+        // about a hundredth of compressing them, and the large buffer serves the next batch at once. Uncompressed, it is hardly ever so short.
+        if buffer.len() <= buffer.capacity() / SPARE_PARTS_MAX {
+            buffer = pool.copy_of(&buffer);
+        }
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
     }
 
-    fn wait_for_oldest(&mut self) -> Result<()> {
-        let Some(sent) = self.sent.front() else { return Ok(()) };
-        let result = sent.pending.wait(&self.table.store.resources);
-        self.take_front(result)
+    fn drain(&mut self) {
+        while !self.sent.is_empty() {
+            self.wait_for_oldest();
+        }
     }
 
-    fn take_front(&mut self, result: Result<()>) -> Result<()> {
-        let Some(sent) = self.sent.pop_front() else { return Ok(()) };
-        self.sent_bytes -= sent.bytes;
-        result.map_err(|error| error.at("table", &self.table.name).at("bucket", sent.bucket))?;
+    fn wait_for_oldest(&mut self) {
+        if let Some(sent) = self.sent.pop_front() {
+            let result = sent.pending.wait(&self.table.store.resources);
+            self.answer(sent, result);
+        }
+    }
+
+    /// Takes the results that have come, up to the first that has not.
+    fn take_answered(&mut self) {
+        while let Some(result) = self.sent.front().and_then(|sent| sent.pending.poll())
+            && let Some(sent) = self.sent.pop_front()
+        {
+            self.answer(sent, result);
+        }
+    }
+
+    fn answer(&mut self, sent: Sent, result: Result<()>) {
+        self.sent_bytes -= sent.held_bytes;
+        if let Err(error) = result {
+            let error = error.at("table", &self.table.name).at("bucket", sent.bucket);
+            return self.note_failure(error, sent.rows);
+        }
         let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
         self.acked.push(Ack {
             partition: sent.partition,
@@ -330,7 +422,19 @@ impl Writer {
             duplicate: sent.pending.duplicate,
             latency: known_at.saturating_sub(sent.at),
         });
-        Ok(())
+    }
+
+    fn note_failure(&mut self, error: Error, rows: u64) {
+        let failed = self.failed.get_or_insert(Failed { error, rows: 0 });
+        failed.rows += rows;
+    }
+
+    /// Says what failed since the last time, once.
+    fn tell_failure(&mut self) -> Result<()> {
+        match self.failed.take() {
+            Some(Failed { error, rows }) => Err(error.at("rows_failed", rows)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -367,3 +471,6 @@ impl Encoders {
         if rows < STATISTICS_ROWS_MIN { &self.plain } else { &self.with_statistics }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The settings of a table, as `--set name=value` writes them and `describe` shows them.
 //!
 //! Invariant: every option has a default, a line of documentation, and parses what it prints. The catalog keeps only what
-//! differs from the defaults, and ignores names it does not know, so that an older program opens the tables of a newer one.
+//! differs from the defaults. Names of a newer program are kept as they are: an older one reads its tables, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -75,6 +75,8 @@ pub struct TableOptions {
     pub batch_bytes_max: u64,
     /// How rows are spread over buckets without a bucket key.
     pub bucket_assign: Assign,
+    /// Options of a newer program.
+    unknown: BTreeMap<String, String>,
 }
 
 impl Default for TableOptions {
@@ -87,6 +89,7 @@ impl Default for TableOptions {
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
+            unknown: BTreeMap::new(),
         }
     }
 }
@@ -162,6 +165,17 @@ impl TableOptions {
         })
     }
 
+    /// Whether this program knows all options that were set.
+    ///
+    /// # Errors
+    /// Invalid when a newer program set one: what it asks for is not known, so nothing may be written.
+    pub fn check_known(&self) -> Result<()> {
+        let Some((name, _)) = self.unknown.first_key_value() else { return Ok(()) };
+        let newer =
+            Error::invalid("the table was written by a newer program, with an option that this one does not know").at("option", name);
+        Err(newer.hint("upgrade to write to it; it can be read"))
+    }
+
     /// Every option with its value and whether that is the default, for `describe`.
     pub fn describe(&self) -> Vec<(OptionDoc, String, bool)> {
         let defaults = TableOptions::default();
@@ -219,7 +233,9 @@ fn parse_assign(value: &str) -> Result<Assign> {
 impl From<TableOptions> for BTreeMap<String, String> {
     fn from(options: TableOptions) -> Self {
         let explicit = options.describe().into_iter().filter(|(_, _, is_default)| !is_default);
-        explicit.map(|(option, value, _)| (option.name.to_string(), value)).collect()
+        let mut stored = options.unknown.clone();
+        stored.extend(explicit.map(|(option, value, _)| (option.name.to_string(), value)));
+        stored
     }
 }
 
@@ -228,8 +244,12 @@ impl TryFrom<BTreeMap<String, String>> for TableOptions {
 
     fn try_from(stored: BTreeMap<String, String>) -> Result<Self> {
         let mut options = TableOptions::default();
-        for (name, value) in stored.iter().filter(|(name, _)| OPTIONS.iter().any(|option| option.name == **name)) {
-            options.set(name, value)?;
+        for (name, value) in stored {
+            if OPTIONS.iter().any(|option| option.name == name) {
+                options.set(&name, &value)?;
+            } else {
+                options.unknown.insert(name, value);
+            }
         }
         Ok(options)
     }

@@ -226,6 +226,7 @@ fn check_kind(kind: &ColumnType) -> Result<()> {
 
 /// The JSON of a schema.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StoredSchema {
     version: i16,
     fields: Vec<Field>,

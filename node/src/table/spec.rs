@@ -17,8 +17,9 @@ pub const BUCKETS_MAX: u32 = 65_536;
 /// Most versions that the schema of a table can have: the number of a version is 16 bits in a batch.
 pub const SCHEMA_VERSIONS_MAX: usize = 1 << 15;
 
-/// What the catalog knows of a table. Its JSON is stable; fields that are not known are ignored.
+/// What the catalog knows of a table. Its JSON is stable; fields that are not known are refused, for they would be lost with the next change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TableSpec {
     /// The name.
     pub name: TableName,
@@ -134,6 +135,21 @@ impl TableSpec {
                 let error = Error::invalid(format!("{} has no statistics", column.kind)).at("column", name);
                 return Err(error.at("option", "statistics.columns").hint("leave it out"));
             }
+        }
+        Ok(())
+    }
+
+    /// Whether this program may append rows to the table.
+    ///
+    /// # Errors
+    /// Invalid for a table that says more than this program understands.
+    pub fn check_appendable(&self) -> Result<()> {
+        self.options.check_known().map_err(|error| error.at("table", &self.name))?;
+        if !self.primary_key.is_empty() {
+            let keyed = Error::invalid("a table with a primary key takes no rows from this program").at("table", &self.name);
+            return Err(
+                keyed.hint("upgrade to a program that keeps primary keys; this one would append rows with the same key side by side")
+            );
         }
         Ok(())
     }

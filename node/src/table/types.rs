@@ -87,6 +87,7 @@ pub enum ColumnType {
 
 /// A column of a table, or a field nested in one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Field {
     /// Which field this is, for ever: names and positions may change. From 1; 0 until a schema has given it one.
     pub id: i32,
@@ -250,7 +251,7 @@ impl fmt::Display for ColumnType {
 
 /// The JSON of a type: its name, or an object around the nested fields, because those have ids.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum StoredType {
     List(Box<Field>),
     Map {

@@ -49,12 +49,15 @@ fn bad_values_and_names_are_refused_with_advice() {
 }
 
 #[test]
-fn the_catalog_keeps_what_differs_and_ignores_what_it_does_not_know() {
+fn the_catalog_keeps_what_differs_and_what_it_does_not_know() {
     let options = set(&["compression=zstd:3", "retention.ms=36h", "segment.bytes=64MiB"]).expect("options");
     let json = r#"{"compression":"zstd:3","retention.ms":"36h"}"#;
     assert_eq!(serde_json::to_string(&options).expect("json"), json);
     let newer = r#"{"compression":"zstd:3","quantum.mode":"on","retention.ms":"36h"}"#;
-    assert_eq!(serde_json::from_str::<TableOptions>(newer).expect("parse"), options);
+    let read: TableOptions = serde_json::from_str(newer).expect("parse");
+    assert_eq!(serde_json::to_string(&read).expect("json"), newer);
+    let error = read.check_known().expect_err("newer").to_string();
+    assert!(error.contains("newer program") && error.contains("quantum.mode") && options.check_known().is_ok(), "{error}");
 }
 
 #[test]

@@ -66,6 +66,7 @@ impl fmt::Display for Transform {
 
 /// One part of what names a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PartitionField {
     /// The field id of the column.
     pub source: i32,

@@ -37,9 +37,18 @@ fn the_json_of_the_catalog_is_golden() {
 }
 
 #[test]
-fn unknown_fields_are_ignored_and_new_ones_may_be_missing() {
-    let newer = GOLDEN.replacen('{', r#"{"quantum":{"a":[1]},"#, 1).replace("\"nullable\":false", "\"nullable\":false,\"default\":3");
-    assert_eq!(TableSpec::from_json(&newer).expect("spec"), clicks());
+fn unknown_fields_are_refused_and_new_ones_may_be_missing() {
+    for (known, newer) in [
+        (r#"{"name":"shop"#, r#"{"quantum":{"a":[1]},"name":"shop"#),
+        (r#""version":0"#, r#""version":0,"order":"id""#),
+        (r#""id":1,"#, r#""id":1,"default":3,"#),
+        (r#""id":5,"#, r#""id":5,"default":3,"#),
+        (r#""source":2,"#, r#""source":2,"width":3,"#),
+    ] {
+        assert!(GOLDEN.contains(known));
+        let error = TableSpec::from_json(&GOLDEN.replacen(known, newer, 1)).expect_err(newer).to_string();
+        assert!(error.contains("unknown field") || error.contains("did not match any variant"), "{error}");
+    }
     let sparse = GOLDEN.replace(r#""primary_key":[],"#, "");
     assert_eq!(TableSpec::from_json(&sparse).expect("spec"), clicks());
 }
@@ -87,6 +96,15 @@ fn statistics_are_kept_of_plain_columns() {
         spec.options.set("statistics.columns", columns).expect("option");
         assert_eq!(spec.statistics_columns(spec.schema()), expected, "{columns}");
     }
+}
+
+#[test]
+fn rows_are_appended_to_log_tables_only() {
+    let mut spec = clicks();
+    spec.check_appendable().expect("a log table");
+    spec.primary_key = vec![1];
+    let error = spec.check_appendable().expect_err("a primary key").to_string();
+    assert!(error.contains("primary key") && error.contains("table shop.clicks"), "{error}");
 }
 
 #[test]
