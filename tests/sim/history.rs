@@ -221,13 +221,17 @@ impl History {
         self.summary.steps += self.sim.steps();
     }
 
-    /// Cuts it off where it is and lets go of everything that was open.
-    fn crash(&mut self) {
-        // What was refused and not asked for yet is told to nobody.
+    /// Drops all writers. What was refused and not asked for yet is told to nobody.
+    fn drop_senders(&mut self) {
         let is_bad = self.weather.has_failed || self.weather.is_tight;
         self.oracle.had_errors |= self.senders.iter().any(|sender| sender.may_have_lost(is_bad));
-        self.restart();
         self.senders.clear();
+    }
+
+    /// Cuts it off where it is and lets go of everything that was open.
+    fn crash(&mut self) {
+        self.drop_senders();
+        self.restart();
         self.readers.clear();
         self.follower = None;
         self.store = None;
@@ -394,7 +398,7 @@ impl History {
         if careful {
             self.collect()?;
         }
-        self.senders.clear();
+        self.drop_senders();
         self.readers.retain(|reader| !reader.is_own);
         let store = self.store.take().expect("open");
         if let Err(error) = store.close() {
