@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_node::io::Driver;
 use aquifer_node::io::sim::{Call, Faults, Sim};
+use aquifer_node::io::{Driver, Mode};
 use aquifer_node::store::{Change, CreateTable, Options, Store};
 use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
@@ -69,6 +69,41 @@ fn a_follower_finds_a_first_frame_whose_head_is_longer_than_a_block() {
     let sim = sim.reboot(2);
     let store = Store::open_with(sim, DIR, Options::default()).unwrap();
     assert_eq!(values(&store), expected);
+}
+
+/// Names in a bucket's directory; none when it does not exist.
+fn names(sim: &Sim, bucket: u32) -> Vec<String> {
+    let dir = Path::new(DIR).join(format!("tables/0/p0/b{bucket}"));
+    sim.list(&dir).unwrap_or_default().into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn looking_after_buckets_that_were_never_written_writes_nothing() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    store.create_table("t", CreateTable::like(row(0, 1).schema()).buckets(8)).unwrap();
+    assert!(values(&store).is_empty());
+    store.pump().unwrap();
+    store.expire("t").unwrap();
+    assert!((0..8).all(|bucket| names(&sim, bucket).is_empty()));
+}
+
+#[test]
+fn what_a_crash_left_goes_before_the_first_change_of_a_bucket() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(row(0, 1).schema())).unwrap();
+    table.writer().unwrap().append(&row(1, 1)).unwrap();
+    let before = names(&sim, 0);
+    let orphan = Path::new(DIR).join("tables/0/p0/b0/00000001000000ff.log");
+    let sim = sim.kill(2);
+    sim.open(&orphan, Mode::Create, true).unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [1]);
+    store.pump().unwrap();
+    assert_eq!(names(&sim, 0).len(), before.len() + 1, "nothing was changed yet");
+    store.table("t").unwrap().writer().unwrap().append(&row(2, 1)).unwrap();
+    assert_eq!(names(&sim, 0), before);
 }
 
 /// Changes of the catalog after which it is rewritten, about.

@@ -225,7 +225,7 @@ impl Bucket {
     /// Comes before the first change: makes the manifest durable as it was read, and removes what it does not name.
     ///
     /// Errors: those of the device.
-    fn settle(&self) -> Result<()> {
+    pub fn settle(&self) -> Result<()> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }

@@ -156,11 +156,17 @@ impl Bucket {
         if self.is_closed() {
             return Ok(0);
         }
-        self.settle()?;
         let _one_at_a_time = self.upkeep.lock();
         let mut segments = std::mem::take(&mut *self.to_seal.lock());
+        if segments.is_empty() {
+            return Ok(0);
+        }
         // Writers that finish at the same time hand them over in any order.
         segments.sort_by_key(|segment| segment.base_offset());
+        if let Err(error) = self.settle() {
+            self.to_seal.lock().append(&mut segments);
+            return Err(error);
+        }
         for (index, segment) in segments.iter().enumerate() {
             let follows = segment.base_offset() == Some(self.manifest.lock().state().sealed_end());
             let sealed = if follows { self.seal_one(segment).map(|()| true) } else { Ok(false) };
