@@ -106,6 +106,35 @@ fn what_a_crash_left_goes_before_the_first_change_of_a_bucket() {
     assert_eq!(names(&sim, 0), before);
 }
 
+#[test]
+fn a_full_disk_gives_up_its_spare_segments() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "4MiB");
+    let old = store.create_table("old", create.clone().option("retention.bytes", "0B")).unwrap();
+    let mut writer = old.writer().unwrap();
+    // The second segment is of 4 MiB, and full with these.
+    (0..7).for_each(|value| drop(writer.append(&row(value, 700_000)).unwrap()));
+    store.expire("old").unwrap();
+    let spare_bytes = || -> u64 { sim.list(&Path::new(DIR).join("spare")).unwrap().iter().map(|entry| entry.bytes).sum() };
+    assert!(spare_bytes() >= 4 << 20);
+    let table = store.create_table("t", create.buckets(3).option("bucket.assign", "round-robin")).unwrap();
+    // One bucket may still take the spare segment of 1 MiB; for the others there is no room but that of the large one.
+    sim.set_faults(Faults { capacity_bytes: Some(bytes_below(&sim, Path::new("/"))), ..Faults::default() });
+    let mut writer = table.writer().unwrap();
+    (0..3).for_each(|value| drop(writer.append(&row(value, 1)).unwrap()));
+    assert_eq!(spare_bytes(), 0);
+    let mut kept = values(&store);
+    kept.sort();
+    assert_eq!(kept, [0, 1, 2]);
+}
+
+/// Bytes of all files.
+fn bytes_below(sim: &Sim, dir: &Path) -> u64 {
+    let entries = sim.list(dir).unwrap();
+    entries.iter().map(|entry| if entry.is_dir { bytes_below(sim, &dir.join(&entry.name)) } else { entry.bytes }).sum()
+}
+
 /// Changes of the catalog after which it is rewritten, about.
 const CHANGES: u64 = 520;
 

@@ -107,6 +107,18 @@ impl Bucket {
     }
 
     fn begin_preparation(&self, need: u64) -> Result<Preparation> {
+        self.with_spare_room(|| self.begin_file(need))
+    }
+
+    /// Tries again on a full device, without the spare segments: their lengths may be others than the one that is needed.
+    fn with_spare_room<R>(&self, attempt: impl Fn() -> Result<R>) -> Result<R> {
+        match attempt() {
+            Err(error) if error.kind() == Kind::Exhausted && self.resources.spare.clear(&*self.resources.driver)? > 0 => attempt(),
+            tried => tried,
+        }
+    }
+
+    fn begin_file(&self, need: u64) -> Result<Preparation> {
         self.settle()?;
         let resources = &*self.resources;
         let driver = &*resources.driver;
@@ -135,7 +147,9 @@ impl Bucket {
         let Preparation { segment_id, path, file, bytes, .. } = preparation;
         let driver = &*self.resources.driver;
         let named = driver.sync(&file).and_then(|()| driver.sync_dir(&self.address.dir));
-        let known = named.map_err(|error| Error::io("sync", &path, error)).and_then(|()| self.edit(Edit::Prepared { segment_id, bytes }));
+        let known = named
+            .map_err(|error| Error::io("sync", &path, error))
+            .and_then(|()| self.with_spare_room(|| self.edit(Edit::Prepared { segment_id, bytes })));
         if let Err(error) = known {
             if error.kind() == Kind::Exhausted {
                 self.abandon(&path);
