@@ -20,7 +20,7 @@ use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::resources::{Limits, Resources};
 use crate::bucket::{Address, Bucket, SegmentPolicy};
 use crate::error::{Error, Kind, Result};
-use crate::io::page::SLOT_BYTES;
+use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
 use crate::schedule::Schedule;
@@ -103,10 +103,9 @@ impl Inner {
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
         let left = left_directories(&*driver, dir, ledger.state())?;
+        let page = map_page(&*driver, dir)?;
         let epoch = ledger.state().epoch + 1;
         ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
-        let page_path = dir.join(PAGE_NAME);
-        let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &page_path, error))?;
         for table in left {
             remove_tree(&*driver, &table)?;
         }
@@ -150,6 +149,15 @@ impl Inner {
             std::io::ErrorKind::NotFound => nothing(),
             _ => Error::io("map", &page_path, error),
         })?;
+        match page.head() {
+            // Without a head it says nothing, as after a power cut; the next writer makes it anew.
+            Head::Known | Head::Missing => {}
+            Head::Newer(version) => return Err(newer_page(version, &page_path)),
+            Head::Foreign => {
+                let foreign = Error::corrupt("this is no commit page").at("file", page_path.display());
+                return Err(foreign.hint("open the store for writing: a writer makes it anew"));
+            }
+        }
         let resources = Resources::new(driver.clone(), page, dir.to_path_buf(), 0, true, limits(&options))?;
         let seen = AtomicU32::new(resources.page.slot(STORE_SLOT).word());
         let catalog = read_catalog(&resources, dir)?.ok_or_else(nothing)?;
@@ -435,6 +443,25 @@ fn take_lock(driver: &dyn Driver, dir: &Path) -> Result<(File, Lock)> {
             Err(held.hint("close that one, or read while it writes: readers need no lock"))
         }
     }
+}
+
+/// The commit page of a writer. One that does not say what it is promises nothing: it is made anew.
+///
+/// Errors: Invalid when a newer program made it; those of the device.
+fn map_page(driver: &dyn Driver, dir: &Path) -> Result<Page> {
+    let path = dir.join(PAGE_NAME);
+    let page = driver.page(&path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &path, error))?;
+    match page.head() {
+        Head::Known => {}
+        Head::Missing | Head::Foreign => page.make_anew(),
+        Head::Newer(version) => return Err(newer_page(version, &path)),
+    }
+    Ok(page)
+}
+
+fn newer_page(version: u16, path: &Path) -> Error {
+    let newer = Error::invalid("a commit page of a newer version").at("version", version).at("supported", page::VERSION);
+    newer.at("file", path.display()).hint("upgrade: a newer program wrote this store")
 }
 
 fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
