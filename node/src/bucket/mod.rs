@@ -139,6 +139,8 @@ pub struct Bucket {
     closed: AtomicBool,
     /// See [`Bucket::settle`].
     settled: AtomicBool,
+    /// A segment is being prepared ahead of need: the next is not asked for.
+    prepares_ahead: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -183,6 +185,7 @@ impl Bucket {
             upkeep: Mutex::new(()),
             dropped: Mutex::new(Vec::new()),
             settled: AtomicBool::new(false),
+            prepares_ahead: AtomicBool::new(false),
             called: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
@@ -274,7 +277,7 @@ impl Bucket {
         if effects.call_ring {
             self.call();
         }
-        if effects.wants_segment {
+        if effects.wants_segment && !self.prepares_ahead.load(Ordering::Acquire) {
             self.resources.board.post(self, Work::Prepare);
         }
     }

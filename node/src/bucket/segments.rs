@@ -10,6 +10,7 @@ use super::resources::Resources;
 use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory::{WriterBatch, WriterState};
+use crate::io::sync::Ordering;
 use crate::io::{File, Frozen, Mode};
 use crate::log::commit::Effects;
 use crate::log::producers::Producers;
@@ -88,12 +89,24 @@ impl Bucket {
         self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
     }
 
-    /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
+    /// Starts to prepare the next segment, ahead of need; `None` when one stands ready or is being prepared.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
-        if self.is_closed() || !self.log.wants_segment() {
+        if self.is_closed() || !self.log.wants_segment() || self.prepares_ahead.swap(true, Ordering::AcqRel) {
             return Ok(None);
         }
-        self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
+        let begun = self.begin_preparation(0).map_err(|error| here(&self.address, error));
+        if begun.is_err() {
+            self.prepares_ahead.store(false, Ordering::Release);
+        }
+        begun.map(Some)
+    }
+
+    /// Removes the file of a preparation that is not finished.
+    pub fn give_up_preparation(&self, preparation: Preparation) {
+        let Preparation { path, file, .. } = preparation;
+        drop(file);
+        self.abandon(&path);
+        self.prepares_ahead.store(false, Ordering::Release);
     }
 
     /// Hands a segment prepared ahead to the log.
@@ -101,9 +114,10 @@ impl Bucket {
         if self.is_closed() {
             return Ok(());
         }
-        let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
-        self.log.add_segment(segment);
-        Ok(())
+        let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error));
+        let added = segment.map(|segment| self.log.add_segment(segment));
+        self.prepares_ahead.store(false, Ordering::Release);
+        added
     }
 
     fn begin_preparation(&self, need: u64) -> Result<Preparation> {

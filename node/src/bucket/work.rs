@@ -8,18 +8,28 @@ use std::sync::Arc;
 use super::Bucket;
 use crate::io::sync::{AtomicU32, Mutex, Ordering, wake_all};
 
-/// Something to do for a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Something to do for a bucket. What comes first here is taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
-    /// The next segment should be ready before it is needed.
-    Prepare,
     /// Segments are full: write their directories, tell the manifest.
     Seal,
+    /// The next segment should be ready before it is needed.
+    Prepare,
+}
+
+impl Work {
+    fn rank(self) -> usize {
+        match self {
+            Work::Seal => 0,
+            Work::Prepare => 1,
+        }
+    }
 }
 
 #[derive(Default)]
 struct List {
-    order: VecDeque<(Arc<Bucket>, Work)>,
+    /// By rank; each the oldest first.
+    order: [VecDeque<(Arc<Bucket>, Work)>; 2],
     known: HashSet<(usize, Work)>,
 }
 
@@ -36,7 +46,7 @@ impl Board {
     pub fn post(&self, bucket: &Arc<Bucket>, work: Work) {
         let mut list = self.list.lock();
         if list.known.insert((Arc::as_ptr(bucket) as usize, work)) {
-            list.order.push_back((bucket.clone(), work));
+            list.order[work.rank()].push_back((bucket.clone(), work));
             drop(list);
             self.ring();
         }
@@ -48,17 +58,17 @@ impl Board {
         wake_all(&self.word);
     }
 
-    /// Takes the oldest piece of work.
+    /// Takes the most urgent piece of work, of several the oldest.
     pub fn take(&self) -> Option<(Arc<Bucket>, Work)> {
         let mut list = self.list.lock();
-        let (bucket, work) = list.order.pop_front()?;
+        let (bucket, work) = list.order.iter_mut().find_map(VecDeque::pop_front)?;
         list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
         Some((bucket, work))
     }
 
     /// Pieces of work that wait.
     pub fn len(&self) -> usize {
-        self.list.lock().order.len()
+        self.list.lock().order.iter().map(VecDeque::len).sum()
     }
 
     /// Whether nothing waits.
