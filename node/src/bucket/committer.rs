@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Bucket;
 use super::resources::Resources;
+use super::work::Work;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicBool, Mutex, Ordering};
 use crate::io::{Bell, Completion, Frozen, Operation, Queue, Role, Wait};
@@ -29,6 +30,8 @@ pub struct Calls {
 #[derive(Default)]
 struct Waiting {
     buckets: VecDeque<Arc<Bucket>>,
+    /// Logs for which others prepare a segment: they will call.
+    provided_for: usize,
     ended: bool,
 }
 
@@ -58,6 +61,16 @@ impl Calls {
             bucket.called.store(false, Ordering::Release);
             bucket.give_up();
         }
+    }
+
+    fn provide(&self) {
+        self.waiting.lock().provided_for += 1;
+    }
+
+    /// A log that the ring thread had a segment prepared for has called, or has nothing left to write.
+    pub(in crate::bucket) fn provided(&self) {
+        self.waiting.lock().provided_for -= 1;
+        self.ring();
     }
 
     /// Whether somebody still drives the ring.
@@ -115,8 +128,9 @@ impl Committer {
     /// Steps until told to stop and nothing is left to write.
     pub fn run(&mut self) -> Result<()> {
         while !self.is_done() {
-            // Once told to stop nobody rings again, and what called may turn out to have nothing to write.
-            let stops = self.resources.calls.stop.load(Ordering::Acquire);
+            // Once told to stop only those who prepare segments ring again, and what called may turn out to have nothing to write.
+            let calls = &self.resources.calls;
+            let stops = calls.stop.load(Ordering::Acquire) && calls.waiting.lock().provided_for == 0;
             if let Err(error) = self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) }) {
                 self.fail(&error);
                 return Err(error);
@@ -128,7 +142,11 @@ impl Committer {
     fn is_done(&self) -> bool {
         let calls = &self.resources.calls;
         let is_idle = self.in_flight.is_empty() && self.backlog.is_empty();
-        is_idle && calls.stop.load(Ordering::Acquire) && calls.waiting.lock().buckets.is_empty()
+        if !is_idle || !calls.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let waiting = calls.waiting.lock();
+        waiting.buckets.is_empty() && waiting.provided_for == 0
     }
 
     /// Nobody hears of what is in flight any more: whoever waits for it is told.
@@ -181,14 +199,21 @@ impl Committer {
         while self.queue.in_flight() < self.queue.capacity() {
             match bucket.log.ring_turn() {
                 Turn::Write(write) => self.submit(&bucket, write),
-                Turn::Prepare { bytes } => {
-                    let effects = bucket.prepare_now(bytes);
-                    bucket.apply(effects);
-                }
+                Turn::Prepare { bytes } => self.have_provided(&bucket, bytes),
                 Turn::Done | Turn::CallRing => return,
             }
         }
         self.backlog.push_back(bucket);
+    }
+
+    /// Has a segment prepared by the worker: other logs do not wait for the file. Where one thread does everything, it does so itself.
+    fn have_provided(&self, bucket: &Arc<Bucket>, bytes: usize) {
+        self.resources.calls.provide();
+        if self.resources.driver.is_single_threaded() {
+            bucket.provide(bytes);
+        } else {
+            self.resources.board.post(bucket, Work::Provide { bytes });
+        }
     }
 
     fn submit(&mut self, bucket: &Arc<Bucket>, mut write: Write) {

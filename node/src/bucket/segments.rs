@@ -89,6 +89,13 @@ impl Bucket {
         self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
     }
 
+    /// [`Bucket::prepare_now`] for the ring thread, which goes on with other logs meanwhile.
+    pub fn provide(self: &Arc<Self>, bytes: usize) {
+        let effects = self.prepare_now(bytes);
+        self.apply(effects);
+        self.resources.calls.provided();
+    }
+
     /// Starts to prepare the next segment, ahead of need; `None` when one stands ready or is being prepared.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
         if self.is_closed() || !self.log.wants_segment() || self.prepares_ahead.swap(true, Ordering::AcqRel) {

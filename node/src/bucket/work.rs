@@ -11,6 +11,11 @@ use crate::io::sync::{AtomicU32, Mutex, Ordering, wake_all};
 /// Something to do for a bucket. What comes first here is taken first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
+    /// Rows of the ring thread wait for a segment of at least this many bytes.
+    Provide {
+        /// Bytes of the group that waits.
+        bytes: usize,
+    },
     /// Segments are full: write their directories, tell the manifest.
     Seal,
     /// The next segment should be ready before it is needed.
@@ -20,8 +25,9 @@ pub enum Work {
 impl Work {
     fn rank(self) -> usize {
         match self {
-            Work::Seal => 0,
-            Work::Prepare => 1,
+            Work::Provide { .. } => 0,
+            Work::Seal => 1,
+            Work::Prepare => 2,
         }
     }
 }
@@ -29,7 +35,7 @@ impl Work {
 #[derive(Default)]
 struct List {
     /// By rank; each the oldest first.
-    order: [VecDeque<(Arc<Bucket>, Work)>; 2],
+    order: [VecDeque<(Arc<Bucket>, Work)>; 3],
     known: HashSet<(usize, Work)>,
 }
 
@@ -64,6 +70,15 @@ impl Board {
         let (bucket, work) = list.order.iter_mut().find_map(VecDeque::pop_front)?;
         list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
         Some((bucket, work))
+    }
+
+    /// Takes a [`Work::Provide`]; for those who have to see that the ring gets on.
+    pub fn take_provide(&self) -> Option<(Arc<Bucket>, usize)> {
+        let mut list = self.list.lock();
+        let (bucket, work) = list.order[0].pop_front()?;
+        list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
+        let Work::Provide { bytes } = work else { unreachable!("the first rank has nothing else") };
+        Some((bucket, bytes))
     }
 
     /// Pieces of work that wait.

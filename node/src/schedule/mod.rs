@@ -1,8 +1,8 @@
 //! Background work of an open store: which job next, and how much of it at a time.
 //!
 //! Two threads: the ring's owner, and one [`worker`] that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
-//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: foreground work never waits
-//! for the worker; the worker's steps are bounded, and it yields to appends by resting between them.
+//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: of foreground work only rows without a segment wait
+//! for the worker, and before everything else; its steps are bounded, and it yields to appends by resting between them.
 //! This module decides when; `bucket` knows how.
 
 mod worker;
@@ -84,8 +84,9 @@ impl Schedule {
 
     /// Ends the threads; what was queued is written first.
     pub fn stop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
         self.shared.resources.calls.stop();
+        self.see_the_ring_off();
+        self.shared.stop.store(true, Ordering::Release);
         self.shared.resources.board.ring();
         for thread in self.threads.drain(..) {
             // The last owner of a store may be the worker itself.
@@ -94,8 +95,27 @@ impl Schedule {
             }
         }
         while self.shared.resources.board.take().is_some() {}
-        self.shared.resources.calls.end();
         *self.shared.resources.pumped.lock() = None;
+    }
+}
+
+impl Schedule {
+    /// Waits until the ring thread has written everything. That may need segments, and who stops the store may be the worker itself.
+    fn see_the_ring_off(&self) {
+        let Resources { board, calls, .. } = &*self.shared.resources;
+        if self.threads.is_empty() {
+            return calls.end();
+        }
+        loop {
+            let seen = board.word.load(Ordering::Acquire);
+            while let Some((bucket, bytes)) = board.take_provide() {
+                bucket.provide(bytes);
+            }
+            if !calls.is_driven() {
+                return;
+            }
+            wait(&board.word, seen, None);
+        }
     }
 }
 
@@ -107,18 +127,17 @@ impl Drop for Schedule {
 
 /// The ring is made on the thread that drives it; whoever starts the thread hears how that went.
 fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
-    let mut committer = match Committer::new(&shared.resources) {
-        Ok(committer) => committer,
-        Err(error) => {
-            let _ = made.send(Err(error));
-            return;
+    match Committer::new(&shared.resources) {
+        Ok(mut committer) => {
+            let _ = made.send(Ok(()));
+            if let Err(error) = committer.run() {
+                shared.failed(error);
+            }
         }
-    };
-    let _ = made.send(Ok(()));
-    if let Err(error) = committer.run() {
-        shared.failed(error);
-        shared.resources.calls.end();
+        Err(error) => drop(made.send(Err(error))),
     }
+    shared.resources.calls.end();
+    shared.resources.board.ring();
 }
 
 fn work(shared: &Arc<Shared>) {

@@ -1,5 +1,8 @@
 //! The worker's turns, one by one, on the simulated disk.
 
+mod planted;
+mod threads;
+
 use std::path::{Path, PathBuf};
 
 use arrow::array::{BinaryArray, RecordBatch};

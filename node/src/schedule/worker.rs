@@ -106,6 +106,10 @@ impl Worker {
 
     fn begin(&mut self, bucket: Arc<Bucket>, work: Work) -> Result<()> {
         match work {
+            Work::Provide { bytes } => {
+                bucket.provide(bytes);
+                Ok(())
+            }
             // A log that is kept by size has just outgrown it: what it drops now is its next segment.
             Work::Seal => self.shared.look_after(&bucket),
             Work::Prepare => {
