@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aquifer_tests::bucket::committer::Committer;
+use aquifer_tests::bucket::committer::{Committer, closed};
 use aquifer_tests::bucket::resources::{Limits, Resources};
 use aquifer_tests::bucket::work::Work;
 use aquifer_tests::bucket::{Address, Bucket, SegmentPolicy};
@@ -60,7 +60,7 @@ impl World {
     fn drive(&self) {
         let mut committer = Committer::new(&self.resources).expect("a healthy queue");
         committer.run().expect("a healthy queue");
-        self.resources.calls.end();
+        self.resources.calls.end(closed());
         self.resources.board.ring();
     }
 

@@ -289,10 +289,10 @@ impl Bucket {
         }
     }
 
-    /// Fails what is queued: the store is being closed.
+    /// Fails what is queued: nobody comes for it any more.
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
-        let closed = Error::unavailable("the store is closed").hint("open it again");
-        let mut effects = self.log.give_up(closed);
+        let reason = self.resources.calls.why_ended().unwrap_or_else(committer::closed);
+        let mut effects = self.log.give_up(reason);
         effects.wake(self.resources.driver.clock().monotonic());
     }
 

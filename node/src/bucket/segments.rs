@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::committer::Calls;
 use super::manifest::{Edit, FILE_NAME, State};
 use super::resources::Resources;
 use super::{Bucket, here};
@@ -12,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::directory::{WriterBatch, WriterState};
 use crate::io::sync::Ordering;
 use crate::io::{File, Frozen, Mode};
-use crate::log::commit::Effects;
+use crate::log::commit::{Effects, Log};
 use crate::log::producers::Producers;
 use crate::log::segment::Segment;
 
@@ -68,6 +69,24 @@ impl Preparation {
     }
 }
 
+/// A log whose rows wait for a segment. If whoever prepares it dies, they fail.
+struct Asked<'a>(&'a Log);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        drop(self.0.segment_ready(Err(Error::internal("the thread that prepared a segment died"))));
+    }
+}
+
+/// The ring thread waits for the end of it, whatever comes of it.
+struct Provided<'a>(&'a Calls);
+
+impl Drop for Provided<'_> {
+    fn drop(&mut self) {
+        self.0.provided();
+    }
+}
+
 impl Bucket {
     /// Bytes of the next segment: it grows with the log, and holds at least `need`.
     fn next_segment_bytes(&self, need: u64) -> u64 {
@@ -79,6 +98,7 @@ impl Bucket {
 
     /// Prepares a segment while a group waits for it. Whatever comes of it goes to the log.
     pub(in crate::bucket) fn prepare_now(self: &Arc<Self>, need: usize) -> Effects {
+        let asked = Asked(&self.log);
         let segment = (|| {
             let mut preparation = self.begin_preparation(need as u64)?;
             if preparation.bytes <= ZEROED_AT_ONCE_BYTES_MAX {
@@ -86,14 +106,15 @@ impl Bucket {
             }
             self.end_preparation(preparation)
         })();
+        std::mem::forget(asked);
         self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
     }
 
     /// [`Bucket::prepare_now`] for the ring thread, which goes on with other logs meanwhile.
     pub fn provide(self: &Arc<Self>, bytes: usize) {
+        let _provided = Provided(&self.resources.calls);
         let effects = self.prepare_now(bytes);
         self.apply(effects);
-        self.resources.calls.provided();
     }
 
     /// Starts to prepare the next segment, ahead of need; `None` when one stands ready or is being prepared.

@@ -37,6 +37,7 @@ struct List {
     /// By rank; each the oldest first.
     order: [VecDeque<(Arc<Bucket>, Work)>; 3],
     known: HashSet<(usize, Work)>,
+    ended: bool,
 }
 
 /// See the head of this module.
@@ -48,14 +49,24 @@ pub struct Board {
 }
 
 impl Board {
-    /// Posts a piece of work, unless it stands there already.
-    pub fn post(&self, bucket: &Arc<Bucket>, work: Work) {
+    /// Posts a piece of work, unless it stands there already; `false` when nobody reads the board any more.
+    pub fn post(&self, bucket: &Arc<Bucket>, work: Work) -> bool {
         let mut list = self.list.lock();
+        if list.ended {
+            return false;
+        }
         if list.known.insert((Arc::as_ptr(bucket) as usize, work)) {
             list.order[work.rank()].push_back((bucket.clone(), work));
             drop(list);
             self.ring();
         }
+        true
+    }
+
+    /// Nobody reads the board from now on. What stands there can still be taken.
+    pub fn end(&self) {
+        self.list.lock().ended = true;
+        self.ring();
     }
 
     /// Wakes the reader.

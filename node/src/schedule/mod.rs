@@ -7,6 +7,7 @@
 
 mod worker;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::bucket::Bucket;
-use crate::bucket::committer::Committer;
+use crate::bucket::committer::{Committer, closed};
 use crate::bucket::resources::Resources;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicBool, Ordering, wait};
@@ -56,7 +57,7 @@ impl Schedule {
         }
         let (sender, made) = std::sync::mpsc::channel();
         schedule.spawn("aquifer-commit", move |shared| own_the_ring(shared, &sender))?;
-        schedule.spawn("aquifer-work", work)?;
+        schedule.spawn("aquifer-work", own_the_board)?;
         made.recv().unwrap_or_else(|_| Err(Error::internal("the ring thread died at its start")))?;
         Ok(schedule)
     }
@@ -104,7 +105,7 @@ impl Schedule {
     fn see_the_ring_off(&self) {
         let Resources { board, calls, .. } = &*self.shared.resources;
         if self.threads.is_empty() {
-            return calls.end();
+            return calls.end(closed());
         }
         loop {
             let seen = board.word.load(Ordering::Acquire);
@@ -126,18 +127,47 @@ impl Drop for Schedule {
 }
 
 /// The ring is made on the thread that drives it; whoever starts the thread hears how that went.
-fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
+fn own_the_ring(shared: &Arc<Shared>, made: &std::sync::mpsc::Sender<Result<()>>) {
     match Committer::new(&shared.resources) {
         Ok(mut committer) => {
             let _ = made.send(Ok(()));
-            if let Err(error) = committer.run() {
+            if let Err(error) = caught("aquifer-commit", || committer.run()) {
+                committer.fail(&error);
                 shared.failed(error);
             }
         }
         Err(error) => drop(made.send(Err(error))),
     }
-    shared.resources.calls.end();
+    shared.resources.calls.end(closed());
     shared.resources.board.ring();
+}
+
+/// Without a worker the ring thread makes its segments itself; nothing is sealed or dropped until the store is opened again.
+fn own_the_board(shared: &Arc<Shared>) {
+    let worked = caught("aquifer-work", || {
+        work(shared);
+        Ok(())
+    });
+    let board = &shared.resources.board;
+    board.end();
+    while let Some((bucket, bytes)) = board.take_provide() {
+        let _ = caught("aquifer-work", || {
+            bucket.provide(bytes);
+            Ok(())
+        });
+    }
+    if let Err(error) = worked {
+        shared.failed(error);
+    }
+}
+
+/// Turns the panic of a thread into a failure. What it held is let go by guards.
+fn caught(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let died = Error::internal(format!("the thread {name} died: {}", said.unwrap_or("it panicked")));
+        Err(died.hint("close and open the store again; it recovers everything that was acknowledged"))
+    })
 }
 
 fn work(shared: &Arc<Shared>) {

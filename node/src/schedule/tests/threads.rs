@@ -47,30 +47,36 @@ fn soon(pending: &Pending) -> Result<()> {
     }
 }
 
-fn is_in(path: &Path, bucket: u32) -> bool {
-    path.parent().is_some_and(|dir| dir.ends_with(format!("b{bucket}")))
+fn is_segment(path: &Path, bucket: u32) -> bool {
+    path.extension().is_some_and(|end| end == "log") && path.parent().is_some_and(|dir| dir.ends_with(format!("b{bucket}")))
+}
+
+/// Keeps somebody waiting until it is dropped.
+struct Gate(Arc<AtomicU32>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.store(1, Ordering::Release);
+    }
 }
 
 #[test]
 fn rows_do_not_wait_for_a_segment_of_another_bucket() {
-    let gate = Arc::new(AtomicU32::new(0));
-    let closed = gate.clone();
+    let opened = Arc::new(AtomicU32::new(0));
+    let seen = opened.clone();
     let store = Store::start(Arc::new(move |event, path| {
-        while event == Event::Create
-            && is_in(path, 1)
-            && path.extension().is_some_and(|end| end == "log")
-            && closed.load(Ordering::Acquire) == 0
-        {
-            wait(&closed, 0, Some(Duration::from_millis(1)));
+        while event == Event::Create && is_segment(path, 1) && seen.load(Ordering::Acquire) == 0 {
+            wait(&seen, 0, Some(Duration::from_millis(1)));
         }
     }));
+    let gate = Gate(opened);
     soon(&store.send(0).unwrap()).unwrap();
     let waits = store.send(1).unwrap();
     for _ in 0..10 {
         soon(&store.send(0).unwrap()).unwrap();
     }
     assert!(waits.poll().is_none());
-    gate.store(1, Ordering::Release);
+    drop(gate);
     soon(&waits).unwrap();
 }
 
@@ -84,4 +90,72 @@ fn what_waits_for_a_segment_is_written_before_the_store_ends() {
     let waits: Vec<_> = (0..2).map(|bucket| store.send(bucket).unwrap()).collect();
     store.schedule.stop();
     waits.iter().for_each(|pending| soon(pending).unwrap());
+}
+
+/// Panics at the first such event in a segment of the first bucket.
+fn dies_at(at: Event) -> Hook {
+    let is_over = AtomicBool::new(false);
+    Arc::new(move |event, path| {
+        if event == at && is_segment(path, 0) && !is_over.swap(true, Ordering::AcqRel) {
+            panic!("planted");
+        }
+    })
+}
+
+/// What the only failure says.
+fn failure(store: &Store) -> String {
+    let begun = Instant::now();
+    loop {
+        if let [error] = &store.schedule.take_failures()[..] {
+            return error.to_string();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is said of it");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_ring_thread_that_died() {
+    let store = Store::start(dies_at(Event::Submit));
+    let waits: Vec<_> = (0..20).map_while(|number| store.send(number % 2).ok()).collect();
+    assert!(soon(&waits[0]).is_err());
+    waits.iter().for_each(|pending| drop(soon(pending)));
+    let said = failure(&store);
+    assert!(said.contains("aquifer-commit") && said.contains("planted"), "{said}");
+    assert!(store.send(1).and_then(|pending| soon(&pending)).is_err(), "nobody writes what is queued");
+}
+
+#[test]
+fn a_worker_that_died_leaves_its_work_to_others() {
+    let store = Store::start(dies_at(Event::Create));
+    assert!(soon(&store.send(0).unwrap()).is_err(), "its segment came to nothing");
+    let said = failure(&store);
+    assert!(said.contains("aquifer-work") && said.contains("planted"), "{said}");
+    for bucket in 0..2 {
+        soon(&store.send(bucket).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_caller_that_dies_in_its_write_leaves_nobody_waiting() {
+    let is_over = AtomicBool::new(false);
+    let store = Store::start(Arc::new(move |event, path| {
+        if event == Event::Write
+            && is_segment(path, 0)
+            && std::thread::current().name() == Some("dies")
+            && !is_over.swap(true, Ordering::AcqRel)
+        {
+            panic!("planted");
+        }
+    }));
+    soon(&store.send(0).unwrap()).unwrap();
+    let dies = || store.buckets[0].append(record(&store.resources, 1), true).map(drop);
+    let died = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("dies".to_string()).spawn_scoped(scope, dies).unwrap();
+        thread.join().is_err()
+    });
+    assert!(died);
+    assert_eq!(store.buckets[0].log.unfinished(), (0, 0));
+    assert!(store.send(0).is_err(), "what the device holds is not known");
+    soon(&store.send(1).unwrap()).unwrap();
 }
