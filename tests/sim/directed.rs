@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquifer_node::io::sim::{Call, Faults, Sim};
 use aquifer_node::io::{Driver, Mode};
@@ -104,6 +105,30 @@ fn what_a_crash_left_goes_before_the_first_change_of_a_bucket() {
     assert_eq!(names(&sim, 0).len(), before.len() + 1, "nothing was changed yet");
     store.table("t").unwrap().writer().unwrap().append(&row(2, 1)).unwrap();
     assert_eq!(names(&sim, 0), before);
+}
+
+#[test]
+fn rows_that_are_too_old_go_from_buckets_that_nobody_opens() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).buckets(4).option("bucket.assign", "round-robin");
+    let table = store.create_table("t", create.option("retention.ms", "1h")).unwrap();
+    let mut writer = table.writer().unwrap();
+    // Two segments in each of the first buckets.
+    (0..6).for_each(|value| drop(writer.append(&row(value, 600_000)).unwrap()));
+    store.pump().unwrap();
+    let before: Vec<_> = (0..2).map(|bucket| names(&sim, bucket).len()).collect();
+    drop(writer);
+    store.close().unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    sim.advance(Duration::from_secs(7200)).unwrap();
+    store.pump().unwrap();
+    let after: Vec<_> = (0..2).map(|bucket| names(&sim, bucket).len()).collect();
+    // Its first segment and the directory of that are gone.
+    assert_eq!(after, before.iter().map(|count| count - 2).collect::<Vec<_>>());
+    let stats = store.stats(Some("t")).unwrap();
+    assert!(stats[..2].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (1, 2)));
+    assert!(stats[2..].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (0, 1)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod follower;
 pub mod ledger;
 pub mod manifest;
 pub mod resources;
+pub mod retention;
 pub mod segments;
 pub mod spare;
 pub mod work;

@@ -251,41 +251,6 @@ impl Bucket {
         })
     }
 
-    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.
-    pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
-        if self.view().damage().is_some() {
-            return Ok((0, 0));
-        }
-        let _one_at_a_time = self.upkeep.lock();
-        let state = self.state();
-        let policy = *self.policy.lock();
-        let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
-        let mut gone = Vec::new();
-        let mut start_offset = state.start_offset;
-        let mut bytes = 0;
-        for segment in &state.sealed {
-            let too_old = policy.retention_ms.is_some_and(|keep| segment.timestamps_ms.1.saturating_add_unsigned(keep) < now_ms);
-            let too_many = policy.retention_bytes.is_some_and(|keep| held > keep);
-            if !too_old && !too_many {
-                break;
-            }
-            held -= segment.bytes;
-            bytes += segment.bytes;
-            start_offset = segment.end_offset;
-            gone.push(segment.segment_id);
-        }
-        if gone.is_empty() {
-            return Ok((0, 0));
-        }
-        self.settle()?;
-        self.edit(Edit::Trimmed { start_offset, segment_ids: gone })?;
-        let dropped = self.view().trim(start_offset);
-        self.show();
-        self.dropped.lock().extend(dropped);
-        self.resources.page.notify(self.address.table_slot);
-        Ok((start_offset - state.start_offset, bytes))
-    }
-
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
     pub fn recycle(&self) -> Result<usize> {
         let _one_at_a_time = self.upkeep.lock();

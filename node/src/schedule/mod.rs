@@ -27,12 +27,17 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Failures of background work that are kept to be reported.
 const FAILURES_MAX: usize = 16;
 
-/// The open buckets of a store, as the floor above knows them.
-pub type OpenBuckets = Arc<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>;
+/// The buckets of a store, as the floor above knows them.
+pub struct Buckets {
+    /// Those that are open.
+    pub open: Box<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>,
+    /// Looks after the next of those that are not; `false` when all had their turn.
+    pub walk: Box<dyn Fn() -> Result<bool> + Send + Sync>,
+}
 
 struct Shared {
     resources: Arc<Resources>,
-    buckets: OpenBuckets,
+    buckets: Buckets,
     stop: AtomicBool,
     failures: Mutex<Vec<Error>>,
 }
@@ -47,7 +52,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Starts the threads of a store.
-    pub fn start(resources: &Arc<Resources>, buckets: OpenBuckets) -> Result<Self> {
+    pub fn start(resources: &Arc<Resources>, buckets: Buckets) -> Result<Self> {
         let shared =
             Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) });
         let mut schedule = Schedule { pumped: Mutex::new(Worker::new(&shared)), shared, threads: Vec::new() };

@@ -20,12 +20,17 @@ const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
 /// The rest after a step of zeroing.
 const ZERO_REST: Duration = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_000_000 / ZERO_BYTES_PER_SECOND);
 
+/// Buckets that are not open and are looked after at a time.
+const WALK_BUCKETS: u32 = 64;
+
 /// Work that takes many steps.
 enum Job {
     /// The next segment of a bucket is zeroed; `None` once it is handed over or given up.
     Prepare(Arc<Bucket>, Option<Preparation>),
     /// Buckets that were open when it began get what they need from time to time, one a step. Those closed meanwhile need nothing.
     LookAfter(VecDeque<Weak<Bucket>>),
+    /// So many more buckets that are not open get what they need, one a step.
+    Walk(u32),
 }
 
 impl Job {
@@ -51,6 +56,13 @@ impl Job {
                 }
                 Ok(Duration::ZERO)
             }
+            Job::Walk(left) => {
+                *left -= 1;
+                if !(shared.buckets.walk)()? {
+                    *left = 0;
+                }
+                Ok(Duration::ZERO)
+            }
         }
     }
 
@@ -58,6 +70,7 @@ impl Job {
         match self {
             Job::Prepare(_, unfinished) => unfinished.is_none(),
             Job::LookAfter(buckets) => buckets.is_empty(),
+            Job::Walk(left) => *left == 0,
         }
     }
 
@@ -65,7 +78,7 @@ impl Job {
     fn is_urgent(&self) -> bool {
         match self {
             Job::Prepare(bucket, Some(preparation)) => bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes()),
-            Job::Prepare(_, None) | Job::LookAfter(_) => false,
+            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) => false,
         }
     }
 }
@@ -130,11 +143,11 @@ impl Worker {
         }
     }
 
-    /// Begins to look after all open buckets.
+    /// Begins to look after all open buckets, and some of the others.
     pub(super) fn look_after_all(&mut self) {
-        let open = (self.shared.buckets)().iter().map(Arc::downgrade).collect();
-        self.jobs.retain(|job| !matches!(job, Job::LookAfter(_)));
-        self.jobs.push_back(Job::LookAfter(open));
+        let open = (self.shared.buckets.open)().iter().map(Arc::downgrade).collect();
+        self.jobs.retain(|job| !matches!(job, Job::LookAfter(_) | Job::Walk(_)));
+        self.jobs.extend([Job::LookAfter(open), Job::Walk(WALK_BUCKETS)]);
     }
 
     /// How long it still rests; `None` when nothing keeps it from going on, or nothing waits for it.

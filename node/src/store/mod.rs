@@ -42,6 +42,7 @@ mod reading;
 mod route;
 mod scanner;
 mod table;
+mod walk;
 mod writer;
 
 #[cfg(test)]

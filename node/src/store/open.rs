@@ -23,14 +23,14 @@ use crate::error::{Error, Kind, Result};
 use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
-use crate::schedule::Schedule;
+use crate::schedule::{Buckets, Schedule};
 use crate::table::{TableName, TableSpec, did_you_mean};
 
 const LOCK_NAME: &str = "LOCK";
 const PAGE_NAME: &str = "commit.page";
 
 /// Table, partition, bucket.
-type Key = (u32, u32, u32);
+pub(super) type Key = (u32, u32, u32);
 
 /// What only the writer of a store has.
 struct Writing {
@@ -39,6 +39,8 @@ struct Writing {
     /// In order, so that background work comes in the same order every time.
     buckets: Mutex<BTreeMap<Key, Arc<Bucket>>>,
     lock: Mutex<Option<Lock>>,
+    /// The last bucket that the walk for retention came to in this round.
+    walked_to: Mutex<Option<Key>>,
 }
 
 /// What only a follower has.
@@ -117,6 +119,7 @@ impl Inner {
             schedule: Mutex::new(None),
             buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
+            walked_to: Mutex::new(None),
         };
         let inner = Arc::new(Inner {
             dir: dir.to_path_buf(),
@@ -127,8 +130,12 @@ impl Inner {
             role: Role::Writer(writing),
         });
         let weak = Arc::downgrade(&inner);
-        let open_buckets = move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets());
-        let schedule = Schedule::start(&inner.resources, Arc::new(open_buckets))?;
+        let walking = weak.clone();
+        let buckets = Buckets {
+            open: Box::new(move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets())),
+            walk: Box::new(move || walking.upgrade().map_or(Ok(false), |inner| inner.walk())),
+        };
+        let schedule = Schedule::start(&inner.resources, buckets)?;
         *inner.writing()?.schedule.lock() = Some(schedule);
         inner.resources.page.notify(STORE_SLOT);
         Ok(inner)
@@ -289,7 +296,7 @@ impl Inner {
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
-    fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
+    pub(super) fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
         let partition = entry.partitions.get(&partition_id);
         let partition = partition.ok_or_else(|| Error::internal(format!("table {} has no partition {partition_id}", entry.spec.name)))?;
         Ok(Address {
@@ -325,6 +332,38 @@ impl Inner {
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
         buckets.insert(key, open.clone());
         Ok(open)
+    }
+
+    /// Whether a bucket is open for writing.
+    pub(super) fn is_open(&self, key: Key) -> Result<bool> {
+        Ok(self.writing()?.buckets.lock().contains_key(&key))
+    }
+
+    /// Closes a bucket again that was opened for a moment, unless somebody else came for it.
+    pub(super) fn let_go(&self, key: Key, bucket: Arc<Bucket>) -> Result<()> {
+        let mut buckets = self.writing()?.buckets.lock();
+        let is_known = buckets.get(&key).is_some_and(|open| Arc::ptr_eq(open, &bucket));
+        // The map has it, and this call.
+        if is_known && Arc::strong_count(&bucket) == 2 && bucket.is_idle() {
+            buckets.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// The catalog as this process last saw it.
+    pub(super) fn catalog_seen(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Moves the walk on to the key that `next` finds; `None` begins a new round, or the store is closed.
+    pub(super) fn walk_on<T>(&self, next: impl FnOnce(Option<Key>) -> Option<(Key, T)>) -> Result<Option<(Key, T)>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut walked_to = self.writing()?.walked_to.lock();
+        let found = next(*walked_to);
+        *walked_to = found.as_ref().map(|(key, _)| *key);
+        Ok(found)
     }
 
     /// A bucket of a store that is open read-only.
@@ -421,7 +460,7 @@ fn closed(dir: &Path) -> Error {
     Error::unavailable(format!("the store in {} is closed", dir.display())).hint("open it again")
 }
 
-fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
+pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
     SegmentPolicy {
         bytes_max: spec.options.segment_bytes,
         retention_ms: spec.options.retention_ms,

@@ -24,8 +24,7 @@ impl Store {
         let driver = Arc::new(Planted { inner: choose(Preference::Threads).unwrap(), hook });
         let resources = resources(driver, dir.path());
         let buckets: Vec<_> = (0..2).map(|number| bucket(&resources, number)).collect();
-        let open = buckets.clone();
-        let schedule = Schedule::start(&resources, Arc::new(move || open.clone())).unwrap();
+        let schedule = Schedule::start(&resources, all_open(buckets.clone())).unwrap();
         Store { _dir: dir, resources, buckets, schedule }
     }
 
