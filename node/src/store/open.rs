@@ -54,7 +54,7 @@ struct Following {
 }
 
 enum Role {
-    Writer(Writing),
+    Writer(Box<Writing>),
     Follower(Following),
 }
 
@@ -127,7 +127,7 @@ impl Inner {
             resources,
             catalog,
             closed: AtomicBool::new(false),
-            role: Role::Writer(writing),
+            role: Role::Writer(Box::new(writing)),
         });
         let weak = Arc::downgrade(&inner);
         let walking = weak.clone();

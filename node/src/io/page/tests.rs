@@ -127,6 +127,7 @@ fn a_writer_that_died_while_changing_is_healed_by_the_next() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "looks at the file itself")]
 fn a_page_says_what_it_is() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("commit.page");

@@ -1,7 +1,6 @@
 //! The threads of a store on a real directory: who waits for whom, and what becomes of those who wait when a thread dies.
 
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
 
 use tempfile::{TempDir, tempdir};
 
@@ -34,16 +33,21 @@ impl Store {
     }
 }
 
-/// The result of what must be decided soon.
-fn soon(pending: &Pending) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        match pending.poll() {
-            Some(result) => return result,
-            None => assert!(begun.elapsed() < Duration::from_secs(20), "somebody waits for ever"),
+/// Looks until there is something to see.
+fn soon<R>(look: impl Fn() -> Option<R>) -> R {
+    let nobody = AtomicU32::new(0);
+    for _ in 0..20_000 {
+        if let Some(seen) = look() {
+            return seen;
         }
-        std::thread::yield_now();
+        wait(&nobody, 0, Some(Duration::from_millis(1)));
     }
+    panic!("somebody waits for ever");
+}
+
+/// The result of an append.
+fn decided(pending: &Pending) -> Result<()> {
+    soon(|| pending.poll())
 }
 
 fn is_segment(path: &Path, bucket: u32) -> bool {
@@ -69,26 +73,26 @@ fn rows_do_not_wait_for_a_segment_of_another_bucket() {
         }
     }));
     let gate = Gate(opened);
-    soon(&store.send(0).unwrap()).unwrap();
+    decided(&store.send(0).unwrap()).unwrap();
     let waits = store.send(1).unwrap();
     for _ in 0..10 {
-        soon(&store.send(0).unwrap()).unwrap();
+        decided(&store.send(0).unwrap()).unwrap();
     }
     assert!(waits.poll().is_none());
     drop(gate);
-    soon(&waits).unwrap();
+    decided(&waits).unwrap();
 }
 
 #[test]
 fn what_waits_for_a_segment_is_written_before_the_store_ends() {
     let mut store = Store::start(Arc::new(|event, _| {
         if event == Event::Create {
-            std::thread::sleep(Duration::from_millis(20));
+            wait(&AtomicU32::new(0), 0, Some(Duration::from_millis(20)));
         }
     }));
     let waits: Vec<_> = (0..2).map(|bucket| store.send(bucket).unwrap()).collect();
     store.schedule.stop();
-    waits.iter().for_each(|pending| soon(pending).unwrap());
+    waits.iter().for_each(|pending| decided(pending).unwrap());
 }
 
 /// Panics at the first such event in a segment of the first bucket.
@@ -103,35 +107,28 @@ fn dies_at(at: Event) -> Hook {
 
 /// What the only failure says.
 fn failure(store: &Store) -> String {
-    let begun = Instant::now();
-    loop {
-        if let [error] = &store.schedule.take_failures()[..] {
-            return error.to_string();
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is said of it");
-        std::thread::yield_now();
-    }
+    soon(|| store.schedule.take_failures().first().map(Error::to_string))
 }
 
 #[test]
 fn nobody_waits_for_ever_for_a_ring_thread_that_died() {
     let store = Store::start(dies_at(Event::Submit));
     let waits: Vec<_> = (0..20).map_while(|number| store.send(number % 2).ok()).collect();
-    assert!(soon(&waits[0]).is_err());
-    waits.iter().for_each(|pending| drop(soon(pending)));
+    assert!(decided(&waits[0]).is_err());
+    waits.iter().for_each(|pending| drop(decided(pending)));
     let said = failure(&store);
     assert!(said.contains("aquifer-commit") && said.contains("planted"), "{said}");
-    assert!(store.send(1).and_then(|pending| soon(&pending)).is_err(), "nobody writes what is queued");
+    assert!(store.send(1).and_then(|pending| decided(&pending)).is_err(), "nobody writes what is queued");
 }
 
 #[test]
 fn a_worker_that_died_leaves_its_work_to_others() {
     let store = Store::start(dies_at(Event::Create));
-    assert!(soon(&store.send(0).unwrap()).is_err(), "its segment came to nothing");
+    assert!(decided(&store.send(0).unwrap()).is_err(), "its segment came to nothing");
     let said = failure(&store);
     assert!(said.contains("aquifer-work") && said.contains("planted"), "{said}");
     for bucket in 0..2 {
-        soon(&store.send(bucket).unwrap()).unwrap();
+        decided(&store.send(bucket).unwrap()).unwrap();
     }
 }
 
@@ -147,7 +144,7 @@ fn a_caller_that_dies_in_its_write_leaves_nobody_waiting() {
             panic!("planted");
         }
     }));
-    soon(&store.send(0).unwrap()).unwrap();
+    decided(&store.send(0).unwrap()).unwrap();
     let dies = || store.buckets[0].append(record(&store.resources, 1), true).map(drop);
     let died = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("dies".to_string()).spawn_scoped(scope, dies).unwrap();
@@ -156,5 +153,5 @@ fn a_caller_that_dies_in_its_write_leaves_nobody_waiting() {
     assert!(died);
     assert_eq!(store.buckets[0].log.unfinished(), (0, 0));
     assert!(store.send(0).is_err(), "what the device holds is not known");
-    soon(&store.send(1).unwrap()).unwrap();
+    decided(&store.send(1).unwrap()).unwrap();
 }
