@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aquifer_tests::bucket::committer::Committer;
+use aquifer_tests::bucket::committer::{Committer, closed};
 use aquifer_tests::bucket::resources::{Limits, Resources};
 use aquifer_tests::bucket::work::Work;
 use aquifer_tests::bucket::{Address, Bucket, SegmentPolicy};
@@ -60,7 +60,8 @@ impl World {
     fn drive(&self) {
         let mut committer = Committer::new(&self.resources).expect("a healthy queue");
         committer.run().expect("a healthy queue");
-        self.resources.calls.end();
+        self.resources.calls.end(closed());
+        self.resources.board.ring();
     }
 
     /// The background of the store.
@@ -72,7 +73,7 @@ impl World {
                 // What fails here is tried again when it is needed.
                 let _ = self.do_work(&bucket, work);
             }
-            if self.ends.load(Ordering::Acquire) {
+            if self.ends.load(Ordering::Acquire) && !self.resources.calls.is_driven() {
                 return;
             }
             sync::wait(&board.word, seen, None);
@@ -81,6 +82,10 @@ impl World {
 
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
         match work {
+            Work::Provide { bytes } => {
+                bucket.provide(bytes);
+                Ok(())
+            }
             Work::Seal => bucket.seal().map(drop),
             Work::Prepare => match bucket.prepare_ahead()? {
                 Some(mut preparation) => {

@@ -50,6 +50,40 @@ fn a_newer_catalog() {
 }
 
 #[test]
+fn a_newer_commit_page() {
+    let dir = scratch::directory();
+    write(dir.path());
+    let path = dir.path().join("commit.page");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4] = 99;
+    std::fs::write(&path, &bytes).unwrap();
+    let catalog = std::fs::read(dir.path().join("catalog")).unwrap();
+    check(Store::open(dir.path(), Default::default()).map(|_| ()).unwrap_err());
+    check(Store::open_read_only(dir.path(), Default::default()).map(|_| ()).unwrap_err());
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    assert_eq!(std::fs::read(dir.path().join("catalog")).unwrap(), catalog);
+}
+
+#[test]
+fn a_commit_page_that_is_none() {
+    let dir = scratch::directory();
+    write(dir.path());
+    let path = dir.path().join("commit.page");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // It promises rows that are not there: nobody may believe it.
+    bytes[2 * 64] = 200;
+    bytes[..8].copy_from_slice(b"not ours");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(Store::open_read_only(dir.path(), Default::default()).map(|_| ()).unwrap_err().kind(), Kind::Corrupt);
+    let store = scratch::open(dir.path());
+    store.table("t").unwrap().writer().unwrap().append(&rows::batch(100..110)).unwrap();
+    assert_eq!(store.stats(None).unwrap()[0].end_offset, 110);
+    drop(store);
+    assert_eq!(std::fs::read(&path).unwrap()[..6], *b"AQPG\x01\0");
+    assert_eq!(scratch::follow(dir.path()).stats(None).unwrap()[0].end_offset, 110);
+}
+
+#[test]
 fn a_newer_manifest() {
     let dir = scratch::directory();
     write(dir.path());

@@ -274,6 +274,94 @@ fn what_did_not_fail_of_an_append_is_answered() {
     assert_eq!(writer.append(&rows).unwrap().iter().map(|ack| ack.rows).sum::<u64>(), 20);
 }
 
+/// Names in a bucket's directory; none when it does not exist.
+fn names(sim: &Sim, bucket: u32) -> Vec<String> {
+    let dir = Path::new(DIR).join(format!("tables/0/p0/b{bucket}"));
+    sim.list(&dir).unwrap_or_default().into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn looking_after_buckets_that_were_never_written_writes_nothing() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    store.create_table("t", CreateTable::like(row(0, 1).schema()).buckets(8)).unwrap();
+    assert!(values(&store).is_empty());
+    store.pump().unwrap();
+    store.expire("t").unwrap();
+    assert!((0..8).all(|bucket| names(&sim, bucket).is_empty()));
+}
+
+#[test]
+fn what_a_crash_left_goes_before_the_first_change_of_a_bucket() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let table = store.create_table("t", CreateTable::like(row(0, 1).schema())).unwrap();
+    table.writer().unwrap().append(&row(1, 1)).unwrap();
+    let before = names(&sim, 0);
+    let orphan = Path::new(DIR).join("tables/0/p0/b0/00000001000000ff.log");
+    let sim = sim.kill(2);
+    sim.open(&orphan, Mode::Create, true).unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [1]);
+    store.pump().unwrap();
+    assert_eq!(names(&sim, 0).len(), before.len() + 1, "nothing was changed yet");
+    store.table("t").unwrap().writer().unwrap().append(&row(2, 1)).unwrap();
+    assert_eq!(names(&sim, 0), before);
+}
+
+#[test]
+fn rows_that_are_too_old_go_from_buckets_that_nobody_opens() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).buckets(4).option("bucket.assign", "round-robin");
+    let table = store.create_table("t", create.option("retention.ms", "1h")).unwrap();
+    let mut writer = table.writer().unwrap();
+    // Two segments in each of the first buckets.
+    (0..6).for_each(|value| drop(writer.append(&row(value, 600_000)).unwrap()));
+    store.pump().unwrap();
+    let before: Vec<_> = (0..2).map(|bucket| names(&sim, bucket).len()).collect();
+    drop(writer);
+    store.close().unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    sim.advance(Duration::from_secs(7200)).unwrap();
+    store.pump().unwrap();
+    let after: Vec<_> = (0..2).map(|bucket| names(&sim, bucket).len()).collect();
+    // Its first segment and the directory of that are gone.
+    assert_eq!(after, before.iter().map(|count| count - 2).collect::<Vec<_>>());
+    let stats = store.stats(Some("t")).unwrap();
+    assert!(stats[..2].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (1, 2)));
+    assert!(stats[2..].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (0, 1)));
+}
+
+#[test]
+fn a_full_disk_gives_up_its_spare_segments() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "4MiB");
+    let old = store.create_table("old", create.clone().option("retention.bytes", "0B")).unwrap();
+    let mut writer = old.writer().unwrap();
+    // The second segment is of 4 MiB, and full with these.
+    (0..7).for_each(|value| drop(writer.append(&row(value, 700_000)).unwrap()));
+    store.expire("old").unwrap();
+    let spare_bytes = || -> u64 { sim.list(&Path::new(DIR).join("spare")).unwrap().iter().map(|entry| entry.bytes).sum() };
+    assert!(spare_bytes() >= 4 << 20);
+    let table = store.create_table("t", create.buckets(3).option("bucket.assign", "round-robin")).unwrap();
+    // One bucket may still take the spare segment of 1 MiB; for the others there is no room but that of the large one.
+    sim.set_faults(Faults { capacity_bytes: Some(bytes_below(&sim, Path::new("/"))), ..Faults::default() });
+    let mut writer = table.writer().unwrap();
+    (0..3).for_each(|value| drop(writer.append(&row(value, 1)).unwrap()));
+    assert_eq!(spare_bytes(), 0);
+    let mut kept = values(&store);
+    kept.sort();
+    assert_eq!(kept, [0, 1, 2]);
+}
+
+/// Bytes of all files.
+fn bytes_below(sim: &Sim, dir: &Path) -> u64 {
+    let entries = sim.list(dir).unwrap();
+    entries.iter().map(|entry| if entry.is_dir { bytes_below(sim, &dir.join(&entry.name)) } else { entry.bytes }).sum()
+}
+
 /// Changes of the catalog after which it is rewritten, about.
 const CHANGES: u64 = 520;
 

@@ -250,11 +250,11 @@ impl History {
         if let Some(problem) = verified.problems.first() {
             return Err(format!("verify finds damage after recovery: {problem:?}"));
         }
-        // A bucket is cleared of what belongs to nothing before its first change, or after a while in use: here, if all stay open.
+        // A bucket is cleared of what belongs to nothing before its first change. With few open at a time, most are left as they are for later.
         if self.buckets_open_max < BUCKETS {
             return Ok(());
         }
-        store.pump().map_err(|error| format!("pump: {error}"))?;
+        store.settle().map_err(|error| format!("settle: {error}"))?;
         disk::no_orphans(self, &store)
     }
 

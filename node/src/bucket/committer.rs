@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Bucket;
 use super::resources::Resources;
+use super::work::Work;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicBool, Mutex, Ordering};
 use crate::io::{Bell, Completion, Frozen, Operation, Queue, Role, Wait};
@@ -29,7 +30,10 @@ pub struct Calls {
 #[derive(Default)]
 struct Waiting {
     buckets: VecDeque<Arc<Bucket>>,
-    ended: bool,
+    /// Logs for which others prepare a segment: they will call.
+    provided_for: usize,
+    /// Why nobody comes for them any more.
+    ended: Option<Error>,
 }
 
 impl Calls {
@@ -37,7 +41,7 @@ impl Calls {
     pub fn call(&self, bucket: &Arc<Bucket>) -> bool {
         if !bucket.called.swap(true, Ordering::AcqRel) {
             let mut waiting = self.waiting.lock();
-            if waiting.ended {
+            if waiting.ended.is_some() {
                 return false;
             }
             waiting.buckets.push_back(bucket.clone());
@@ -47,11 +51,11 @@ impl Calls {
         true
     }
 
-    /// Nobody drives the ring from now on: calls are refused, and those that came too late are given up.
-    pub fn end(&self) {
+    /// Nobody drives the ring from now on, for this reason: calls are refused, and those that came too late are given up.
+    pub fn end(&self, reason: Error) {
         let late = {
             let mut waiting = self.waiting.lock();
-            waiting.ended = true;
+            waiting.ended.get_or_insert(reason);
             std::mem::take(&mut waiting.buckets)
         };
         for bucket in late {
@@ -60,9 +64,24 @@ impl Calls {
         }
     }
 
+    /// Why nobody drives the ring, if so.
+    pub(in crate::bucket) fn why_ended(&self) -> Option<Error> {
+        self.waiting.lock().ended.as_ref().map(Error::replica)
+    }
+
+    fn provide(&self) {
+        self.waiting.lock().provided_for += 1;
+    }
+
+    /// A log that the ring thread had a segment prepared for has called, or has nothing left to write.
+    pub(in crate::bucket) fn provided(&self) {
+        self.waiting.lock().provided_for -= 1;
+        self.ring();
+    }
+
     /// Whether somebody still drives the ring.
     pub fn is_driven(&self) -> bool {
-        !self.waiting.lock().ended
+        self.waiting.lock().ended.is_none()
     }
 
     /// The ring thread ends when everything queued is written.
@@ -78,9 +97,34 @@ impl Calls {
     }
 }
 
+/// A write of a log that this thread has taken on. If it dies, or the queue fails, the log is abandoned.
 struct InFlight {
     bucket: Arc<Bucket>,
     group: u64,
+    /// It is still to be handed back.
+    is_owed: bool,
+    is_over: bool,
+}
+
+impl InFlight {
+    fn new(bucket: &Arc<Bucket>, group: u64) -> Self {
+        InFlight { bucket: bucket.clone(), group, is_owed: true, is_over: false }
+    }
+
+    fn finish(mut self, result: Result<Vec<Frozen>>) -> (Arc<Bucket>, Effects) {
+        self.is_owed = false;
+        let effects = self.bucket.log.finish(self.group, result, Hand::Ring);
+        self.is_over = true;
+        (self.bucket.clone(), effects)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.is_over {
+            drop(self.bucket.log.abandon(self.is_owed.then_some(Hand::Ring)));
+        }
+    }
 }
 
 /// See the head of this module.
@@ -112,15 +156,13 @@ impl Committer {
         })
     }
 
-    /// Steps until told to stop and nothing is left to write.
+    /// Steps until told to stop and nothing is left to write. After an error, or a panic, [`Committer::fail`] comes next.
     pub fn run(&mut self) -> Result<()> {
         while !self.is_done() {
-            // Once told to stop nobody rings again, and what called may turn out to have nothing to write.
-            let stops = self.resources.calls.stop.load(Ordering::Acquire);
-            if let Err(error) = self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) }) {
-                self.fail(&error);
-                return Err(error);
-            }
+            // Once told to stop only those who prepare segments ring again, and what called may turn out to have nothing to write.
+            let calls = &self.resources.calls;
+            let stops = calls.stop.load(Ordering::Acquire) && calls.waiting.lock().provided_for == 0;
+            self.step(if stops { Wait::Completion } else { Wait::BellOrCompletion(None) })?;
         }
         Ok(())
     }
@@ -128,14 +170,19 @@ impl Committer {
     fn is_done(&self) -> bool {
         let calls = &self.resources.calls;
         let is_idle = self.in_flight.is_empty() && self.backlog.is_empty();
-        is_idle && calls.stop.load(Ordering::Acquire) && calls.waiting.lock().buckets.is_empty()
+        if !is_idle || !calls.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let waiting = calls.waiting.lock();
+        waiting.buckets.is_empty() && waiting.provided_for == 0
     }
 
-    /// Nobody hears of what is in flight any more: whoever waits for it is told.
-    fn fail(&mut self, error: &Error) {
+    /// Nobody drives the ring any more: whoever waits for it is told why.
+    pub fn fail(&mut self, error: &Error) {
+        self.resources.calls.end(error.replica());
         for (_, entry) in self.in_flight.drain() {
-            let effects = entry.bucket.log.finish(entry.group, Err(error.replica()), Hand::Ring);
-            entry.bucket.apply(effects);
+            let (bucket, effects) = entry.finish(Err(error.replica()));
+            bucket.apply(effects);
         }
         self.backlog.drain(..).for_each(|bucket| bucket.give_up());
     }
@@ -150,13 +197,11 @@ impl Committer {
         let mut effects: Vec<(Arc<Bucket>, Effects)> = Vec::with_capacity(done.len());
         for completion in done.drain(..) {
             let entry = self.in_flight.remove(&completion.token).expect("a completion of ours");
-            let effect = finish(&entry, completion);
-            effects.push((entry.bucket, effect));
+            effects.push(finish(entry, completion));
         }
         self.done = done;
-        for (bucket, _) in &effects {
-            self.start_writes(bucket.clone());
-        }
+        self.backlog.extend(effects.iter().map(|(bucket, _)| bucket.clone()));
+        self.start_backlog();
         let flushed = self.queue.flush();
         for (bucket, effects) in effects {
             bucket.apply(effects);
@@ -166,39 +211,56 @@ impl Committer {
     }
 
     fn start_called(&mut self) -> bool {
-        let mut called = std::mem::take(&mut self.backlog);
-        called.append(&mut self.resources.calls.waiting.lock().buckets);
-        let any = !called.is_empty();
-        for bucket in called {
-            bucket.called.store(false, Ordering::Release);
-            self.start_writes(bucket);
-        }
-        any
+        let called = std::mem::take(&mut self.resources.calls.waiting.lock().buckets);
+        called.iter().for_each(|bucket| bucket.called.store(false, Ordering::Release));
+        self.backlog.extend(called);
+        self.start_backlog()
     }
 
-    /// Starts writes of a log until it has enough in flight.
-    fn start_writes(&mut self, bucket: Arc<Bucket>) {
-        while self.queue.in_flight() < self.queue.capacity() {
-            match bucket.log.ring_turn() {
-                Turn::Write(write) => self.submit(&bucket, write),
-                Turn::Prepare { bytes } => {
-                    let effects = bucket.prepare_now(bytes);
-                    bucket.apply(effects);
-                }
-                Turn::Done | Turn::CallRing => return,
+    /// Each stays in the backlog until its writes are started: if this thread dies over them, it is known whom to tell.
+    fn start_backlog(&mut self) -> bool {
+        let count = self.backlog.len();
+        for _ in 0..count {
+            let bucket = self.backlog[0].clone();
+            let is_started = self.start_writes(&bucket);
+            self.backlog.pop_front();
+            if !is_started {
+                self.backlog.push_back(bucket);
             }
         }
-        self.backlog.push_back(bucket);
+        count > 0
+    }
+
+    /// Starts writes of a log until it has enough in flight; `false` when the queue is full before.
+    fn start_writes(&mut self, bucket: &Arc<Bucket>) -> bool {
+        while self.queue.in_flight() < self.queue.capacity() {
+            match bucket.log.ring_turn() {
+                Turn::Write(write) => self.submit(bucket, write),
+                Turn::Prepare { bytes } => self.have_provided(bucket, bytes),
+                Turn::Done | Turn::CallRing => return true,
+            }
+        }
+        false
+    }
+
+    /// Has a segment prepared by the worker: other logs do not wait for the file. Where there is none, this thread does so.
+    fn have_provided(&self, bucket: &Arc<Bucket>, bytes: usize) {
+        self.resources.calls.provide();
+        let is_alone = self.resources.driver.is_single_threaded();
+        if is_alone || !self.resources.board.post(bucket, Work::Provide { bytes }) {
+            bucket.provide(bytes);
+        }
     }
 
     fn submit(&mut self, bucket: &Arc<Bucket>, mut write: Write) {
+        let entry = InFlight::new(bucket, write.group);
         let frames = bucket.log.gather(&mut write, &self.resources.pool);
         let opened = self.resources.files.open(&*self.resources.driver, write.segment.path(), true);
         let file = match opened {
             Ok(file) => file,
             Err(error) => {
                 let error = Error::io("open", write.segment.path(), error);
-                let effects = bucket.log.finish(write.group, Err(error), Hand::Ring);
+                let (bucket, effects) = entry.finish(Err(error));
                 return bucket.apply(effects);
             }
         };
@@ -208,15 +270,20 @@ impl Committer {
         let operation = Operation::Write { file, pieces: frames, offset: write.position, durable };
         let refused = self.queue.submit(token, operation);
         assert!(refused.is_ok(), "the queue had room");
-        self.in_flight.insert(token, InFlight { bucket: bucket.clone(), group: write.group });
+        self.in_flight.insert(token, entry);
     }
 }
 
-fn finish(entry: &InFlight, completion: Completion) -> Effects {
+/// Why nobody drives the ring of a store that was closed.
+pub fn closed() -> Error {
+    Error::unavailable("the store is closed").hint("open it again")
+}
+
+fn finish(entry: InFlight, completion: Completion) -> (Arc<Bucket>, Effects) {
     let Operation::Write { file, pieces, .. } = completion.operation else { unreachable!("the ring thread only writes") };
     let result: Result<Vec<Frozen>> = match completion.result {
         Ok(_) => Ok(pieces),
         Err(error) => Err(Error::io("write", file.path(), error)),
     };
-    entry.bucket.log.finish(entry.group, result, Hand::Ring)
+    entry.finish(result)
 }

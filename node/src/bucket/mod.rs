@@ -11,6 +11,7 @@ pub mod follower;
 pub mod ledger;
 pub mod manifest;
 pub mod resources;
+pub mod retention;
 pub mod segments;
 pub mod spare;
 pub mod work;
@@ -139,6 +140,8 @@ pub struct Bucket {
     closed: AtomicBool,
     /// See [`Bucket::settle`].
     settled: AtomicBool,
+    /// A segment is being prepared ahead of need: the next is not asked for.
+    prepares_ahead: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
 }
@@ -183,6 +186,7 @@ impl Bucket {
             upkeep: Mutex::new(()),
             dropped: Mutex::new(Vec::new()),
             settled: AtomicBool::new(false),
+            prepares_ahead: AtomicBool::new(false),
             called: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
@@ -225,7 +229,7 @@ impl Bucket {
     /// Comes before the first change: makes the manifest durable as it was read, and removes what it does not name.
     ///
     /// Errors: those of the device.
-    fn settle(&self) -> Result<()> {
+    pub fn settle(&self) -> Result<()> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -274,7 +278,7 @@ impl Bucket {
         if effects.call_ring {
             self.call();
         }
-        if effects.wants_segment {
+        if effects.wants_segment && !self.prepares_ahead.load(Ordering::Acquire) {
             self.resources.board.post(self, Work::Prepare);
         }
     }
@@ -286,10 +290,10 @@ impl Bucket {
         }
     }
 
-    /// Fails what is queued: the store is being closed.
+    /// Fails what is queued: nobody comes for it any more.
     pub(in crate::bucket) fn give_up(self: &Arc<Self>) {
-        let closed = Error::unavailable("the store is closed").hint("open it again");
-        let mut effects = self.log.give_up(closed);
+        let reason = self.resources.calls.why_ended().unwrap_or_else(committer::closed);
+        let mut effects = self.log.give_up(reason);
         effects.wake(self.resources.driver.clock().monotonic());
     }
 

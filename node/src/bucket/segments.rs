@@ -5,13 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::committer::Calls;
 use super::manifest::{Edit, FILE_NAME, State};
 use super::resources::Resources;
 use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory::{Directory, WriterBatch, WriterState};
+use crate::io::sync::Ordering;
 use crate::io::{File, Frozen, Mode};
-use crate::log::commit::Effects;
+use crate::log::commit::{Effects, Log};
 use crate::log::producers::Producers;
 use crate::log::segment::Segment;
 
@@ -67,6 +69,24 @@ impl Preparation {
     }
 }
 
+/// A log whose rows wait for a segment. If whoever prepares it dies, they fail.
+struct Asked<'a>(&'a Log);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        drop(self.0.segment_ready(Err(Error::internal("the thread that prepared a segment died"))));
+    }
+}
+
+/// The ring thread waits for the end of it, whatever comes of it.
+struct Provided<'a>(&'a Calls);
+
+impl Drop for Provided<'_> {
+    fn drop(&mut self) {
+        self.0.provided();
+    }
+}
+
 impl Bucket {
     /// Bytes of the next segment: it grows with the log, and holds at least `need`.
     fn next_segment_bytes(&self, need: u64) -> u64 {
@@ -78,6 +98,7 @@ impl Bucket {
 
     /// Prepares a segment while a group waits for it. Whatever comes of it goes to the log.
     pub(in crate::bucket) fn prepare_now(self: &Arc<Self>, need: usize) -> Effects {
+        let asked = Asked(&self.log);
         let segment = (|| {
             let mut preparation = self.begin_preparation(need as u64)?;
             if preparation.bytes <= ZEROED_AT_ONCE_BYTES_MAX {
@@ -85,15 +106,35 @@ impl Bucket {
             }
             self.end_preparation(preparation)
         })();
+        std::mem::forget(asked);
         self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
     }
 
-    /// Starts to prepare the next segment, ahead of need; `None` when one stands ready.
+    /// [`Bucket::prepare_now`] for the ring thread, which goes on with other logs meanwhile.
+    pub fn provide(self: &Arc<Self>, bytes: usize) {
+        let _provided = Provided(&self.resources.calls);
+        let effects = self.prepare_now(bytes);
+        self.apply(effects);
+    }
+
+    /// Starts to prepare the next segment, ahead of need; `None` when one stands ready or is being prepared.
     pub fn prepare_ahead(self: &Arc<Self>) -> Result<Option<Preparation>> {
-        if self.is_closed() || !self.log.wants_segment() {
+        if self.is_closed() || !self.log.wants_segment() || self.prepares_ahead.swap(true, Ordering::AcqRel) {
             return Ok(None);
         }
-        self.begin_preparation(0).map(Some).map_err(|error| here(&self.address, error))
+        let begun = self.begin_preparation(0).map_err(|error| here(&self.address, error));
+        if begun.is_err() {
+            self.prepares_ahead.store(false, Ordering::Release);
+        }
+        begun.map(Some)
+    }
+
+    /// Removes the file of a preparation that is not finished.
+    pub fn give_up_preparation(&self, preparation: Preparation) {
+        let Preparation { path, file, .. } = preparation;
+        drop(file);
+        self.abandon(&path);
+        self.prepares_ahead.store(false, Ordering::Release);
     }
 
     /// Hands a segment prepared ahead to the log.
@@ -101,12 +142,25 @@ impl Bucket {
         if self.is_closed() {
             return Ok(());
         }
-        let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error))?;
-        self.log.add_segment(segment);
-        Ok(())
+        let segment = self.end_preparation(preparation).map_err(|error| here(&self.address, error));
+        let added = segment.map(|segment| self.log.add_segment(segment));
+        self.prepares_ahead.store(false, Ordering::Release);
+        added
     }
 
     fn begin_preparation(&self, need: u64) -> Result<Preparation> {
+        self.with_spare_room(|| self.begin_file(need))
+    }
+
+    /// Tries again on a full device, without the spare segments: their lengths may be others than the one that is needed.
+    fn with_spare_room<R>(&self, attempt: impl Fn() -> Result<R>) -> Result<R> {
+        match attempt() {
+            Err(error) if error.kind() == Kind::Exhausted && self.resources.spare.clear(&*self.resources.driver)? > 0 => attempt(),
+            tried => tried,
+        }
+    }
+
+    fn begin_file(&self, need: u64) -> Result<Preparation> {
         self.settle()?;
         let resources = &*self.resources;
         let driver = &*resources.driver;
@@ -135,7 +189,9 @@ impl Bucket {
         let Preparation { segment_id, path, file, bytes, .. } = preparation;
         let driver = &*self.resources.driver;
         let named = driver.sync(&file).and_then(|()| driver.sync_dir(&self.address.dir));
-        let known = named.map_err(|error| Error::io("sync", &path, error)).and_then(|()| self.edit(Edit::Prepared { segment_id, bytes }));
+        let known = named
+            .map_err(|error| Error::io("sync", &path, error))
+            .and_then(|()| self.with_spare_room(|| self.edit(Edit::Prepared { segment_id, bytes })));
         if let Err(error) = known {
             if error.kind() == Kind::Exhausted {
                 self.abandon(&path);
@@ -156,11 +212,17 @@ impl Bucket {
         if self.is_closed() {
             return Ok(0);
         }
-        self.settle()?;
         let _one_at_a_time = self.upkeep.lock();
         let mut segments = std::mem::take(&mut *self.to_seal.lock());
+        if segments.is_empty() {
+            return Ok(0);
+        }
         // Writers that finish at the same time hand them over in any order.
         segments.sort_by_key(|segment| segment.base_offset());
+        if let Err(error) = self.settle() {
+            self.to_seal.lock().append(&mut segments);
+            return Err(error);
+        }
         for (index, segment) in segments.iter().enumerate() {
             let follows = segment.base_offset() == Some(self.manifest.lock().state().sealed_end());
             let sealed = if follows { self.seal_one(segment).map(|()| true) } else { Ok(false) };
@@ -190,41 +252,6 @@ impl Bucket {
         // From here on readers get it from the file.
         *segment.directory.lock() = Directory::new(segment.id());
         Ok(())
-    }
-
-    /// Drops sealed segments that the table's retention no longer keeps. Returns rows and bytes that went; none in a damaged log.
-    pub fn retain(&self, now_ms: i64) -> Result<(u64, u64)> {
-        if self.view().damage().is_some() {
-            return Ok((0, 0));
-        }
-        let _one_at_a_time = self.upkeep.lock();
-        let state = self.state();
-        let policy = *self.policy.lock();
-        let mut held: u64 = state.sealed.iter().map(|segment| segment.bytes).sum();
-        let mut gone = Vec::new();
-        let mut start_offset = state.start_offset;
-        let mut bytes = 0;
-        for segment in &state.sealed {
-            let too_old = policy.retention_ms.is_some_and(|keep| segment.timestamps_ms.1.saturating_add_unsigned(keep) < now_ms);
-            let too_many = policy.retention_bytes.is_some_and(|keep| held > keep);
-            if !too_old && !too_many {
-                break;
-            }
-            held -= segment.bytes;
-            bytes += segment.bytes;
-            start_offset = segment.end_offset;
-            gone.push(segment.segment_id);
-        }
-        if gone.is_empty() {
-            return Ok((0, 0));
-        }
-        self.settle()?;
-        self.edit(Edit::Trimmed { start_offset, segment_ids: gone })?;
-        let dropped = self.view().trim(start_offset);
-        self.show();
-        self.dropped.lock().extend(dropped);
-        self.resources.page.notify(self.address.table_slot);
-        Ok((start_offset - state.start_offset, bytes))
     }
 
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.

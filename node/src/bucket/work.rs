@@ -8,19 +8,36 @@ use std::sync::Arc;
 use super::Bucket;
 use crate::io::sync::{AtomicU32, Mutex, Ordering, wake_all};
 
-/// Something to do for a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Something to do for a bucket. What comes first here is taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
-    /// The next segment should be ready before it is needed.
-    Prepare,
+    /// Rows of the ring thread wait for a segment of at least this many bytes.
+    Provide {
+        /// Bytes of the group that waits.
+        bytes: usize,
+    },
     /// Segments are full: write their directories, tell the manifest.
     Seal,
+    /// The next segment should be ready before it is needed.
+    Prepare,
+}
+
+impl Work {
+    fn rank(self) -> usize {
+        match self {
+            Work::Provide { .. } => 0,
+            Work::Seal => 1,
+            Work::Prepare => 2,
+        }
+    }
 }
 
 #[derive(Default)]
 struct List {
-    order: VecDeque<(Arc<Bucket>, Work)>,
+    /// By rank; each the oldest first.
+    order: [VecDeque<(Arc<Bucket>, Work)>; 3],
     known: HashSet<(usize, Work)>,
+    ended: bool,
 }
 
 /// See the head of this module.
@@ -32,14 +49,24 @@ pub struct Board {
 }
 
 impl Board {
-    /// Posts a piece of work, unless it stands there already.
-    pub fn post(&self, bucket: &Arc<Bucket>, work: Work) {
+    /// Posts a piece of work, unless it stands there already; `false` when nobody reads the board any more.
+    pub fn post(&self, bucket: &Arc<Bucket>, work: Work) -> bool {
         let mut list = self.list.lock();
+        if list.ended {
+            return false;
+        }
         if list.known.insert((Arc::as_ptr(bucket) as usize, work)) {
-            list.order.push_back((bucket.clone(), work));
+            list.order[work.rank()].push_back((bucket.clone(), work));
             drop(list);
             self.ring();
         }
+        true
+    }
+
+    /// Nobody reads the board from now on. What stands there can still be taken.
+    pub fn end(&self) {
+        self.list.lock().ended = true;
+        self.ring();
     }
 
     /// Wakes the reader.
@@ -48,17 +75,26 @@ impl Board {
         wake_all(&self.word);
     }
 
-    /// Takes the oldest piece of work.
+    /// Takes the most urgent piece of work, of several the oldest.
     pub fn take(&self) -> Option<(Arc<Bucket>, Work)> {
         let mut list = self.list.lock();
-        let (bucket, work) = list.order.pop_front()?;
+        let (bucket, work) = list.order.iter_mut().find_map(VecDeque::pop_front)?;
         list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
         Some((bucket, work))
     }
 
+    /// Takes a [`Work::Provide`]; for those who have to see that the ring gets on.
+    pub fn take_provide(&self) -> Option<(Arc<Bucket>, usize)> {
+        let mut list = self.list.lock();
+        let (bucket, work) = list.order[0].pop_front()?;
+        list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
+        let Work::Provide { bytes } = work else { unreachable!("the first rank has nothing else") };
+        Some((bucket, bytes))
+    }
+
     /// Pieces of work that wait.
     pub fn len(&self) -> usize {
-        self.list.lock().order.len()
+        self.list.lock().order.iter().map(VecDeque::len).sum()
     }
 
     /// Whether nothing waits.

@@ -109,3 +109,21 @@ fn manifest_page() {
         ],
     );
 }
+
+#[test]
+fn commit_page_page() {
+    use crate::io::page::{FIELDS, MAGIC, SLOT_BYTES};
+    let slot = FIELDS.map(|(at, size, name)| (SLOT_BYTES + at, size, name));
+    let word = FIELDS.iter().find(|field| field.2 == "word").unwrap().0;
+    let generation = FIELDS.iter().find(|field| field.2 == "generation").unwrap().0;
+    let head = [
+        (0, MAGIC.len(), "magic"),
+        (4, 2, "version"),
+        (6, word - 6, "zero"),
+        (word, 4, "word"),
+        (word + 4, 4, "zero"),
+        (generation, 4, "generation"),
+        (generation + 4, SLOT_BYTES - generation - 4, "zero"),
+    ];
+    assert_page("commit_page.md", &[&head[..], &slot[..]].concat());
+}

@@ -2,8 +2,8 @@
 //!
 //! One process writes, any number map it read-only and sleep on a slot's word without polling. It is the only file that is ever mapped:
 //! its blocks are reserved before and it never shrinks, so that no access can fault.
-//! Invariant: a view of a slot is a state that its writer published, never a mixture of two.
-//! This module knows nothing of buckets.
+//! Invariant: a view of a slot is a state that its writer published, never a mixture of two. The first slot is the page's own: a head that says what
+//! the file is, and a word. Format page: `docs/format/commit_page.md`. This module knows nothing of buckets.
 
 use super::futex;
 use rustix::fs::FallocateFlags;
@@ -21,6 +21,28 @@ use std::time::Duration;
 /// Bytes of a [`Slot`]: a cache line.
 pub const SLOT_BYTES: usize = 64;
 
+/// The first bytes of a page file.
+pub const MAGIC: [u8; 4] = *b"AQPG";
+
+/// The version of its layout, behind the magic.
+pub const VERSION: u16 = 1;
+
+/// The slot with the head: only its word is used as that of others.
+const HEAD_SLOT: usize = 0;
+
+/// What the head of a page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The page is new, or a power cut took its head.
+    Missing,
+    /// It is a page as this program has them.
+    Known,
+    /// A newer program has laid it out, in this version.
+    Newer(u16),
+    /// It is no page.
+    Foreign,
+}
+
 /// One line of a [`Page`]: read by anybody, written through [`Page::publish`].
 #[repr(C, align(64))]
 #[derive(Default)]
@@ -37,6 +59,19 @@ pub struct Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
+
+/// Where the fields of a slot lie, for the test of the format page.
+#[cfg(test)]
+pub(crate) const FIELDS: [(usize, usize, &str); 8] = [
+    (std::mem::offset_of!(Slot, end), 8, "end"),
+    (std::mem::offset_of!(Slot, start), 8, "start"),
+    (std::mem::offset_of!(Slot, word), 4, "word"),
+    (std::mem::offset_of!(Slot, epoch), 4, "epoch"),
+    (std::mem::offset_of!(Slot, generation), 4, "generation"),
+    (std::mem::offset_of!(Slot, spare), 4, "zero"),
+    (std::mem::offset_of!(Slot, owner), 8, "owner"),
+    (std::mem::offset_of!(Slot, spares), 24, "zero"),
+];
 
 /// What a slot says. All zeros in a new page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,6 +180,30 @@ impl Page {
     /// A page in the simulator's memory.
     pub(crate) fn simulated(slots: Arc<[Slot]>, writable: bool, pump: Pump) -> Page {
         Page(Arc::new(Memory::Simulated { slots, writable, pump }))
+    }
+
+    /// What the file says it is.
+    pub fn head(&self) -> Head {
+        let head = self.slot(HEAD_SLOT).end.load(Ordering::Relaxed).to_ne_bytes();
+        let version = u16::from_le_bytes([head[4], head[5]]);
+        match head {
+            [0, 0, 0, 0, 0, 0, 0, 0] => Head::Missing,
+            _ if head[..4] != MAGIC => Head::Foreign,
+            _ if version > VERSION => Head::Newer(version),
+            _ if version == VERSION => Head::Known,
+            _ => Head::Foreign,
+        }
+    }
+
+    /// Empties every slot and writes the head. The words move on, whatever they were. Panics when the page was opened read-only.
+    pub fn make_anew(&self) {
+        for index in 0..self.slots() {
+            self.publish(index, View::default());
+        }
+        let mut head = [0; 8];
+        head[..4].copy_from_slice(&MAGIC);
+        head[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        self.slot(HEAD_SLOT).end.store(u64::from_ne_bytes(head), Ordering::Release);
     }
 
     /// How many slots.

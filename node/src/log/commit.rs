@@ -74,6 +74,13 @@ impl Effects {
     }
 }
 
+impl Drop for Effects {
+    fn drop(&mut self) {
+        // A thread that dies with them in its hands leaves nobody asleep.
+        self.wake(Duration::from_nanos(1));
+    }
+}
+
 struct Head {
     writer: Writer,
     inline: u32,
@@ -135,12 +142,16 @@ impl Log {
 
     /// Makes a write in the calling thread and finishes it.
     pub fn write_inline(&self, mut write: Write, driver: &dyn Driver, files: &FileCache, pool: &Pool) -> Effects {
+        let mut owed = Owed { log: self, hand: Some(Hand::Inline) };
         let frames = self.gather(&mut write, pool);
         let result = files
             .open(driver, write.segment.path(), true)
             .and_then(|file| driver.write_at(&file, &frames, write.position, self.durable))
             .map_err(|error| Error::io("write", write.segment.path(), error));
-        self.finish(write.group, result.map(|()| frames), Hand::Inline)
+        owed.hand = None;
+        let effects = self.finish(write.group, result.map(|()| frames), Hand::Inline);
+        std::mem::forget(owed);
+        effects
     }
 
     /// Whether writes are synced before they are acknowledged.
@@ -189,6 +200,22 @@ impl Log {
         self.publish(head, outcome, Some(error))
     }
 
+    /// Fails everything that is queued or in flight, and takes no more rows: somebody died who had it in hand. `hand` is whose write it was, if it
+    /// had not been handed back.
+    pub fn abandon(&self, hand: Option<Hand>) -> Effects {
+        let mut head = self.head.lock();
+        match hand {
+            Some(Hand::Inline) => head.inline -= 1,
+            Some(Hand::Ring) => head.ring -= 1,
+            None => {}
+        }
+        let error = Error::internal("the thread that wrote died")
+            .hint("close and open the store again; it recovers everything that was acknowledged");
+        head.writer.poison_with(error.replica());
+        let outcome = head.writer.abandon();
+        self.publish(head, outcome, Some(error))
+    }
+
     /// A segment prepared ahead of need.
     pub fn add_segment(&self, segment: Arc<Segment>) {
         self.head.lock().writer.add_segment(segment);
@@ -232,6 +259,19 @@ impl Log {
         }
         drop(head);
         effects
+    }
+}
+
+/// A write that the calling thread has taken on. If it dies, the log is abandoned.
+struct Owed<'a> {
+    log: &'a Log,
+    /// Until it hands the write back.
+    hand: Option<Hand>,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        drop(self.log.abandon(self.hand));
     }
 }
 

@@ -398,6 +398,12 @@ impl Writer {
         Outcome { failed: self.queue.drain(..).map(|group| group.fate).collect(), ..Outcome::default() }
     }
 
+    /// Gives up everything, queued or in flight; the log is poisoned before.
+    pub fn abandon(&mut self) -> Outcome {
+        assert!(self.poison.is_some(), "completions of what was in flight will come");
+        Outcome { failed: self.give_up_from_front(), ..Outcome::default() }
+    }
+
     /// Groups that wait for a write.
     pub fn queued(&self) -> usize {
         self.queue.len()

@@ -1,10 +1,13 @@
 //! Background work of an open store: which job next, and how much of it at a time.
 //!
-//! Two threads: the ring's owner, and one worker that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
-//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: foreground work never waits
-//! for the worker; the worker's steps are bounded, and it yields to appends by pausing between them.
+//! Two threads: the ring's owner, and one [`worker`] that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
+//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: of foreground work only rows without a segment wait
+//! for the worker, and before everything else; its steps are bounded, and it yields to appends by resting between them.
 //! This module decides when; `bucket` knows how.
 
+mod worker;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,15 +15,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::bucket::Bucket;
-use crate::bucket::committer::Committer;
+use crate::bucket::committer::{Committer, closed};
 use crate::bucket::resources::Resources;
-use crate::bucket::segments::{Preparation, ZERO_STEP_BYTES};
-use crate::bucket::work::Work;
 use crate::error::{Error, Result};
-use crate::io::sync::{AtomicBool, AtomicU32, Ordering, wait};
-
-/// Zeroing proceeds at this many bytes a second while appends go on beside it: their p50 stays as alone.
-const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
+use crate::io::sync::{AtomicBool, Ordering, wait};
+use worker::Worker;
 
 /// How often the worker looks after every open bucket.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -28,12 +27,17 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Failures of background work that are kept to be reported.
 const FAILURES_MAX: usize = 16;
 
-/// The open buckets of a store, as the floor above knows them.
-pub type OpenBuckets = Arc<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>;
+/// The buckets of a store, as the floor above knows them.
+pub struct Buckets {
+    /// Those that are open.
+    pub open: Box<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>,
+    /// Looks after the next of those that are not; `false` when all had their turn.
+    pub walk: Box<dyn Fn() -> Result<bool> + Send + Sync>,
+}
 
 struct Shared {
     resources: Arc<Resources>,
-    buckets: OpenBuckets,
+    buckets: Buckets,
     stop: AtomicBool,
     failures: Mutex<Vec<Error>>,
 }
@@ -42,26 +46,28 @@ struct Shared {
 pub struct Schedule {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// The worker where there is no thread for it.
+    pumped: Mutex<Worker>,
 }
 
 impl Schedule {
     /// Starts the threads of a store.
-    pub fn start(resources: &Arc<Resources>, buckets: OpenBuckets) -> Result<Self> {
+    pub fn start(resources: &Arc<Resources>, buckets: Buckets) -> Result<Self> {
         let shared =
             Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) });
-        let mut schedule = Schedule { shared: shared.clone(), threads: Vec::new() };
+        let mut schedule = Schedule { pumped: Mutex::new(Worker::new(&shared)), shared, threads: Vec::new() };
         if resources.driver.is_single_threaded() {
             *resources.pumped.lock() = Some(Committer::new(resources)?);
             return Ok(schedule);
         }
         let (sender, made) = std::sync::mpsc::channel();
         schedule.spawn("aquifer-commit", move |shared| own_the_ring(shared, &sender))?;
-        schedule.spawn("aquifer-work", work)?;
+        schedule.spawn("aquifer-work", own_the_board)?;
         made.recv().unwrap_or_else(|_| Err(Error::internal("the ring thread died at its start")))?;
         Ok(schedule)
     }
 
-    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Result<()> {
         let shared = self.shared.clone();
         let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || body(&shared));
         let thread = thread.map_err(|error| Error::exhausted(format!("cannot start the thread {name}")).caused_by(error))?;
@@ -71,13 +77,9 @@ impl Schedule {
 
     /// Does everything that is due, in the calling thread.
     pub fn pump(&self) -> Result<()> {
-        let shared = &*self.shared;
-        while let Some((bucket, work)) = shared.resources.board.take() {
-            shared.do_work(&bucket, work)?;
-        }
-        for bucket in (shared.buckets)() {
-            shared.look_after(&bucket)?;
-        }
+        let mut worker = self.pumped.lock();
+        worker.look_after_all();
+        while worker.turn()? {}
         Ok(())
     }
 
@@ -88,8 +90,9 @@ impl Schedule {
 
     /// Ends the threads; what was queued is written first.
     pub fn stop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
         self.shared.resources.calls.stop();
+        self.see_the_ring_off();
+        self.shared.stop.store(true, Ordering::Release);
         self.shared.resources.board.ring();
         for thread in self.threads.drain(..) {
             // The last owner of a store may be the worker itself.
@@ -98,8 +101,27 @@ impl Schedule {
             }
         }
         while self.shared.resources.board.take().is_some() {}
-        self.shared.resources.calls.end();
         *self.shared.resources.pumped.lock() = None;
+    }
+}
+
+impl Schedule {
+    /// Waits until the ring thread has written everything. That may need segments, and who stops the store may be the worker itself.
+    fn see_the_ring_off(&self) {
+        let Resources { board, calls, .. } = &*self.shared.resources;
+        if self.threads.is_empty() {
+            return calls.end(closed());
+        }
+        loop {
+            let seen = board.word.load(Ordering::Acquire);
+            while let Some((bucket, bytes)) = board.take_provide() {
+                bucket.provide(bytes);
+            }
+            if !calls.is_driven() {
+                return;
+            }
+            wait(&board.word, seen, None);
+        }
     }
 }
 
@@ -110,82 +132,82 @@ impl Drop for Schedule {
 }
 
 /// The ring is made on the thread that drives it; whoever starts the thread hears how that went.
-fn own_the_ring(shared: &Shared, made: &std::sync::mpsc::Sender<Result<()>>) {
-    let mut committer = match Committer::new(&shared.resources) {
-        Ok(committer) => committer,
-        Err(error) => {
-            let _ = made.send(Err(error));
-            return;
-        }
-    };
-    let _ = made.send(Ok(()));
-    if let Err(error) = committer.run() {
-        shared.failed(error);
-        shared.resources.calls.end();
-    }
-}
-
-fn work(shared: &Shared) {
-    let board = &shared.resources.board;
-    let clock = shared.resources.driver.clock();
-    let mut looked_at = clock.monotonic();
-    loop {
-        let seen = board.word.load(Ordering::Acquire);
-        while let Some((bucket, work)) = board.take() {
-            if let Err(error) = shared.do_work(&bucket, work) {
+fn own_the_ring(shared: &Arc<Shared>, made: &std::sync::mpsc::Sender<Result<()>>) {
+    match Committer::new(&shared.resources) {
+        Ok(mut committer) => {
+            let _ = made.send(Ok(()));
+            if let Err(error) = caught("aquifer-commit", || committer.run()) {
+                committer.fail(&error);
                 shared.failed(error);
             }
         }
-        if shared.stop.load(Ordering::Acquire) {
+        Err(error) => drop(made.send(Err(error))),
+    }
+    shared.resources.calls.end(closed());
+    shared.resources.board.ring();
+}
+
+/// Without a worker the ring thread makes its segments itself; nothing is sealed or dropped until the store is opened again.
+fn own_the_board(shared: &Arc<Shared>) {
+    let worked = caught("aquifer-work", || {
+        work(shared);
+        Ok(())
+    });
+    let board = &shared.resources.board;
+    board.end();
+    while let Some((bucket, bytes)) = board.take_provide() {
+        let _ = caught("aquifer-work", || {
+            bucket.provide(bytes);
+            Ok(())
+        });
+    }
+    if let Err(error) = worked {
+        shared.failed(error);
+    }
+}
+
+/// Turns the panic of a thread into a failure. What it held is let go by guards.
+fn caught(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let died = Error::internal(format!("the thread {name} died: {}", said.unwrap_or("it panicked")));
+        Err(died.hint("close and open the store again; it recovers everything that was acknowledged"))
+    })
+}
+
+fn work(shared: &Arc<Shared>) {
+    let board = &shared.resources.board;
+    let clock = shared.resources.driver.clock();
+    let mut worker = Worker::new(shared);
+    let mut looked_at = clock.monotonic();
+    loop {
+        let seen = board.word.load(Ordering::Acquire);
+        if shared.stop.load(Ordering::Acquire) && board.is_empty() {
             return;
         }
         if clock.monotonic().saturating_sub(looked_at) >= INTERVAL {
             looked_at = clock.monotonic();
-            for bucket in (shared.buckets)() {
-                bucket.view().forget_if_idle();
-                if let Err(error) = shared.look_after(&bucket) {
-                    shared.failed(error);
-                }
-            }
+            worker.look_after_all();
         }
-        wait(&board.word, seen, Some(INTERVAL));
+        match worker.turn() {
+            Ok(true) => {}
+            Ok(false) => wait(&board.word, seen, Some(worker.rest().unwrap_or(INTERVAL))),
+            Err(error) => shared.failed(error),
+        }
     }
 }
 
 impl Shared {
-    fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
-        match work {
-            // A log that is kept by size has just outgrown it: what it drops now is its next segment.
-            Work::Seal => self.look_after(bucket),
-            Work::Prepare => unless_closed(bucket, self.prepare_ahead(bucket)),
-        }
-    }
-
-    fn prepare_ahead(&self, bucket: &Arc<Bucket>) -> Result<()> {
-        match bucket.prepare_ahead()? {
-            Some(preparation) => self.prepare(bucket, preparation),
-            None => Ok(()),
-        }
-    }
-
-    /// Zeroes a segment in small steps, with pauses unless it is needed very soon.
-    fn prepare(&self, bucket: &Arc<Bucket>, mut preparation: Preparation) -> Result<()> {
-        let pause = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_000_000 / ZERO_BYTES_PER_SECOND);
-        let nobody = AtomicU32::new(0);
-        while preparation.step(&self.resources)? {
-            let is_urgent = bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes());
-            if !is_urgent && !self.stop.load(Ordering::Acquire) && !self.resources.driver.is_single_threaded() {
-                wait(&nobody, 0, Some(pause));
-            }
-        }
-        bucket.finish_preparation(preparation)
-    }
-
     /// What every open bucket needs from time to time; a seal that failed is tried again here.
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
         let now_ms = self.resources.driver.clock().wall_ms();
         let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle());
-        unless_closed(bucket, looked.map(|_| ()))
+        self.unless_closed(bucket, looked.map(|_| ()))
+    }
+
+    /// What becomes of work for a bucket that was closed meanwhile is nobody's concern.
+    fn unless_closed(&self, bucket: &Bucket, result: Result<()>) -> Result<()> {
+        if bucket.is_closed() { Ok(()) } else { result }
     }
 
     fn failed(&self, error: Error) {
@@ -196,7 +218,5 @@ impl Shared {
     }
 }
 
-/// What becomes of work for a bucket that was closed meanwhile is nobody's concern.
-fn unless_closed(bucket: &Bucket, result: Result<()>) -> Result<()> {
-    if bucket.is_closed() { Ok(()) } else { result }
-}
+#[cfg(test)]
+mod tests;

@@ -217,6 +217,11 @@ pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
     Ok(report)
 }
 
+/// See [`super::Store::settle`].
+pub(super) fn settle(store: &Inner) -> Result<()> {
+    each_bucket(&entries(store, None)?, |place| store.bucket(place.entry, place.partition_id, place.bucket)?.settle())
+}
+
 /// See [`super::Store::verify`].
 pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
     let entries = entries(store, table)?;

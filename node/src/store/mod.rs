@@ -42,6 +42,7 @@ mod reading;
 mod route;
 mod scanner;
 mod table;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -163,6 +164,12 @@ impl Store {
     #[doc(hidden)]
     pub fn pump(&self) -> Result<()> {
         self.0.pump()
+    }
+
+    /// Makes ready for its first change every bucket that can be changed: what a crash left in its directory goes.
+    #[doc(hidden)]
+    pub fn settle(&self) -> Result<()> {
+        inspect::settle(&self.0)
     }
 
     /// Failures of background work (retention, preparing segments) since the last call. Appends and reads are not affected by them.

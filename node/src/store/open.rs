@@ -20,17 +20,17 @@ use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::resources::{Limits, Resources};
 use crate::bucket::{Address, Bucket, SegmentPolicy};
 use crate::error::{Error, Kind, Result};
-use crate::io::page::SLOT_BYTES;
+use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
-use crate::schedule::Schedule;
+use crate::schedule::{Buckets, Schedule};
 use crate::table::{TableName, TableSpec, did_you_mean};
 
 const LOCK_NAME: &str = "LOCK";
 const PAGE_NAME: &str = "commit.page";
 
 /// Table, partition, bucket.
-type Key = (u32, u32, u32);
+pub(super) type Key = (u32, u32, u32);
 
 /// What only the writer of a store has.
 struct Writing {
@@ -39,6 +39,8 @@ struct Writing {
     /// In order, so that background work comes in the same order every time.
     buckets: Mutex<BTreeMap<Key, Arc<Bucket>>>,
     lock: Mutex<Option<Lock>>,
+    /// The last bucket that the walk for retention came to in this round.
+    walked_to: Mutex<Option<Key>>,
 }
 
 /// What only a follower has.
@@ -52,7 +54,7 @@ struct Following {
 }
 
 enum Role {
-    Writer(Writing),
+    Writer(Box<Writing>),
     Follower(Following),
 }
 
@@ -103,10 +105,9 @@ impl Inner {
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
         let left = left_directories(&*driver, dir, ledger.state())?;
+        let page = map_page(&*driver, dir)?;
         let epoch = ledger.state().epoch + 1;
         ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
-        let page_path = dir.join(PAGE_NAME);
-        let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &page_path, error))?;
         for table in left {
             remove_tree(&*driver, &table)?;
         }
@@ -118,6 +119,7 @@ impl Inner {
             schedule: Mutex::new(None),
             buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
+            walked_to: Mutex::new(None),
         };
         let inner = Arc::new(Inner {
             dir: dir.to_path_buf(),
@@ -125,11 +127,15 @@ impl Inner {
             resources,
             catalog,
             closed: AtomicBool::new(false),
-            role: Role::Writer(writing),
+            role: Role::Writer(Box::new(writing)),
         });
         let weak = Arc::downgrade(&inner);
-        let open_buckets = move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets());
-        let schedule = Schedule::start(&inner.resources, Arc::new(open_buckets))?;
+        let walking = weak.clone();
+        let buckets = Buckets {
+            open: Box::new(move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets())),
+            walk: Box::new(move || walking.upgrade().map_or(Ok(false), |inner| inner.walk())),
+        };
+        let schedule = Schedule::start(&inner.resources, buckets)?;
         *inner.writing()?.schedule.lock() = Some(schedule);
         inner.resources.page.notify(STORE_SLOT);
         Ok(inner)
@@ -150,6 +156,15 @@ impl Inner {
             std::io::ErrorKind::NotFound => nothing(),
             _ => Error::io("map", &page_path, error),
         })?;
+        match page.head() {
+            // Without a head it says nothing, as after a power cut; the next writer makes it anew.
+            Head::Known | Head::Missing => {}
+            Head::Newer(version) => return Err(newer_page(version, &page_path)),
+            Head::Foreign => {
+                let foreign = Error::corrupt("this is no commit page").at("file", page_path.display());
+                return Err(foreign.hint("open the store for writing: a writer makes it anew"));
+            }
+        }
         let resources = Resources::new(driver.clone(), page, dir.to_path_buf(), 0, true, limits(&options))?;
         let seen = AtomicU32::new(resources.page.slot(STORE_SLOT).word());
         let catalog = read_catalog(&resources, dir)?.ok_or_else(nothing)?;
@@ -290,7 +305,7 @@ impl Inner {
         remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
     }
 
-    fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
+    pub(super) fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
         let partition = entry.partitions.get(&partition_id);
         let partition = partition.ok_or_else(|| Error::internal(format!("table {} has no partition {partition_id}", entry.spec.name)))?;
         Ok(Address {
@@ -326,6 +341,38 @@ impl Inner {
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
         buckets.insert(key, open.clone());
         Ok(open)
+    }
+
+    /// Whether a bucket is open for writing.
+    pub(super) fn is_open(&self, key: Key) -> Result<bool> {
+        Ok(self.writing()?.buckets.lock().contains_key(&key))
+    }
+
+    /// Closes a bucket again that was opened for a moment, unless somebody else came for it.
+    pub(super) fn let_go(&self, key: Key, bucket: Arc<Bucket>) -> Result<()> {
+        let mut buckets = self.writing()?.buckets.lock();
+        let is_known = buckets.get(&key).is_some_and(|open| Arc::ptr_eq(open, &bucket));
+        // The map has it, and this call.
+        if is_known && Arc::strong_count(&bucket) == 2 && bucket.is_idle() {
+            buckets.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// The catalog as this process last saw it.
+    pub(super) fn catalog_seen(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Moves the walk on to the key that `next` finds; `None` begins a new round, or the store is closed.
+    pub(super) fn walk_on<T>(&self, next: impl FnOnce(Option<Key>) -> Option<(Key, T)>) -> Result<Option<(Key, T)>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut walked_to = self.writing()?.walked_to.lock();
+        let found = next(*walked_to);
+        *walked_to = found.as_ref().map(|(key, _)| *key);
+        Ok(found)
     }
 
     /// A bucket of a store that is open read-only.
@@ -446,6 +493,25 @@ fn take_lock(driver: &dyn Driver, dir: &Path) -> Result<(File, Lock)> {
             Err(held.hint("close that one, or read while it writes: readers need no lock"))
         }
     }
+}
+
+/// The commit page of a writer. One that does not say what it is promises nothing: it is made anew.
+///
+/// Errors: Invalid when a newer program made it; those of the device.
+fn map_page(driver: &dyn Driver, dir: &Path) -> Result<Page> {
+    let path = dir.join(PAGE_NAME);
+    let page = driver.page(&path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &path, error))?;
+    match page.head() {
+        Head::Known => {}
+        Head::Missing | Head::Foreign => page.make_anew(),
+        Head::Newer(version) => return Err(newer_page(version, &path)),
+    }
+    Ok(page)
+}
+
+fn newer_page(version: u16, path: &Path) -> Error {
+    let newer = Error::invalid("a commit page of a newer version").at("version", version).at("supported", page::VERSION);
+    newer.at("file", path.display()).hint("upgrade: a newer program wrote this store")
 }
 
 fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {

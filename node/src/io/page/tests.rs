@@ -125,3 +125,27 @@ fn a_writer_that_died_while_changing_is_healed_by_the_next() {
     page.publish(0, view(3));
     assert_eq!(page.slot(0).view(), Some(view(3)));
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "looks at the file itself")]
+fn a_page_says_what_it_is() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("commit.page");
+    let page = Page::create(&path, 4096).unwrap();
+    page.publish(3, view(10));
+    let word = page.slot(3).word();
+    assert_eq!(page.head(), Head::Missing);
+    page.make_anew();
+    assert_eq!((page.head(), page.slot(3).view()), (Head::Known, Some(View::default())));
+    assert_ne!(page.slot(3).word(), word, "who sleeps on it looks again");
+    assert_eq!(std::fs::read(&path).unwrap()[..8], [b'A', b'Q', b'P', b'G', 1, 0, 0, 0]);
+    page.notify(0);
+    assert_eq!(Page::open_read_only(&path, 4096).unwrap().head(), Head::Known);
+    let head_of = |bytes: [u8; 8]| {
+        std::fs::write(&path, [&bytes[..], &[0; 4088]].concat()).unwrap();
+        Page::create(&path, 4096).unwrap().head()
+    };
+    assert_eq!(head_of(*b"AQPG\x09\x01\0\0"), Head::Newer(0x109));
+    assert_eq!(head_of(*b"AQPG\0\0\0\0"), Head::Foreign);
+    assert_eq!(head_of(*b"AQFR\x01\0\0\0"), Head::Foreign);
+}

@@ -1,0 +1,129 @@
+//! The worker's turns, one by one, on the simulated disk.
+
+mod planted;
+mod threads;
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::{BinaryArray, RecordBatch};
+
+use super::*;
+use crate::bucket::resources::Limits;
+use crate::bucket::{Address, SegmentPolicy};
+use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::io::page::SLOT_BYTES;
+use crate::io::sim::{Faults, Sim};
+use crate::io::{BLOCK_BYTES, Driver};
+use crate::log::writer::{HEAD_ROOM, Record};
+
+/// More than half of the first segment of a bucket.
+const LARGE_BYTES: usize = 600 << 10;
+
+fn resources(driver: Arc<dyn Driver>, dir: &Path) -> Arc<Resources> {
+    let page = driver.page(&dir.join("commit.page"), 8 * SLOT_BYTES, true).unwrap();
+    let limits = Limits { files_open_max: 16, pool_bytes_max: 4 << 20, recent_bytes_max: 0, spare_bytes_max: 64 << 20 };
+    Resources::new(driver, page, dir.to_path_buf(), 1, true, limits).unwrap()
+}
+
+fn simulated() -> Arc<Resources> {
+    let sim = Sim::new(1, Faults::default());
+    sim.create_dir_all(Path::new("/s")).unwrap();
+    let resources = resources(sim, Path::new("/s"));
+    *resources.pumped.lock() = Some(Committer::new(&resources).unwrap());
+    resources
+}
+
+fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
+    let dir: PathBuf = resources.dir.join(format!("tables/1/p0/b{number}"));
+    let address = Address { dir, table_id: 1, partition_id: 0, bucket: number, slot: 2 + number as usize, table_slot: 1 };
+    Bucket::open(resources, address, SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None }).unwrap()
+}
+
+/// One row of about so many bytes.
+fn record(resources: &Resources, bytes: usize) -> Record {
+    let column = BinaryArray::from_vec(vec![&vec![7; bytes]]);
+    let batch = RecordBatch::try_from_iter([("payload", Arc::new(column) as _)]).unwrap();
+    let encoder = Encoder::new(&batch.schema(), Layout::Native, Compression::None).unwrap();
+    let meta = BatchMeta::append(1);
+    let mut buffer = resources.pool.get((HEAD_ROOM + encoder.size_bound(&batch, &meta)).next_multiple_of(BLOCK_BYTES));
+    let batch_bytes = encoder.encode(&batch, &meta, &mut buffer[HEAD_ROOM..]).unwrap();
+    buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
+    Record { buffer, batch_bytes, rows: 1, producer: None }
+}
+
+fn append(resources: &Resources, bucket: &Arc<Bucket>, bytes: usize) {
+    bucket.append(record(resources, bytes), true).unwrap().wait(resources).unwrap();
+}
+
+fn all_open(buckets: Vec<Arc<Bucket>>) -> Buckets {
+    Buckets { open: Box::new(move || buckets.clone()), walk: Box::new(|| Ok(false)) }
+}
+
+fn shared(resources: &Arc<Resources>, buckets: Vec<Arc<Bucket>>) -> Arc<Shared> {
+    let buckets = all_open(buckets);
+    Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) })
+}
+
+fn spare_segments(bucket: &Bucket) -> usize {
+    bucket.log.with_writer(|writer| writer.spare())
+}
+
+#[test]
+fn a_seal_does_not_wait_for_a_segment_that_is_being_zeroed() {
+    let resources = simulated();
+    let (large, small) = (bucket(&resources, 0), bucket(&resources, 1));
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    append(&resources, &large, LARGE_BYTES);
+    assert!(worker.turn().unwrap() && worker.turn().unwrap(), "begun, and one step");
+    append(&resources, &small, LARGE_BYTES);
+    append(&resources, &small, LARGE_BYTES);
+    assert!(worker.turn().unwrap());
+    assert_eq!((small.state().sealed.len(), spare_segments(&large)), (1, 0));
+    while worker.turn().unwrap() {}
+    assert_eq!(spare_segments(&large), 1);
+}
+
+#[test]
+fn segments_are_zeroed_in_turns() {
+    let resources = simulated();
+    let (large, small) = (bucket(&resources, 0), bucket(&resources, 1));
+    append(&resources, &large, LARGE_BYTES);
+    append(&resources, &large, LARGE_BYTES);
+    append(&resources, &large, 2 << 20);
+    append(&resources, &small, LARGE_BYTES);
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    // The next segment of the large one has 16 MiB, and 64 steps; that of the small one 4 MiB, and 16 steps.
+    let turns = (0..).take_while(|_| spare_segments(&small) == 0 && worker.turn().unwrap()).count();
+    assert_eq!((spare_segments(&small), spare_segments(&large)), (1, 0), "{turns}");
+    let more = (0..).take_while(|_| worker.turn().unwrap()).count();
+    assert!(spare_segments(&large) == 1 && more > 40, "{more}");
+}
+
+#[test]
+fn one_segment_is_prepared_at_a_time_and_none_is_left_half_done() {
+    let resources = simulated();
+    let bucket = bucket(&resources, 0);
+    append(&resources, &bucket, LARGE_BYTES);
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    assert!(worker.turn().unwrap() && worker.turn().unwrap(), "begun, and one step");
+    append(&resources, &bucket, 1);
+    assert!(resources.board.is_empty() && bucket.prepare_ahead().unwrap().is_none());
+    let files = || resources.driver.list(&bucket.address().dir).unwrap().len();
+    let before = files();
+    drop(worker);
+    assert_eq!(files(), before - 1, "the file of the unfinished one is gone");
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    append(&resources, &bucket, 1);
+    while worker.turn().unwrap() {}
+    assert_eq!((spare_segments(&bucket), files()), (1, before));
+}
+
+#[test]
+fn looking_after_many_buckets_is_many_turns() {
+    let resources = simulated();
+    let buckets: Vec<_> = (0..3).map(|number| bucket(&resources, number)).collect();
+    let mut worker = Worker::new(&shared(&resources, buckets));
+    worker.look_after_all();
+    worker.look_after_all();
+    assert_eq!((0..).take_while(|_| worker.turn().unwrap()).count(), 4, "and one for the others");
+}
