@@ -175,6 +175,7 @@ fn a_lost_segment_is_named() {
     let store = scratch::open(dir.path());
     let (numbers, error) = read_until_error(&store, Start::Earliest);
     let error = error.expect("a lost segment is an error");
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     assert!(error.to_string().contains(segments[1].file_name().unwrap().to_str().unwrap()), "{error}");
     assert!(!numbers.is_empty(), "rows before it are read");
     let problems = store.verify(None, &mut |_| {}).unwrap().problems;
@@ -234,6 +235,47 @@ fn a_bucket_that_cannot_be_opened_is_a_problem_beside_others() {
     std::fs::create_dir(&manifest).unwrap();
     let report = scratch::follow(dir.path()).verify(None, &mut |_| {}).unwrap();
     assert_eq!((report.problems.len(), report.buckets), (1, 1), "{:?}", report.problems);
+}
+
+#[test]
+fn a_lost_manifest_is_damage_when_rows_were_acknowledged() {
+    for (what, is_dir) in [("manifest", false), ("b0", true)] {
+        let dir = scratch::directory();
+        write(dir.path(), 12);
+        let bucket = scratch::files(&dir.path().join("tables"), "manifest").remove(0).parent().unwrap().to_path_buf();
+        if is_dir {
+            std::fs::remove_dir_all(&bucket).unwrap()
+        } else {
+            std::fs::remove_file(bucket.join("manifest")).unwrap()
+        }
+        for _ in 0..2 {
+            for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+                let (numbers, error) = read_until_error(&store, Start::Earliest);
+                assert_eq!((numbers.len(), error.map(|error| error.kind())), (0, Some(Kind::Corrupt)), "{what}");
+                let report = store.verify(None, &mut |_| {}).unwrap();
+                assert_eq!(report.problems.len(), 1, "{what}: {:?}", report.problems);
+                if let Ok(mut writer) = store.table("t").unwrap().writer() {
+                    assert_eq!(writer.append(&rows::batch(0..1)).unwrap_err().kind(), Kind::Corrupt, "{what}");
+                    assert!(!bucket.join("manifest").exists(), "nothing is made in its place");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_gives_the_rows_before_the_cut() {
+    let dir = scratch::directory();
+    write(dir.path(), 150);
+    let segment = scratch::files(&dir.path().join("tables"), ".log").remove(0);
+    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(300_000).unwrap();
+    for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+        let (numbers, error) = read_until_error(&store, Start::Earliest);
+        let problems = store.verify(None, &mut |_| {}).unwrap().problems;
+        assert_eq!(error.map(|error| error.kind()), Some(Kind::Corrupt));
+        assert!(!numbers.is_empty() && problems[0].offset == Some(numbers.len() as u64), "{} rows, {problems:?}", numbers.len());
+    }
 }
 
 #[test]

@@ -111,3 +111,12 @@ fn an_empty_directory_holds_no_store_to_read() {
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing half-made");
 }
+
+#[test]
+fn a_store_is_made_under_a_relative_name() {
+    let dir = scratch::directory();
+    let mut command = std::process::Command::new(crate::program::path());
+    let made = command.args(["--dir", "new", "init"]).current_dir(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(Store::open_read_only(dir.path().join("new"), Options::default()).unwrap().tables().unwrap().is_empty());
+}

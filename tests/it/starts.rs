@@ -64,6 +64,23 @@ fn an_offset_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
+fn an_offset_that_some_bucket_has_begins_the_others_at_their_end() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).buckets(2).option("bucket.assign", "round-robin");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    for range in [0..10, 10..13] {
+        writer.append(&rows::batch(range)).unwrap();
+    }
+    let count = |offset: u64| {
+        table.scan().start(Start::Offset(offset)).build().map(|scan| scan.map(|found| found.unwrap().batch.num_rows()).sum::<usize>())
+    };
+    assert_eq!((count(2).unwrap(), count(5).unwrap(), count(10).unwrap()), (9, 5, 0));
+    assert_eq!(count(11).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
 fn latest_follows_what_comes_and_nothing_before() {
     let dir = scratch::directory();
     let store = scratch::open(dir.path());

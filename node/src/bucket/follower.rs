@@ -122,7 +122,11 @@ impl Follower {
     fn fold(&self, start: u64, end: u64) -> Result<()> {
         let mut folds = 0;
         loop {
-            let Some(folded) = self.manifest()? else { return Ok(()) };
+            let Some(folded) = self.manifest()? else {
+                let missing = || Error::corrupt("the manifest of a bucket that has rows is missing").at("offset", start);
+                self.view.set_damage((end > start).then(|| beyond_reach(&self.address, missing())));
+                return Ok(());
+            };
             folds += 1;
             let (segments, lost) = self.segments(&folded, end)?;
             // Most often it was dropped since the manifest was read.
@@ -188,7 +192,8 @@ impl Follower {
 
     /// Finds the end of a log that nobody writes.
     fn recover(&self) -> Result<()> {
-        let Some(mut state) = self.manifest()? else { return Ok(()) };
+        // Without a manifest there is nothing, unless rows were acknowledged.
+        let mut state = self.manifest()?.unwrap_or_default();
         let mut found = find(&self.resources, &self.address, &state, false)?;
         // A writer may have come meanwhile and dropped what seems lost.
         for _ in 0..FOLDS_MAX {

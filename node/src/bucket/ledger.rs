@@ -140,6 +140,8 @@ impl<S: LedgerState> Ledger<S> {
         // A second edit is only written once the names are durable; before it, an open or a rewrite may have been cut off in between.
         if self.edits <= 1 {
             for dir in dir.ancestors().take(1 + self.above) {
+                // Above a relative name stands the working directory.
+                let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
                 driver.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
             }
         }

@@ -226,9 +226,9 @@ impl Bucket {
         Ok(Pending { fate: receipt.fate, first_offset: receipt.first_offset, duplicate: receipt.duplicate, awake })
     }
 
-    /// Comes before the first change: makes the manifest durable as it was read, and removes what it does not name.
+    /// Comes before the first change: makes the manifest durable as it was read, and removes what it does not name. A damaged bucket stays as it is.
     ///
-    /// Errors: those of the device.
+    /// Errors: the damage; those of the device.
     pub fn settle(&self) -> Result<()> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
@@ -237,11 +237,12 @@ impl Bucket {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
+        if let Some(damage) = self.view().damage() {
+            return Err(damage);
+        }
         let Resources { driver, pool, .. } = &*self.resources;
         manifest.settle(&**driver, pool).map_err(|error| self.here(error))?;
-        if self.view().damage().is_none() {
-            segments::remove_orphans(&self.resources, &self.address.dir, manifest.state()).map_err(|error| self.here(error))?;
-        }
+        segments::remove_orphans(&self.resources, &self.address.dir, manifest.state()).map_err(|error| self.here(error))?;
         self.settled.store(true, Ordering::Release);
         Ok(())
     }

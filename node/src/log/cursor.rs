@@ -265,6 +265,8 @@ impl Cursor {
     fn take(&mut self, segment: &Segment, job: Job<What>) -> Result<()> {
         let parts = job.parts();
         match job.what {
+            // The frames of a run tell for themselves where it ends.
+            What::Whole(_) | What::Parts(_) if job.short.is_some() => return job.short.map_or(Ok(()), Err),
             What::Run(run) => {
                 let mut position = 0;
                 while position < parts[0].len() {

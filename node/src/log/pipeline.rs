@@ -29,6 +29,8 @@ struct Piece {
 pub struct Job<T> {
     /// What the reader wants to remember of it.
     pub what: T,
+    /// The file ended early: what is missing reads as zeros.
+    pub short: Option<Error>,
     wanted: Vec<Range<u64>>,
     pieces: Vec<Piece>,
     missing: usize,
@@ -95,7 +97,7 @@ impl<T> Pipeline<T> {
         let pieces = join(&wanted);
         let number = self.first + self.jobs.len() as u64;
         self.waiting.extend((0..pieces.len()).map(|piece| (number, piece)));
-        let job = Job { what, wanted, missing: pieces.len(), pieces };
+        let job = Job { what, short: None, wanted, missing: pieces.len(), pieces };
         self.bytes_ahead += job.bytes();
         self.jobs.push_back(job);
         self.submit();
@@ -143,14 +145,16 @@ impl<T> Pipeline<T> {
     }
 
     fn take(&mut self, completion: Completion) -> Result<()> {
-        let Operation::Read { buffer, offset, len, .. } = completion.operation else { unreachable!("only reads are submitted") };
+        let Operation::Read { mut buffer, offset, len, .. } = completion.operation else { unreachable!("only reads are submitted") };
         let read = completion.result.map_err(|error| Error::io("read", self.file.path(), error))?;
-        if read < len {
-            let short = Error::corrupt(format!("{} ends {} bytes too early", self.file.path().display(), len - read));
-            return Err(short.at("position", offset));
-        }
         let (number, index) = (completion.token >> 16, (completion.token & 0xffff) as usize);
         let job = &mut self.jobs[(number - self.first) as usize];
+        if read < len {
+            let short = Error::corrupt(format!("{} ends {} bytes too early", self.file.path().display(), len - read));
+            job.short.get_or_insert(short.at("position", offset));
+            buffer.set_len(len);
+            buffer[read..].fill(0);
+        }
         job.pieces[index].bytes = Some(buffer.freeze());
         job.missing -= 1;
         Ok(())

@@ -270,13 +270,15 @@ impl Scanner {
         Ok(())
     }
 
-    /// Opens the buckets that the scan does not have yet.
+    /// Opens the buckets that the scan does not have yet. An offset counts in each; where the log does not reach it yet, the scan begins at its end, unless no bucket
+    /// has it.
     fn add_lanes(&mut self, start: Start) -> Result<()> {
         let store = self.table.store.clone();
         self.catalog = store.catalog()?;
         let entry = store.entry(self.table.id, &self.table.name)?;
         self.reading.refresh(&entry.spec);
         let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
+        let mut beyond = Vec::new();
         for (&partition_id, partition) in &entry.partitions {
             let name: Arc<str> = Arc::from(partition.name.as_str());
             if !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
@@ -299,9 +301,19 @@ impl Scanner {
                         (Origin::Followed(follower), view)
                     }
                 };
+                let start = match start {
+                    Start::Offset(offset) if offset > view.end() => {
+                        beyond.push(self.out_of_range(bucket, offset, &view));
+                        Start::Latest
+                    }
+                    start => start,
+                };
                 let lane = self.lane(name.clone(), bucket, origin, view, start)?;
                 self.lanes.push(lane);
             }
+        }
+        if beyond.len() == self.lanes.len() && !beyond.is_empty() {
+            return Err(beyond.swap_remove(0));
         }
         Ok(())
     }
@@ -317,12 +329,7 @@ impl Scanner {
             Start::Timestamp(time_ms) => crate::log::cursor::offset_at(&view, &source, time_ms)?,
         };
         if offset < view.start() || offset > view.end() {
-            let outside = Error::invalid(format!("offset {offset} is out of range"));
-            let range = format!("bucket {bucket} has rows {} to {}", view.start(), view.end());
-            return Err(outside
-                .at("table", &self.table.name)
-                .at("bucket", bucket)
-                .hint(format!("{range}; start at `earliest` or within them")));
+            return Err(self.out_of_range(bucket, offset, &view));
         }
         let since_ms = if let Start::Timestamp(time_ms) = start { time_ms } else { i64::MIN };
         let plan = self.reading.plan();
@@ -331,6 +338,12 @@ impl Scanner {
             cursor.locate();
         }
         Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
+    }
+
+    fn out_of_range(&self, bucket: u32, offset: u64, view: &View) -> Error {
+        let outside = Error::invalid(format!("offset {offset} is out of range"));
+        let range = format!("bucket {bucket} has offsets {} to {}", view.start(), view.end());
+        outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them"))
     }
 
     /// Rows that can be had without waiting, from one bucket after the other. A scan that follows leaves a bucket that always has more.
@@ -431,6 +444,12 @@ impl Lane {
 fn explain(table: &Table, bucket: u32, error: Error) -> Error {
     match table.store.entry(table.id, &table.name) {
         Err(gone) if gone.kind() == Kind::NotFound => gone.caused_by(error),
+        // A file that the manifest names, and rows that were acknowledged with it.
+        _ if error.kind() == Kind::NotFound => {
+            let lost = Error::corrupt(format!("a part of the log is gone: {}", error.message()));
+            let lost = error.context().fold(lost, |lost, (name, value)| lost.at(name, value));
+            lost.at("table", &table.name).at("bucket", bucket).hint("`aquifer verify` lists everything that is damaged")
+        }
         _ => error.at("table", &table.name).at("bucket", bucket),
     }
 }
