@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use aquifer_node::Kind;
 use aquifer_node::store::{Ack, Store, Writer, WriterOptions};
 
 use crate::history::{History, Planted};
-use crate::oracle::{Finding, Table};
+use crate::oracle::{Existence, Finding, Table};
 use crate::rows::{self, batch};
 
 /// Batches of a numbered writer that are remembered, here and there.
@@ -146,8 +147,14 @@ impl History {
                 self.senders.push(Sender { table, number, writer, waiting: VecDeque::new(), may_have_failed: false });
                 Ok(Some(self.senders.len() - 1))
             }
-            Err(error) => self.excuse("writer", &error).map(|()| None),
+            Err(error) => self.excuse_writer(table, &error).map(|()| None),
         }
+    }
+
+    /// A table whose creation failed need not be there, on a healthy disk too.
+    fn excuse_writer(&mut self, table: u64, error: &aquifer_node::Error) -> Finding {
+        let is_doubtful = self.oracle.tables[&table].existence == Existence::Doubtful;
+        if is_doubtful && error.kind() == Kind::NotFound { Ok(()) } else { self.excuse("writer", error) }
     }
 
     /// Appends and waits.
@@ -209,10 +216,12 @@ impl History {
             }
         }
         let told = error.context().find(|(name, _)| *name == "rows_failed").and_then(|(_, rows)| rows.parse::<usize>().ok());
-        if told.is_none_or(|rows| rows < failed.len()) {
+        let is_told = told.map_or(acks.is_empty(), |rows| rows >= failed.len());
+        if !is_told {
             return Err(format!("{} rows of an append failed: {error}", failed.len()));
         }
-        if failed.is_empty() || self.random.one_in(2) {
+        // A write that failed may be found in the log when its bucket is opened again: then what is sent again is there twice.
+        if failed.is_empty() || self.weather.has_failed || self.random.one_in(2) {
             return Ok(());
         }
         let number = self.oracle.number();
@@ -312,7 +321,7 @@ impl History {
         let options = WriterOptions { id: Some(id) };
         let mut writer = match self.store().table(&name).and_then(|table| table.writer_with(options)) {
             Ok(writer) => writer,
-            Err(error) => return self.excuse("numbered writer", &error),
+            Err(error) => return self.excuse_writer(table, &error),
         };
         let unanswered: Vec<usize> =
             (0..self.numbered[index].batches.len()).filter(|batch| !self.numbered[index].batches[*batch].is_acknowledged).collect();
