@@ -110,7 +110,7 @@ impl Bucket {
         self.log.segment_ready(segment.map_err(|error| here(&self.address, error)))
     }
 
-    /// [`Bucket::prepare_now`] for the ring thread, which goes on with other logs meanwhile.
+    /// As when a group waits for it, for the ring thread, which goes on with other logs meanwhile.
     pub fn provide(self: &Arc<Self>, bytes: usize) {
         let _provided = Provided(&self.resources.calls);
         let effects = self.prepare_now(bytes);

@@ -1,6 +1,6 @@
 //! Background work of an open store: which job next, and how much of it at a time.
 //!
-//! Two threads: the ring's owner, and one [`worker`] that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
+//! Two threads: the ring's owner, and one worker that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
 //! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: of foreground work only rows without a segment wait
 //! for the worker, and before everything else; its steps are bounded, and it yields to appends by resting between them.
 //! This module decides when; `bucket` knows how.
