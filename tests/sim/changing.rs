@@ -170,16 +170,26 @@ impl History {
         let store = self.store.clone().expect("open");
         for (number, name) in tables {
             self.say(|| format!("expire table {number}"));
-            match store.expire(&name).and_then(|_| store.stats(Some(&name))) {
-                Ok(stats) => {
-                    for stats in stats {
-                        self.oracle.starts_at(number, &(stats.partition, stats.bucket), stats.start_offset)?;
-                    }
-                }
+            match store.expire(&name) {
+                Ok(_) => drop(self.learn_starts(number)?),
                 Err(error) => self.excuse_at(number, "expire", &error)?,
             }
         }
         Ok(())
+    }
+
+    /// Asks where the logs of a table start now; whether that could be told.
+    pub(crate) fn learn_starts(&mut self, table: u64) -> Finding<bool> {
+        let store = self.store.clone().expect("open");
+        match store.stats(Some(&self.oracle.tables[&table].name)) {
+            Ok(stats) => {
+                for stats in stats {
+                    self.oracle.starts_at(table, &(stats.partition, stats.bucket), stats.start_offset)?;
+                }
+                Ok(true)
+            }
+            Err(error) => self.excuse_at(table, "stats", &error).map(|()| false),
+        }
     }
 }
 

@@ -308,6 +308,11 @@ impl History {
     /// A numbered writer goes on: with what it must send again, a repeat, or something new.
     pub(crate) fn append_numbered(&mut self) -> Finding {
         let Some(index) = self.any_numbered() else { return Ok(()) };
+        // Retention may have moved on in the background.
+        let table = self.numbered[index].table;
+        if self.oracle.tables[&table].has_retention && !self.learn_starts(table)? {
+            return Ok(());
+        }
         self.forget_what_left(index);
         let Numbered { table, id, number, .. } = self.numbered[index];
         let name = self.oracle.tables[&table].name.clone();
