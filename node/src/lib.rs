@@ -13,9 +13,11 @@ pub mod io;
 #[doc(hidden)]
 pub mod table;
 
-// Bytes on disk: no I/O, no clock.
+// Bytes on disk: no I/O, no clock. Rows of one key to one row: pure.
 #[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
+pub mod merge;
 
 // Segments of one bucket.
 #[doc(hidden)]

@@ -195,7 +195,7 @@ fn is_short(kind: &ColumnType) -> bool {
 
 /// One column of a key of several, or of a long one.
 enum Part<'a> {
-    /// Big-endian, so many of the number's last bytes.
+    /// The number, and how many bytes it has.
     Number(Vec<u64>, usize),
     Decimal(&'a [i128]),
     Escaped(Vec<&'a [u8]>),
@@ -216,7 +216,7 @@ impl<'a> Part<'a> {
 
     fn write(&self, row: usize, out: &mut Vec<u8>) {
         match self {
-            // The number has its order in the upper bytes' sign bit: moved up so that the last `width` bytes hold it.
+            // Its bytes stand at the upper end.
             Part::Number(numbers, width) => out.extend_from_slice(&numbers[row].to_be_bytes()[..*width]),
             Part::Decimal(numbers) => out.extend_from_slice(&(numbers[row] ^ i128::MIN).to_be_bytes()),
             Part::Plain(values) => out.extend_from_slice(values[row]),
