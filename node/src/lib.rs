@@ -19,9 +19,11 @@ pub mod format;
 #[doc(hidden)]
 pub mod merge;
 
-// Segments of one bucket.
+// Segments of one bucket. Sorted runs of one bucket.
 #[doc(hidden)]
 pub mod log;
+#[doc(hidden)]
+pub mod lsm;
 
 // One log, one truth: the only place that commits to a manifest.
 #[doc(hidden)]
