@@ -11,6 +11,7 @@ use super::run::{Reach, Run, RunMeta, key_bytes, key_hash, run_path};
 use crate::error::{Error, Kind, Result};
 use crate::format::{BatchMeta, Bloom, Compression, Encoder, Layout, RunIndex};
 use crate::io::{BLOCK_BYTES, Buffer, File, Mode};
+use crate::merge::function::is_telling;
 use crate::table::key::KeyRef;
 use crate::table::{ChangeType, TableSchema};
 
@@ -87,7 +88,8 @@ impl RunBuilder {
             let rows_of_block = per_block.min(count - start);
             let kinds = kinds.as_ref().map(|kinds| &kinds[start..start + rows_of_block]);
             let deletes = kinds.map_or(0, |kinds| kinds.iter().filter(|kind| **kind as u8 == ChangeType::Delete.to_byte()).count());
-            let length = self.encode(&rows.slice(start, rows_of_block), kinds.filter(|_| deletes > 0))?;
+            let telling = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind as u8)));
+            let length = self.encode(&rows.slice(start, rows_of_block), telling)?;
             self.lengths.push((length, rows_of_block, deletes));
             self.first_keys.push(key_bytes(key(start), &mut [0; 8]).to_vec());
         }

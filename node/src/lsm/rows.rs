@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::log_batch::BatchHeader;
 use crate::merge::Slot;
+use crate::merge::function::is_telling;
 use crate::table::key::{KeyEncoder, Keys};
 use crate::table::mapping::Mapping;
-use crate::table::{ChangeType, TableSchema, TableSpec};
+use crate::table::{TableSchema, TableSpec};
 
 /// Rows with what a merge needs of them.
 #[derive(Clone, Debug)]
@@ -98,8 +99,8 @@ impl Reader {
             true => None,
             false => Some(batch.slice_with_length(header.change_types_range().start, header.change_types_range().len())),
         };
-        let says_delete = |kinds: &Buffer| kinds.iter().any(|kind| *kind == ChangeType::Delete.to_byte());
-        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds: kinds.filter(says_delete), batch: rows })
+        let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
+        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds: kinds.filter(says_more), batch: rows })
     }
 
     fn version(&self, schema_id: i16) -> Result<Arc<Version>> {

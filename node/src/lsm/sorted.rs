@@ -244,7 +244,7 @@ impl MemoryRows {
         let kind = |row: &Ref| chunks[row.slot()].kinds.as_ref().map_or(0, |kinds| kinds[row.row()]);
         let kinds = has_kinds.then(|| rows.iter().map(kind).collect::<Vec<u8>>().into());
         let slots: Vec<Slot<'_>> = chunks.iter().map(|chunk| chunk.slot()).collect();
-        let (batch, _) = Merged { rows, columns: Vec::new(), deleted: None }.batch(&slots, false)?;
+        let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
         self.at += count;
         Ok(Some(Chunk { batch, kinds, keys }))
     }

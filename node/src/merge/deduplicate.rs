@@ -1,35 +1,39 @@
 //! The newest row of a key is the row.
 //!
-//! With sequence columns the newest is the one with the largest sequence, the later one of equals; a null sequence is the smallest.
+//! With sequence columns the newest is the one with the largest sequence, the later one of equals; a null sequence is the smallest. A delete takes part
+//! by its sequence as any row does, and stays behind as a delete where it is the newest.
 
 use super::function::{Groups, MergeFunction, Merged};
+use super::reference::Ref;
+use super::sequence::Sequence;
+use crate::error::Result;
 
 /// See the head of this module.
 #[derive(Clone, Debug, Default)]
 pub struct Deduplicate {
+    /// The columns that say which row is newer.
+    pub sequence: Sequence,
     /// Deletes are as if they had not been sent.
     pub ignore_delete: bool,
 }
 
 impl MergeFunction for Deduplicate {
-    fn merge(&self, groups: Groups<'_>) -> crate::error::Result<Merged> {
-        let has_kinds = groups.slots.iter().any(|slot| slot.kinds.is_some());
-        if !has_kinds {
-            let rows = groups.ends.iter().map(|end| groups.order[*end as usize - 1]).collect();
-            return Ok(Merged { rows, columns: Vec::new(), deleted: None });
+    fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
+        let slots = groups.slots;
+        let newest = |group: &[Ref]| match group {
+            [only] => *only,
+            _ => self.sequence.newest(slots, group.iter().copied()).expect("a key has rows"),
+        };
+        if slots.iter().all(|slot| slot.kinds.is_none()) {
+            return Ok(Merged::of_rows(groups.iter().map(newest).collect()));
         }
-        let mut rows = Vec::with_capacity(groups.ends.len());
-        let mut deleted = Vec::with_capacity(groups.ends.len());
-        for group in groups.iter() {
-            let is_delete = |row: &crate::merge::Ref| groups.slots[row.slot()].is_delete(row.row());
-            let newest = group[group.len() - 1];
-            let chosen = match self.ignore_delete {
-                true => group.iter().rev().find(|row| !is_delete(row)).copied().unwrap_or(newest),
-                false => newest,
-            };
-            rows.push(chosen);
-            deleted.push(is_delete(&chosen));
-        }
-        Ok(Merged { rows, columns: Vec::new(), deleted: Some(deleted) })
+        let is_gone = |row: Ref| slots[row.slot()].is_retraction(row.row());
+        let kept = |group: &[Ref]| {
+            let left = group.iter().copied().filter(|row| !is_gone(*row));
+            self.sequence.newest(slots, left).unwrap_or_else(|| newest(group))
+        };
+        let rows: Vec<Ref> = groups.iter().map(|group| if self.ignore_delete { kept(group) } else { newest(group) }).collect();
+        let deleted = rows.iter().map(|row| is_gone(*row)).collect();
+        Ok(Merged { deleted: Some(deleted), ..Merged::of_rows(rows) })
     }
 }

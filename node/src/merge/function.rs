@@ -10,6 +10,18 @@ use super::reference::Ref;
 use crate::error::{Error, Result};
 use crate::table::ChangeType;
 
+/// Kind of a merged row of whose key a delete was heard before: rows older than it do not matter. Stands in run files only.
+pub const RESTART: u8 = 0x81;
+
+/// Kind of a merged row that retractions alone made: functions that pass retractions over pass it over too. Stands in run files only.
+pub const RETRACTED: u8 = 0x82;
+
+/// Whether a kind says more than that a row is there.
+#[inline]
+pub fn is_telling(kind: u8) -> bool {
+    kind == ChangeType::Delete.to_byte() || kind == ChangeType::UpdateBefore.to_byte() || kind == RESTART || kind == RETRACTED
+}
+
 /// Rows of one source.
 #[derive(Clone, Copy)]
 pub struct Slot<'a> {
@@ -23,7 +35,19 @@ impl Slot<'_> {
     /// Whether a row takes its key away.
     #[inline]
     pub fn is_delete(&self, row: usize) -> bool {
-        self.kinds.is_some_and(|kinds| kinds[row] == ChangeType::Delete.to_byte())
+        self.kind(row) == ChangeType::Delete.to_byte()
+    }
+
+    /// Whether a row takes back what another one said: it is a delete, or the row before an update.
+    #[inline]
+    pub fn is_retraction(&self, row: usize) -> bool {
+        self.is_delete(row) || self.kind(row) == ChangeType::UpdateBefore.to_byte()
+    }
+
+    /// What a row says, as in a log batch, or [`RESTART`] or [`RETRACTED`].
+    #[inline]
+    pub fn kind(&self, row: usize) -> u8 {
+        self.kinds.map_or(ChangeType::Insert.to_byte(), |kinds| kinds[row])
     }
 }
 
@@ -65,9 +89,26 @@ pub struct Merged {
     pub columns: Vec<(usize, Column)>,
     /// For each key, whether nothing is left of it: a delete that older rows must still hear of.
     pub deleted: Option<Vec<bool>>,
+    /// For each key that is left, what else a later merge must hear: [`RESTART`], [`RETRACTED`], or an insert.
+    pub marks: Option<Vec<u8>>,
 }
 
 impl Merged {
+    /// Whole rows, none of them a delete.
+    pub fn of_rows(rows: Vec<Ref>) -> Self {
+        Merged { rows, columns: Vec::new(), deleted: None, marks: None }
+    }
+
+    /// What each row says, when one of them says more than that it is there.
+    fn kinds(&self) -> Option<Vec<u8>> {
+        let insert = ChangeType::Insert.to_byte();
+        let mut kinds = self.marks.clone().unwrap_or_else(|| vec![insert; self.rows.len()]);
+        for (kind, deleted) in kinds.iter_mut().zip(self.deleted.iter().flatten()) {
+            *kind = if *deleted { ChangeType::Delete.to_byte() } else { *kind };
+        }
+        kinds.iter().any(|kind| is_telling(*kind)).then_some(kinds)
+    }
+
     /// The rows as a batch. Keys that were deleted are left out with `drop_deletes`; else their kinds say so.
     ///
     /// # Errors
@@ -100,13 +141,7 @@ impl Merged {
         }
         let batch =
             RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("merged columns are no batch").caused_by(error))?;
-        let kinds = match (&self.deleted, drop_deletes) {
-            (Some(deleted), false) if deleted.contains(&true) => {
-                let kind = |deleted: &bool| if *deleted { ChangeType::Delete } else { ChangeType::Insert };
-                Some(deleted.iter().map(|deleted| kind(deleted).to_byte()).collect())
-            }
-            _ => None,
-        };
+        let kinds = if drop_deletes { None } else { self.kinds() };
         Ok((batch, kinds))
     }
 }
