@@ -183,6 +183,17 @@ proptest! {
     }
 
     #[test]
+    fn aggregation_with_removal(history in histories(DELETES)) {
+        let pairs = [
+            ("merge-engine", "aggregation"),
+            ("aggregation.remove-record-on-delete", "true"),
+            ("fields.first.aggregate-function", "first_value"),
+            ("fields.second.aggregate-function", "sum"),
+        ];
+        check(&pairs, &history, &model::aggregation_with_removal(&history), true);
+    }
+
+    #[test]
     fn aggregation_by_sequence(history in histories(ALL)) {
         let pairs = [
             ("merge-engine", "aggregation"),

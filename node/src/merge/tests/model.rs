@@ -147,3 +147,23 @@ pub(super) fn aggregation_by_sequence(history: &[Row]) -> Vec<Row> {
     };
     by_key(history).into_iter().map(of_key).collect()
 }
+
+/// `first` is the oldest value, `second` the total, the others the newest but null; a delete begins anew.
+pub(super) fn aggregation_with_removal(history: &[Row]) -> Vec<Row> {
+    let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
+    for row in history {
+        if is_retraction(row) {
+            rows.remove(&row.key);
+            continue;
+        }
+        let Some(so_far) = rows.get_mut(&row.key) else {
+            rows.insert(row.key, inserted(row));
+            continue;
+        };
+        so_far.number = row.number.or(so_far.number);
+        so_far.text = row.text.clone().or(so_far.text.take());
+        so_far.flag = row.flag.or(so_far.flag);
+        so_far.second = total(so_far.second, row.second, false);
+    }
+    rows.into_values().collect()
+}
