@@ -1,6 +1,7 @@
 //! The merge function of a table, from its options by Paimon's names.
 //!
-//! Invariant: what comes out keeps the laws of [`MergeFunction`]; options under which the result would depend on what was merged first are refused.
+//! Invariant: what comes out keeps the laws of [`MergeFunction`], but for the retractions that [`super::aggregate`] names; options under which the result
+//! of rows alone would depend on what was merged first are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
