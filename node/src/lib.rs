@@ -13,13 +13,17 @@ pub mod io;
 #[doc(hidden)]
 pub mod table;
 
-// Bytes on disk: no I/O, no clock.
+// Bytes on disk: no I/O, no clock. Rows of one key to one row: pure.
 #[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
+pub mod merge;
 
-// Segments of one bucket.
+// Segments of one bucket. Sorted runs of one bucket.
 #[doc(hidden)]
 pub mod log;
+#[doc(hidden)]
+pub mod lsm;
 
 // One log, one truth: the only place that commits to a manifest.
 #[doc(hidden)]

@@ -1,0 +1,184 @@
+//! Writes a run: rows in key order go in, a durable file comes out.
+//!
+//! Invariant: what is returned by `finish` is on the device under its name, once the caller has synced the directory. This module knows nothing of where the rows
+//! come from.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+
+use super::run::{Reach, Run, RunMeta, key_bytes, key_hash, run_path};
+use crate::error::{Error, Kind, Result};
+use crate::format::{BatchMeta, Bloom, Compression, Encoder, Layout, RunIndex};
+use crate::io::{BLOCK_BYTES, Buffer, File, Mode};
+use crate::merge::function::is_telling;
+use crate::table::key::KeyRef;
+use crate::table::{ChangeType, TableSchema};
+
+/// Bytes of a block, about: a lookup reads one.
+const BLOCK_BYTES_GOAL: usize = 16 << 10;
+
+/// Rows of a block at most and at least.
+const BLOCK_ROWS: std::ops::RangeInclusive<usize> = 16..=4096;
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Blocks begin at multiples of this, so that their columns can be used where they lie.
+const ALIGNMENT: usize = 64;
+
+/// See the head of this module.
+pub struct RunBuilder {
+    reach: Reach,
+    dir: PathBuf,
+    id: u64,
+    file: File,
+    encoder: Encoder,
+    schema_id: i16,
+    block_rows: Option<usize>,
+    buffer: Buffer,
+    filled: usize,
+    written: u64,
+    lengths: Vec<(usize, usize, usize)>,
+    first_keys: Vec<Vec<u8>>,
+    last_key: Vec<u8>,
+    hashes: Vec<u64>,
+}
+
+impl RunBuilder {
+    /// Starts the file of run `id` in the directory of its bucket.
+    ///
+    /// # Errors
+    /// Exhausted when the device is full; others of the device.
+    pub fn new(reach: &Reach, dir: &Path, id: u64, schema: &TableSchema) -> Result<Self> {
+        let path = run_path(dir, id);
+        let file = reach.driver.open(&path, Mode::Create, true).map_err(|error| Error::io("make", &path, error))?;
+        let encoder = Encoder::new(schema.arrow(), Layout::Native, Compression::None)?;
+        Ok(RunBuilder {
+            reach: reach.clone(),
+            dir: dir.to_path_buf(),
+            id,
+            file,
+            encoder,
+            schema_id: schema.version(),
+            block_rows: None,
+            buffer: reach.pool.get(WRITE_BYTES),
+            filled: 0,
+            written: 0,
+            lengths: Vec::new(),
+            first_keys: Vec::new(),
+            last_key: Vec::new(),
+            hashes: Vec::new(),
+        })
+    }
+
+    /// Adds rows behind those that are there. `kinds` as in a log batch, `key` is the key of each.
+    ///
+    /// # Errors
+    /// As [`RunBuilder::new`].
+    pub fn push<'a>(&mut self, rows: &RecordBatch, kinds: Option<&[u8]>, key: impl Fn(usize) -> KeyRef<'a>) -> Result<()> {
+        let count = rows.num_rows();
+        if count == 0 {
+            return Ok(());
+        }
+        let kinds: Option<Vec<i8>> = kinds.map(|kinds| kinds.iter().map(|kind| *kind as i8).collect());
+        let per_block = *self.block_rows.get_or_insert_with(|| block_rows(rows));
+        self.hashes.extend((0..count).map(|row| key_hash(key(row))));
+        for start in (0..count).step_by(per_block) {
+            let rows_of_block = per_block.min(count - start);
+            let kinds = kinds.as_ref().map(|kinds| &kinds[start..start + rows_of_block]);
+            let deletes = kinds.map_or(0, |kinds| kinds.iter().filter(|kind| **kind as u8 == ChangeType::Delete.to_byte()).count());
+            let telling = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind as u8)));
+            let length = self.encode(&rows.slice(start, rows_of_block), telling)?;
+            self.lengths.push((length, rows_of_block, deletes));
+            self.first_keys.push(key_bytes(key(start), &mut [0; 8]).to_vec());
+        }
+        self.last_key = key_bytes(key(count - 1), &mut [0; 8]).to_vec();
+        Ok(())
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.written + self.filled as u64
+    }
+
+    fn encode(&mut self, rows: &RecordBatch, kinds: Option<&[i8]>) -> Result<usize> {
+        let meta = BatchMeta { change_types: kinds, ..BatchMeta::append(self.schema_id) };
+        let bound = self.encoder.size_bound(rows, &meta).next_multiple_of(ALIGNMENT);
+        if self.filled + bound > self.buffer.len() {
+            self.write_full_pages(bound)?;
+        }
+        let written = self.encoder.encode(rows, &meta, &mut self.buffer[self.filled..])?;
+        let length = written.next_multiple_of(ALIGNMENT);
+        self.buffer[self.filled + written..self.filled + length].fill(0);
+        self.filled += length;
+        Ok(length)
+    }
+
+    /// Writes what fills whole pages and keeps the rest, with room for `next` more bytes.
+    fn write_full_pages(&mut self, next: usize) -> Result<()> {
+        let full = self.filled - self.filled % BLOCK_BYTES;
+        let rest = self.filled - full;
+        let room = WRITE_BYTES.max((rest + next).next_multiple_of(BLOCK_BYTES));
+        let mut buffer = self.reach.pool.get(room);
+        buffer[..rest].copy_from_slice(&self.buffer[full..self.filled]);
+        let full_buffer = std::mem::replace(&mut self.buffer, buffer);
+        self.filled = rest;
+        if full > 0 {
+            self.write(full_buffer, full)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, buffer: Buffer, bytes: usize) -> Result<()> {
+        let piece = buffer.freeze().slice(..bytes);
+        let written = self.reach.driver.write_at(&self.file, &[piece], self.written, false);
+        written.map_err(|error| Error::io("write", &run_path(&self.dir, self.id), error))?;
+        self.written += bytes as u64;
+        Ok(())
+    }
+
+    /// Writes the index, and waits until all is on the device. The caller syncs the directory.
+    ///
+    /// # Errors
+    /// As [`RunBuilder::new`]; the file is to be abandoned then.
+    pub fn finish(mut self) -> Result<Run> {
+        let mut bloom = Bloom::new(self.hashes.len());
+        self.hashes.iter().for_each(|hash| bloom.add(*hash));
+        let mut index = RunIndex::new(bloom);
+        for ((length, rows, deletes), key) in self.lengths.iter().zip(&self.first_keys) {
+            index.add(*length, *rows, *deletes, key);
+        }
+        index.finish(&self.last_key);
+        let index_at = self.bytes();
+        let bytes = index.encode();
+        let end = (self.filled + bytes.len()).next_multiple_of(BLOCK_BYTES);
+        let mut last = self.reach.pool.get(end);
+        last[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        last[self.filled..self.filled + bytes.len()].copy_from_slice(&bytes);
+        last[self.filled + bytes.len()..].fill(0);
+        self.write(last, end)?;
+        self.reach.driver.sync(&self.file).map_err(|error| Error::io("sync", &run_path(&self.dir, self.id), error))?;
+        let meta = RunMeta { id: self.id, index_at, index_bytes: bytes.len() as u32, rows: index.rows(), deletes: index.deletes() };
+        Ok(Run::made(self.reach.clone(), &self.dir, meta, index))
+    }
+
+    /// Removes the file: it came to nothing.
+    pub fn abandon(self) {
+        let _ = self.reach.driver.remove(&run_path(&self.dir, self.id));
+    }
+}
+
+/// Whether a failure to build leaves the tree as it was, so that it can be tried again.
+pub fn can_retry(error: &Error) -> bool {
+    error.kind() == Kind::Exhausted
+}
+
+/// A power of two, so that rows of a block have about the bytes that they should.
+fn block_rows(rows: &RecordBatch) -> usize {
+    let bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
+    // A table of many columns gets larger blocks: each column should have some rows.
+    let goal = BLOCK_BYTES_GOAL.max(rows.num_columns() << 10);
+    let count = (goal / bytes.max(1)).clamp(*BLOCK_ROWS.start(), *BLOCK_ROWS.end());
+    1 << (usize::BITS - 1 - count.leading_zeros())
+}

@@ -1,0 +1,118 @@
+//! From stored batches to rows of the table as it is now, with their keys and kinds.
+//!
+//! Invariant: whatever schema a batch was written with, its rows come out in the schema this was made for. Knows nothing of where batches come from.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::Decoder;
+use crate::format::log_batch::BatchHeader;
+use crate::merge::Slot;
+use crate::merge::function::is_telling;
+use crate::table::key::{KeyEncoder, Keys};
+use crate::table::mapping::Mapping;
+use crate::table::{TableSchema, TableSpec};
+
+/// Rows with what a merge needs of them.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// What each row says; `None` when each is an insert or an upsert.
+    pub kinds: Option<Buffer>,
+    /// Their keys.
+    pub keys: Keys,
+}
+
+impl Chunk {
+    /// For a merge.
+    pub fn slot(&self) -> Slot<'_> {
+        Slot { batch: &self.batch, kinds: self.kinds.as_deref() }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Some of the rows.
+    pub fn slice(&self, start: usize, rows: usize) -> Chunk {
+        let keys = match &self.keys {
+            Keys::Numbers(numbers) => Keys::Numbers(numbers[start..start + rows].to_vec()),
+            Keys::Bytes(bytes) => {
+                let mut part = crate::table::key::KeyBytes::default();
+                (start..start + rows).for_each(|row| part.push(bytes.get(row)));
+                Keys::Bytes(part)
+            }
+        };
+        Chunk { batch: self.batch.slice(start, rows), kinds: self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows)), keys }
+    }
+}
+
+/// How rows of one version of the schema are read.
+struct Version {
+    decoder: Decoder,
+    mapping: Mapping,
+}
+
+/// See the head of this module.
+pub struct Reader {
+    spec: Arc<TableSpec>,
+    keys: KeyEncoder,
+    versions: Mutex<HashMap<i16, Arc<Version>>>,
+}
+
+impl Reader {
+    /// Reads rows of a table with a primary key.
+    ///
+    /// # Errors
+    /// Invalid when the table has no key or one that has no order.
+    pub fn new(spec: Arc<TableSpec>) -> Result<Self> {
+        let keys = KeyEncoder::new(spec.schema(), &spec.primary_key)?;
+        Ok(Reader { spec, keys, versions: Mutex::default() })
+    }
+
+    /// The columns that come out.
+    pub fn schema(&self) -> &TableSchema {
+        self.spec.schema()
+    }
+
+    /// Makes keys of such rows.
+    pub fn keys(&self) -> &KeyEncoder {
+        &self.keys
+    }
+
+    /// The rows of a stored batch whose checksum is known to be good.
+    ///
+    /// # Errors
+    /// Corrupt for damaged bytes or an unknown version of the schema.
+    pub fn chunk(&self, batch: &Buffer) -> Result<Chunk> {
+        let header = BatchHeader::read(batch)?;
+        let version = self.version(header.schema_id)?;
+        let rows = version.mapping.apply(&version.decoder.decode(batch)?)?;
+        let kinds = match header.append_only {
+            true => None,
+            false => Some(batch.slice_with_length(header.change_types_range().start, header.change_types_range().len())),
+        };
+        let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
+        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds: kinds.filter(says_more), batch: rows })
+    }
+
+    fn version(&self, schema_id: i16) -> Result<Arc<Version>> {
+        let mut versions = self.versions.lock();
+        if let Some(known) = versions.get(&schema_id) {
+            return Ok(known.clone());
+        }
+        let unknown = || Error::corrupt(format!("rows of the unknown schema version {schema_id}")).at("table", &self.spec.name);
+        let written = self.spec.schema_at(schema_id).ok_or_else(unknown)?;
+        let mapping = Mapping::new::<&str>(written, self.spec.schema(), None)?;
+        let made = Arc::new(Version { decoder: Decoder::projected(written.arrow(), mapping.read_columns())?, mapping });
+        versions.insert(schema_id, made.clone());
+        Ok(made)
+    }
+}

@@ -1,0 +1,202 @@
+//! One run: a file of rows sorted by key, each key once.
+//!
+//! Invariants: a run never changes; a block that comes from here had a good checksum when it was read. docs/format/run.md has the bytes. This module knows
+//! nothing of other runs or of why they exist.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::rows::{Chunk, Reader};
+use crate::error::{Error, Result};
+use crate::format::log_batch::BatchHeader;
+use crate::format::{RunIndex, bloom};
+use crate::io::{BLOCK_BYTES, Driver, FileCache, Pool};
+use crate::table::key::KeyRef;
+
+/// What a manifest says of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunMeta {
+    /// Unique in the store.
+    pub id: u64,
+    /// Where its index stands: bytes from the start of the file.
+    pub index_at: u64,
+    /// Bytes of its index.
+    pub index_bytes: u32,
+    /// Rows.
+    pub rows: u64,
+    /// Rows that say that their key is gone.
+    pub deletes: u64,
+}
+
+impl RunMeta {
+    /// Bytes of its blocks.
+    pub fn bytes(&self) -> u64 {
+        self.index_at
+    }
+}
+
+/// How to get at files.
+#[derive(Clone)]
+pub struct Reach {
+    /// The kernel.
+    pub driver: Arc<dyn Driver>,
+    /// Open files.
+    pub files: Arc<FileCache>,
+    /// Buffers.
+    pub pool: Pool,
+    /// Blocks of all runs of a store.
+    pub blocks: Arc<Blocks>,
+}
+
+/// A block in the cache: run, number, and the schema its rows were mapped to.
+type BlockId = (u64, u32, i16);
+
+/// Memory that a block takes.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<BlockId, Arc<Chunk>> for Bytes {
+    fn weight(&self, _: &BlockId, chunk: &Arc<Chunk>) -> u64 {
+        (chunk.batch.get_array_memory_size() + chunk.keys.bytes()) as u64
+    }
+}
+
+/// Blocks that were read lately, up to a number of bytes.
+pub struct Blocks(Cache<BlockId, Arc<Chunk>, Bytes>);
+
+/// Bytes of a block, about, from which the cache guesses how many it will hold.
+const BLOCK_BYTES_ABOUT: u64 = 32 << 10;
+
+impl Blocks {
+    /// A cache of at most so many bytes.
+    pub fn new(bytes_max: u64) -> Arc<Self> {
+        Arc::new(Blocks(Cache::with_weighter((bytes_max / BLOCK_BYTES_ABOUT) as usize + 1, bytes_max, Bytes)))
+    }
+}
+
+/// See the head of this module.
+pub struct Run {
+    meta: RunMeta,
+    path: PathBuf,
+    index: RunIndex,
+    reach: Reach,
+}
+
+/// File of a run in the directory of its bucket.
+pub fn run_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("{id:016x}.run"))
+}
+
+/// A key as the bytes that stand in indexes.
+pub fn key_bytes<'a>(key: KeyRef<'a>, number: &'a mut [u8; 8]) -> &'a [u8] {
+    match key {
+        KeyRef::Bytes(bytes) => bytes,
+        KeyRef::Number(value) => {
+            *number = value.to_be_bytes();
+            number
+        }
+    }
+}
+
+/// The hash of a key for a filter.
+#[inline]
+pub fn key_hash(key: KeyRef<'_>) -> u64 {
+    match key {
+        KeyRef::Number(number) => bloom::hash_number(number),
+        KeyRef::Bytes(bytes) => bloom::hash_bytes(bytes),
+    }
+}
+
+impl Run {
+    /// Opens a run of the bucket in `dir`: reads its index.
+    ///
+    /// # Errors
+    /// Corrupt for a damaged index; those of the device.
+    pub fn open(reach: Reach, dir: &Path, meta: RunMeta) -> Result<Self> {
+        let path = run_path(dir, meta.id);
+        let bytes = read(&reach, &path, meta.index_at..meta.index_at + u64::from(meta.index_bytes))?;
+        let index = RunIndex::decode(&bytes).map_err(|error| error.at("run", path.display()))?;
+        Ok(Run { meta, path, index, reach })
+    }
+
+    /// A run that was just made.
+    pub(super) fn made(reach: Reach, dir: &Path, meta: RunMeta, index: RunIndex) -> Self {
+        Run { meta, path: run_path(dir, meta.id), index, reach }
+    }
+
+    /// What the manifest says of it.
+    pub fn meta(&self) -> RunMeta {
+        self.meta
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &RunIndex {
+        &self.index
+    }
+
+    /// One block, from the cache or the device.
+    ///
+    /// # Errors
+    /// Corrupt for damaged bytes, naming the run and the block; those of the device.
+    pub fn block(&self, reader: &Reader, number: usize) -> Result<Arc<Chunk>> {
+        let id = (self.meta.id, number as u32, reader.schema().version());
+        if let Some(known) = self.reach.blocks.0.get(&id) {
+            return Ok(known);
+        }
+        let chunk = Arc::new(self.read_blocks(reader, number..number + 1)?.remove(0));
+        self.reach.blocks.0.insert(id, chunk.clone());
+        Ok(chunk)
+    }
+
+    /// Blocks that lie one behind the other, in one read, past the cache: for who reads everything.
+    ///
+    /// # Errors
+    /// As [`Run::block`].
+    pub fn read_blocks(&self, reader: &Reader, numbers: Range<usize>) -> Result<Vec<Chunk>> {
+        let blocks = &self.index.blocks()[numbers.clone()];
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
+        let bytes = read(&self.reach, &self.path, first.position..last.position + u64::from(last.length))?;
+        let mut chunks = Vec::with_capacity(blocks.len());
+        for (number, block) in numbers.zip(blocks) {
+            let start = (block.position - first.position) as usize;
+            let bytes = bytes.slice(start..start + block.length as usize);
+            let here = |error: Error| {
+                let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
+                error.at("run", self.path.display()).at("block", number).at("position", block.position).hint(hint)
+            };
+            let header = BatchHeader::read(&bytes).map_err(here)?;
+            header.verify(&bytes).map_err(here)?;
+            let chunk = reader.chunk(&bytes.arrow()).map_err(here)?;
+            if chunk.rows() != block.rows as usize {
+                return Err(here(Error::corrupt("a block has another number of rows than the index says")));
+            }
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+}
+
+/// Reads a range of a file, by the pages that cover it.
+fn read(reach: &Reach, path: &Path, range: Range<u64>) -> Result<crate::io::Frozen> {
+    let failed = |error| Error::io("read", path, error);
+    let file = reach.files.open(&*reach.driver, path, true).map_err(failed)?;
+    let start = range.start - range.start % BLOCK_BYTES as u64;
+    let bytes = (range.end - start) as usize;
+    let mut buffer = reach.pool.get(bytes.next_multiple_of(BLOCK_BYTES));
+    let room = buffer.len();
+    let read = reach.driver.read_at(&file, &mut buffer, room, start).map_err(failed)?;
+    if read < bytes {
+        return Err(Error::corrupt("a run is shorter than its manifest says").at("run", path.display()).at("bytes", start + read as u64));
+    }
+    Ok(buffer.freeze().slice((range.start - start) as usize..bytes))
+}

@@ -1,0 +1,241 @@
+//! Random upserts and deletes, flushes, merges and reopenings, held against a map.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use proptest::prelude::*;
+
+use super::builder::RunBuilder;
+use super::levels::Levels;
+use super::lookup::lookup;
+use super::memtable::Memtable;
+use super::pick::{Rules, pick};
+use super::rows::{Chunk, Reader};
+use super::run::{Blocks, Reach, Run};
+use super::sorted::Sorted;
+use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::io::sim::{Faults, Sim};
+use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::merge::MergeFunction;
+use crate::merge::deduplicate::Deduplicate;
+use crate::table::types::Field;
+use crate::table::{ChangeType, ColumnType, TableName, TableSchema, TableSpec};
+
+const DIR: &str = "/bucket";
+
+/// A tree in a simulated directory.
+struct Tree {
+    reader: Arc<Reader>,
+    function: Arc<dyn MergeFunction>,
+    reach: Reach,
+    levels: Levels,
+    encoder: Encoder,
+    next_run: u64,
+    next_offset: u64,
+}
+
+/// What a key is: text, when the keys of the tree are bytes.
+fn key_column(keys: &[u8], as_text: bool) -> ArrayRef {
+    match as_text {
+        true => Arc::new(StringArray::from_iter_values(keys.iter().map(|key| format!("customer-{key:03}")))),
+        false => Arc::new(Int64Array::from_iter_values(keys.iter().map(|key| i64::from(*key) - 100))),
+    }
+}
+
+impl Tree {
+    fn new(as_text: bool) -> Tree {
+        let driver = Sim::new(1, Faults::default());
+        driver.create_dir_all(Path::new(DIR)).unwrap();
+        let key = if as_text { ColumnType::Utf8 } else { ColumnType::Int64 };
+        let fields = vec![Field::new("key", key, false), Field::new("value", ColumnType::Int64, true)];
+        let mut spec = TableSpec::new(TableName::new("default", "t").unwrap(), 1, TableSchema::new(fields).unwrap(), 0);
+        spec.primary_key = vec![1];
+        let encoder = Encoder::new(spec.schema().arrow(), Layout::Native, Compression::None).unwrap();
+        let files = Arc::new(FileCache::new(8, Mode::Read));
+        Tree {
+            reader: Arc::new(Reader::new(Arc::new(spec)).unwrap()),
+            function: Arc::new(Deduplicate::default()),
+            reach: Reach { driver, files, pool: Pool::new(1 << 20), blocks: Blocks::new(1 << 20) },
+            levels: Levels::new(Vec::new(), 0),
+            encoder,
+            next_run: 1,
+            next_offset: 0,
+        }
+    }
+
+    /// Puts rows through the form of a log batch into the memtable.
+    fn add(&mut self, keys: ArrayRef, values: &[Option<i64>]) {
+        let batch = RecordBatch::try_new(self.encoder.schema().clone(), vec![keys, Arc::new(Int64Array::from(values.to_vec()))]).unwrap();
+        let kind = |value: &Option<i64>| if value.is_none() { ChangeType::Delete } else { ChangeType::Insert };
+        let kinds: Vec<i8> = values.iter().map(|value| kind(value).to_byte() as i8).collect();
+        let meta = BatchMeta { change_types: Some(&kinds), ..BatchMeta::append(self.reader.schema().version()) };
+        let mut bytes = vec![0; self.encoder.size_bound(&batch, &meta)];
+        let length = self.encoder.encode(&batch, &meta, &mut bytes).unwrap();
+        bytes.truncate(length);
+        let chunk = self.reader.chunk(&self.reach.pool.copy_of(&bytes).freeze().arrow()).unwrap();
+        self.levels.active().add(self.next_offset, chunk, length).unwrap();
+        self.next_offset += values.len() as u64;
+    }
+
+    fn build(&mut self, mut sorted: Sorted) -> Option<Arc<Run>> {
+        let mut builder = RunBuilder::new(&self.reach, Path::new(DIR), self.next_run, self.reader.schema()).unwrap();
+        self.next_run += 1;
+        while let Some(tile) = sorted.next_tile().unwrap() {
+            builder.push(&tile.batch, tile.kinds.as_deref(), |row| tile.key(row)).unwrap();
+        }
+        let run = builder.finish().unwrap();
+        (run.meta().rows > 0).then(|| Arc::new(run))
+    }
+
+    fn sorted(&self, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Sorted {
+        Sorted::new(self.reader.clone(), self.function.clone(), runs, memtables, drop_deletes)
+    }
+
+    fn flush(&mut self) {
+        self.levels = self.levels.rotated();
+        let oldest = self.levels.memtables[0].clone();
+        let end = oldest.end_offset();
+        let sorted = self.sorted(&[], &[(oldest, end)], self.levels.runs.is_empty());
+        let run = self.build(sorted);
+        self.levels = self.levels.flushed(run);
+    }
+
+    fn compact(&mut self, rules: &Rules) {
+        let bytes: Vec<u64> = self.levels.runs.iter().map(|run| run.meta().bytes()).collect();
+        let Some(picked) = pick(rules, &bytes) else { return };
+        let runs = self.levels.runs[picked.clone()].to_vec();
+        let ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
+        let sorted = self.sorted(&runs, &[], picked.start == 0);
+        let run = self.build(sorted);
+        self.levels = self.levels.compacted(&ids, run);
+    }
+
+    /// Opens every run from its file again.
+    fn reopen(&mut self) {
+        for run in &mut self.levels.runs {
+            *run = Arc::new(Run::open(self.reach.clone(), Path::new(DIR), run.meta()).unwrap());
+        }
+    }
+
+    fn scan(&self, end: u64) -> Vec<(ArrayRef, i64)> {
+        let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), end)).collect();
+        let mut sorted = self.sorted(&self.levels.runs, &memtables, true);
+        let mut rows = Vec::new();
+        while let Some(tile) = sorted.next_tile().unwrap() {
+            assert_eq!(tile.kinds, None);
+            for row in 0..tile.batch.num_rows() {
+                rows.push((tile.batch.column(0).slice(row, 1), tile.batch.column(1).as_primitive::<Int64Type>().value(row)));
+            }
+        }
+        rows
+    }
+
+    fn check(&self, model: &BTreeMap<u8, i64>, end: u64, as_text: bool) {
+        let found = self.scan(end);
+        let expected: Vec<(ArrayRef, i64)> = model.iter().map(|(key, value)| (key_column(&[*key], as_text), *value)).collect();
+        assert_eq!(found, expected);
+        let asked: Vec<u8> = (0..=255).step_by(3).chain([7, 7]).collect();
+        let batch = RecordBatch::try_new(
+            self.encoder.schema().clone(),
+            vec![key_column(&asked, as_text), Arc::new(Int64Array::from(vec![None; asked.len()]))],
+        );
+        let keys = self.reader.keys().encode(&batch.unwrap()).unwrap();
+        let found = lookup(&self.reader, &*self.function, &self.levels, end, &keys).unwrap();
+        for (key, place) in asked.iter().zip(&found.places) {
+            let value = place.map(|row| found.rows.column(1).as_primitive::<Int64Type>().value(row as usize));
+            assert_eq!(value, model.get(key).copied(), "key {key}");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Add(Vec<(u8, Option<i64>)>),
+    Flush,
+    Compact,
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let rows = proptest::collection::vec((any::<u8>(), proptest::option::weighted(0.8, any::<i64>())), 1..200);
+    proptest::collection::vec(
+        prop_oneof![6 => rows.prop_map(Act::Add), 3 => Just(Act::Flush), 1 => Just(Act::Compact), 1 => Just(Act::Reopen)],
+        1..40,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_tree_is_a_map(acts in acts(), as_text in any::<bool>()) {
+        let mut tree = Tree::new(as_text);
+        let (mut model, mut earlier) = (BTreeMap::new(), (0, BTreeMap::new()));
+        for act in acts {
+            match act {
+                Act::Add(rows) => {
+                    let keys: Vec<u8> = rows.iter().map(|row| row.0).collect();
+                    tree.add(key_column(&keys, as_text), &rows.iter().map(|row| row.1).collect::<Vec<_>>());
+                    for (key, value) in rows {
+                        match value {
+                            Some(value) => drop(model.insert(key, value)),
+                            None => drop(model.remove(&key)),
+                        }
+                    }
+                }
+                Act::Flush => tree.flush(),
+                Act::Compact => tree.compact(&Rules { trigger: 3, ..Rules::default() }),
+                Act::Reopen => tree.reopen(),
+            }
+            tree.check(&model, tree.next_offset, as_text);
+            // What was there before rows that are still in memory is there for who asks for it.
+            if tree.levels.flushed_to <= earlier.0 {
+                tree.check(&earlier.1, earlier.0, as_text);
+            }
+            earlier = (tree.next_offset, model.clone());
+        }
+    }
+}
+
+#[test]
+fn many_rows_go_through_many_blocks_and_tiles() {
+    let mut tree = Tree::new(false);
+    let mut model = BTreeMap::new();
+    for round in 0..6_i64 {
+        let keys: Vec<i64> = (0..20_000).map(|row| (row * 7_919 + round * 31) % 50_000).collect();
+        let values: Vec<Option<i64>> = keys.iter().map(|key| (key % 11 != round).then_some(key * 10 + round)).collect();
+        tree.add(Arc::new(Int64Array::from(keys.clone())), &values);
+        for (key, value) in keys.iter().zip(values) {
+            match value {
+                Some(value) => drop(model.insert(*key, value)),
+                None => drop(model.remove(key)),
+            }
+        }
+        if round % 2 == 1 {
+            tree.flush();
+        }
+    }
+    let found = tree.scan(tree.next_offset);
+    let found: Vec<(i64, i64)> = found.iter().map(|(key, value)| (key.as_primitive::<Int64Type>().value(0), *value)).collect();
+    assert!(found.iter().copied().eq(model), "{} rows", found.len());
+    assert!(tree.levels.runs.iter().all(|run| run.index().blocks().len() > 10));
+}
+
+#[test]
+fn damage_in_a_block_is_named_and_spares_other_keys() {
+    let mut tree = Tree::new(false);
+    let keys: Vec<i64> = (0..5_000).collect();
+    tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+    tree.flush();
+    let run = tree.levels.runs[0].clone();
+    let block = run.index().blocks()[1];
+    let file = tree.reach.driver.open(run.path(), Mode::Write, false).unwrap();
+    tree.reach.driver.write_at(&file, &[tree.reach.pool.copy_of(&[0xAA; 8]).freeze()], block.position + 1000, true).unwrap();
+    let error = run.block(&tree.reader, 1).unwrap_err();
+    assert!(error.to_string().contains(".run") && error.to_string().contains("block 1"), "{error}");
+    let intact: Arc<Chunk> = run.block(&tree.reader, 0).unwrap();
+    assert_eq!(intact.batch.column(0).len(), block.rows as usize);
+}

@@ -1,0 +1,39 @@
+//! Each column of a key's row is an aggregate of the column over the key's rows.
+//!
+//! Columns of the sequence are taken from the newest row. A key whose rows are all retractions has a row, whose values are what was taken back.
+
+use super::aggregate::Aggregate;
+use super::deletes::{Deletes, Living};
+use super::function::{Column, Groups, MergeFunction, Merged};
+use super::reference::Ref;
+use super::sequence::Sequence;
+use crate::error::Result;
+
+/// See the head of this module.
+#[derive(Clone, Debug, Default)]
+pub struct Aggregation {
+    /// The columns, without those of the key and of the sequence.
+    pub aggregates: Vec<Aggregate>,
+    /// The columns that say which row is newer.
+    pub sequence: Sequence,
+    /// What deletes do.
+    pub deletes: Deletes,
+}
+
+impl MergeFunction for Aggregation {
+    fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
+        let living = Living::of(groups, self.deletes, "aggregation", "`ignore-delete`")?;
+        let left = living.groups(groups.slots);
+        let mut columns = Vec::with_capacity(self.aggregates.len() + self.sequence.columns().len());
+        if !self.sequence.is_empty() {
+            let newest = |group: &[Ref]| self.sequence.newest(left.slots, group.iter().copied()).unwrap_or(Ref::NONE);
+            let newest: Vec<Ref> = left.iter().map(newest).collect();
+            columns.extend(self.sequence.columns().iter().map(|column| (*column, Column::Picked(newest.clone()))));
+        }
+        for aggregate in &self.aggregates {
+            columns.push((aggregate.column, aggregate.merge(left, &self.sequence)?));
+        }
+        let rows = groups.ends.iter().map(|end| groups.order[*end as usize - 1]).collect();
+        Ok(Merged { rows, columns, deleted: living.deleted, marks: living.marks })
+    }
+}

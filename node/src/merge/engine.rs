@@ -1,0 +1,279 @@
+//! The merge function of a table, from its options by Paimon's names.
+//!
+//! Invariant: what comes out keeps the laws of [`MergeFunction`], but for the retractions that [`super::aggregate`] names; options under which the result
+//! of rows alone would depend on what was merged first are refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::aggregate::{Aggregate, Function};
+use super::aggregation::Aggregation;
+use super::deduplicate::Deduplicate;
+use super::deletes::Deletes;
+use super::first_row::FirstRow;
+use super::function::MergeFunction;
+use super::partial_update::{PartialUpdate, SequenceGroup};
+use super::sequence::Sequence;
+use crate::error::{Error, Result};
+use crate::table::{ColumnType, Field, TableSchema, did_you_mean};
+
+/// The merge engines.
+pub const ENGINES: [&str; 4] = ["deduplicate", "first-row", "partial-update", "aggregation"];
+
+/// Options that stand by themselves.
+pub const OPTIONS: [&str; 6] = [
+    "merge-engine",
+    "sequence.field",
+    "ignore-delete",
+    "partial-update.remove-record-on-delete",
+    "aggregation.remove-record-on-delete",
+    DEFAULT_FUNCTION,
+];
+
+/// Options of a field: `fields.X.` and one of these.
+pub const FIELD_OPTIONS: [&str; 5] = ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", SEQUENCE_GROUP];
+
+const DEFAULT_FUNCTION: &str = "fields.default-aggregate-function";
+const SEQUENCE_GROUP: &str = "sequence-group";
+const DELIMITER_DEFAULT: &str = ",";
+
+/// Makes the merge function of a table with this schema, whose key has the columns with the field ids `key`.
+///
+/// # Errors
+/// Invalid for an unknown engine, option, function or column, with the nearest name; for an option that the engine does not have; for an aggregate on a
+/// type that has none; for columns that may not be null where a merge may leave them empty; for a function that rows in sequence order cannot have.
+pub fn merge_function(options: &BTreeMap<String, String>, schema: &TableSchema, key: &[i32]) -> Result<Arc<dyn MergeFunction>> {
+    let table = Table { options, schema, key };
+    let engine = table.get("merge-engine").unwrap_or(ENGINES[0]);
+    if !ENGINES.contains(&engine) {
+        return Err(Error::invalid(format!("unknown merge engine `{engine}`")).hint(did_you_mean(engine, ENGINES)));
+    }
+    for name in options.keys() {
+        table.check_option(name, engine)?;
+    }
+    let ignore_delete = table.flag("ignore-delete")?;
+    Ok(match engine {
+        "first-row" => Arc::new(FirstRow { ignore_delete }),
+        "partial-update" => Arc::new(table.partial_update()?),
+        "aggregation" => Arc::new(table.aggregation()?),
+        _ => {
+            Arc::new(Deduplicate { sequence: table.sequence("sequence.field", table.get("sequence.field").unwrap_or(""))?, ignore_delete })
+        }
+    })
+}
+
+struct Table<'a> {
+    options: &'a BTreeMap<String, String>,
+    schema: &'a TableSchema,
+    key: &'a [i32],
+}
+
+impl<'a> Table<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.options.get(name).map(|value| value.trim())
+    }
+
+    fn flag(&self, name: &str) -> Result<bool> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(Error::invalid(format!("`{other}` is not true or false")).at("option", name)),
+        }
+    }
+
+    /// Whether `name` is an option, and one of `engine`.
+    fn check_option(&self, name: &str, engine: &str) -> Result<()> {
+        let engines: &[&str] = match (name, field_option(name)) {
+            ("merge-engine", _) | ("ignore-delete", _) => &ENGINES,
+            ("sequence.field", _) => &["deduplicate", "aggregation"],
+            ("partial-update.remove-record-on-delete", _) => &["partial-update"],
+            ("aggregation.remove-record-on-delete", _) => &["aggregation"],
+            (DEFAULT_FUNCTION, _) => &["partial-update", "aggregation"],
+            (_, Some((_, SEQUENCE_GROUP))) => &["partial-update"],
+            (_, Some((column, option))) if FIELD_OPTIONS.contains(&option) => {
+                self.value_column(name, column)?;
+                &["partial-update", "aggregation"]
+            }
+            (_, Some((column, option))) => {
+                let known = FIELD_OPTIONS.map(|known| format!("fields.{column}.{known}"));
+                let unknown = Error::invalid(format!("unknown option `{option}` of a field")).at("option", name);
+                return Err(unknown.hint(did_you_mean(name, known.iter().map(String::as_str))));
+            }
+            _ => return Err(Error::invalid(format!("unknown option `{name}`")).hint(did_you_mean(name, OPTIONS))),
+        };
+        if engines.contains(&engine) {
+            return Ok(());
+        }
+        let error = Error::invalid(format!("the merge engine `{engine}` has no option `{name}`"));
+        Err(match (name, engine) {
+            ("sequence.field", "partial-update") => error.hint("say which columns go by which sequence: `fields.X.sequence-group` = a,b"),
+            _ => error.hint(format!("it is one of {}", engines.join(", "))),
+        })
+    }
+
+    /// The place of a column that is not part of the key.
+    fn value_column(&self, option: &str, name: &str) -> Result<usize> {
+        let index = self.schema.index_of(name.trim()).map_err(|error| error.at("option", option))?;
+        if self.key.contains(&self.schema.fields()[index].id) {
+            return Err(Error::invalid(format!("column `{name}` is part of the key")).at("option", option));
+        }
+        Ok(index)
+    }
+
+    fn columns(&self, option: &str, names: &str) -> Result<Vec<usize>> {
+        let names: Vec<&str> = names.split(',').filter(|name| !name.trim().is_empty()).collect();
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            let column = self.value_column(option, name)?;
+            if columns.contains(&column) {
+                return Err(Error::invalid(format!("column `{}` is named twice", name.trim())).at("option", option));
+            }
+            columns.push(column);
+        }
+        Ok(columns)
+    }
+
+    fn sequence(&self, option: &str, names: &str) -> Result<Sequence> {
+        let columns = self.columns(option, names)?;
+        match columns.iter().find(|column| self.schema.fields()[**column].kind.is_nested()) {
+            Some(column) => Err(Error::invalid("a nested column has no order").at("column", &self.schema.fields()[*column].name)),
+            None => Ok(Sequence::new(columns)),
+        }
+    }
+
+    /// The columns that are no part of the key. All must be able to be null.
+    fn value_columns(&self) -> Result<Vec<usize>> {
+        let values = self.schema.fields().iter().enumerate().filter(|(_, field)| !self.key.contains(&field.id));
+        let check = |(index, field): (usize, &Field)| match field.nullable {
+            true => Ok(index),
+            false => Err(Error::invalid("a merge may leave a column empty that must not be null")
+                .at("column", &field.name)
+                .hint("let it be null, or use the merge engine deduplicate or first-row")),
+        };
+        values.map(check).collect()
+    }
+
+    fn deletes(&self, remove: &str, otherwise: Deletes) -> Result<Deletes> {
+        match (self.flag("ignore-delete")?, self.flag(remove)?) {
+            (true, true) => Err(Error::invalid(format!("`ignore-delete` and `{remove}` exclude each other"))),
+            (true, false) => Ok(Deletes::Ignore),
+            (false, true) => Ok(Deletes::Remove),
+            (false, false) => Ok(otherwise),
+        }
+    }
+
+    fn aggregation(&self) -> Result<Aggregation> {
+        let sequence = self.sequence("sequence.field", self.get("sequence.field").unwrap_or(""))?;
+        let values = self.value_columns()?.into_iter().filter(|column| !sequence.columns().contains(column));
+        let default = self.get(DEFAULT_FUNCTION).unwrap_or("last_non_null_value");
+        let aggregates = values.map(|column| self.aggregate(column, default, !sequence.is_empty())).collect::<Result<_>>()?;
+        Ok(Aggregation { aggregates, sequence, deletes: self.deletes("aggregation.remove-record-on-delete", Deletes::Retract)? })
+    }
+
+    fn partial_update(&self) -> Result<PartialUpdate> {
+        let mut columns = self.value_columns()?;
+        let mut groups = Vec::new();
+        for (option, value) in self.options {
+            let Some((names, SEQUENCE_GROUP)) = field_option(option) else { continue };
+            let sequence = self.sequence(option, names)?;
+            let members = self.columns(option, value)?;
+            for column in sequence.columns().iter().chain(&members) {
+                let Some(place) = columns.iter().position(|free| free == column) else {
+                    let name = &self.schema.fields()[*column].name;
+                    return Err(Error::invalid(format!("column `{name}` goes by two sequences")).at("option", option));
+                };
+                columns.remove(place);
+            }
+            groups.push(self.sequence_group(sequence, members)?);
+        }
+        let is_aggregate =
+            |column: &&usize| self.get(&format!("fields.{}.aggregate-function", self.schema.fields()[**column].name)).is_some();
+        if let Some(column) = columns.iter().find(is_aggregate) {
+            let error = Error::invalid("an aggregate of partial-update needs a sequence group");
+            let name = &self.schema.fields()[*column].name;
+            return Err(error.at("column", name).hint(format!("`fields.X.sequence-group` = {name}, where X says which row is newer")));
+        }
+        Ok(PartialUpdate { columns, groups, deletes: self.deletes("partial-update.remove-record-on-delete", Deletes::Refuse)? })
+    }
+
+    fn sequence_group(&self, sequence: Sequence, members: Vec<usize>) -> Result<SequenceGroup> {
+        let mut group = SequenceGroup { sequence, ..SequenceGroup::default() };
+        for column in members {
+            let own = self.get(&format!("fields.{}.aggregate-function", self.schema.fields()[column].name));
+            match own.or(self.get(DEFAULT_FUNCTION)) {
+                Some(name) => group.aggregates.push(self.aggregate(column, name, true)?),
+                None => group.columns.push(column),
+            }
+        }
+        Ok(group)
+    }
+
+    /// The aggregate of a column, by its own function or else the default one.
+    fn aggregate(&self, column: usize, default: &str, has_sequence: bool) -> Result<Aggregate> {
+        let field = &self.schema.fields()[column];
+        let option = |name: &str| format!("fields.{}.{name}", field.name);
+        let located = |error: Error| error.at("column", &field.name);
+        let function = self.function(&field.name, self.get(&option("aggregate-function")).unwrap_or(default)).map_err(located)?;
+        if !has_type(&function, &field.kind) {
+            return Err(located(Error::invalid(format!("there is no `{}` of {}", function.name(), field.kind))));
+        }
+        if has_sequence && !function.takes_sequence() {
+            let error =
+                Error::invalid(format!("`{}` cannot go by a sequence: its result would not say where a late row belongs", function.name()));
+            return Err(located(error).hint("use last_value, or a function to which order is nothing, such as max or sum"));
+        }
+        Ok(Aggregate { column, name: field.name.clone(), function, ignore_retract: self.flag(&option("ignore-retract"))? })
+    }
+
+    fn function(&self, column: &str, name: &str) -> Result<Function> {
+        Ok(match name {
+            "sum" => Function::Sum,
+            "product" => Function::Product,
+            "count" => Function::Count,
+            "max" => Function::Max,
+            "min" => Function::Min,
+            "last_value" => Function::LastValue,
+            "last_non_null_value" => Function::LastNonNullValue,
+            "first_value" => Function::FirstValue,
+            // The second is an older name of it.
+            "first_non_null_value" | "first_not_null_value" => Function::FirstNonNullValue,
+            "bool_and" => Function::BoolAnd,
+            "bool_or" => Function::BoolOr,
+            "listagg" => self.listagg(column)?,
+            _ => return Err(Error::invalid(format!("unknown aggregate function `{name}`")).hint(did_you_mean(name, Function::NAMES))),
+        })
+    }
+
+    fn listagg(&self, column: &str) -> Result<Function> {
+        let option = format!("fields.{column}.list-agg-delimiter");
+        // Not trimmed: blanks may be part of it.
+        let delimiter = self.options.get(&option).map_or(DELIMITER_DEFAULT, String::as_str).to_string();
+        let distinct = self.flag(&format!("fields.{column}.distinct"))?;
+        if distinct && delimiter.is_empty() {
+            return Err(Error::invalid("parts of a text cannot be told apart without a delimiter").at("option", option));
+        }
+        Ok(Function::ListAgg { delimiter, distinct })
+    }
+}
+
+/// The columns and the name of an option of a field.
+fn field_option(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'))
+}
+
+/// Whether a function is one of columns of a type.
+fn has_type(function: &Function, kind: &ColumnType) -> bool {
+    use ColumnType::*;
+    let is_whole = matches!(kind, Int8 | Int16 | Int32 | Int64);
+    let is_float = matches!(kind, Float32 | Float64);
+    match function {
+        Function::Sum => is_whole || is_float || matches!(kind, Decimal { .. }),
+        // A product with digits behind the point would have to be rounded, and rounding depends on what was merged first.
+        Function::Product => is_whole || is_float || matches!(kind, Decimal { scale: 0, .. }),
+        Function::Count => is_whole,
+        Function::Max | Function::Min => !kind.is_nested(),
+        Function::BoolAnd | Function::BoolOr => *kind == Boolean,
+        Function::ListAgg { .. } => *kind == Utf8,
+        Function::LastValue | Function::LastNonNullValue | Function::FirstValue | Function::FirstNonNullValue => true,
+    }
+}

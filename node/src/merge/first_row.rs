@@ -1,0 +1,24 @@
+//! The oldest row of a key is the row; later ones change nothing.
+//!
+//! There is no way to take the first row back: a delete is an error, or as if it had not been sent.
+
+use super::deletes::{Deletes, Living};
+use super::function::{Groups, MergeFunction, Merged};
+use crate::error::Result;
+
+/// See the head of this module.
+#[derive(Clone, Debug, Default)]
+pub struct FirstRow {
+    /// Deletes are as if they had not been sent.
+    pub ignore_delete: bool,
+}
+
+impl MergeFunction for FirstRow {
+    fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
+        let deletes = if self.ignore_delete { Deletes::Ignore } else { Deletes::Refuse };
+        let living = Living::of(groups, deletes, "first-row", "`ignore-delete`")?;
+        let first = |(group, left): (&[_], &[_])| left.first().copied().unwrap_or(group[0]);
+        let rows = groups.iter().zip(living.groups(groups.slots).iter()).map(first).collect();
+        Ok(Merged { deleted: living.deleted, marks: living.marks, ..Merged::of_rows(rows) })
+    }
+}

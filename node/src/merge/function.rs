@@ -1,0 +1,156 @@
+//! What becomes of the rows of one key: one call for many keys, columns in, columns out.
+//!
+//! The shape is the one of a plugin's call: rows stand in some slots, an order names them by key, oldest first, and ends cut the order into keys.
+//! Laws that every function keeps: deterministic; merging adjacent stretches first and the results then gives the same; where a call is cut between keys does not matter.
+
+use arrow::array::{ArrayRef, RecordBatch};
+
+use super::gather::gather;
+use super::reference::Ref;
+use crate::error::{Error, Result};
+use crate::table::ChangeType;
+
+/// Kind of a merged row of whose key a delete was heard before: rows older than it do not matter. Stands in run files only.
+pub const RESTART: u8 = 0x81;
+
+/// Kind of a merged row that retractions alone made: functions that pass retractions over pass it over too. Stands in run files only.
+pub const RETRACTED: u8 = 0x82;
+
+/// Whether a kind says more than that a row is there.
+#[inline]
+pub fn is_telling(kind: u8) -> bool {
+    kind == ChangeType::Delete.to_byte() || kind == ChangeType::UpdateBefore.to_byte() || kind == RESTART || kind == RETRACTED
+}
+
+/// Rows of one source.
+#[derive(Clone, Copy)]
+pub struct Slot<'a> {
+    /// The rows, with the table's columns.
+    pub batch: &'a RecordBatch,
+    /// What each row says; `None` when each is an insert or an upsert.
+    pub kinds: Option<&'a [u8]>,
+}
+
+impl Slot<'_> {
+    /// Whether a row takes its key away.
+    #[inline]
+    pub fn is_delete(&self, row: usize) -> bool {
+        self.kind(row) == ChangeType::Delete.to_byte()
+    }
+
+    /// Whether a row takes back what another one said: it is a delete, or the row before an update.
+    #[inline]
+    pub fn is_retraction(&self, row: usize) -> bool {
+        self.is_delete(row) || self.kind(row) == ChangeType::UpdateBefore.to_byte()
+    }
+
+    /// What a row says, as in a log batch, or [`RESTART`] or [`RETRACTED`].
+    #[inline]
+    pub fn kind(&self, row: usize) -> u8 {
+        self.kinds.map_or(ChangeType::Insert.to_byte(), |kinds| kinds[row])
+    }
+}
+
+/// Rows by key.
+#[derive(Clone, Copy)]
+pub struct Groups<'a> {
+    /// Where the rows are.
+    pub slots: &'a [Slot<'a>],
+    /// All rows, by key, oldest first.
+    pub order: &'a [Ref],
+    /// Where in `order` each key ends.
+    pub ends: &'a [u32],
+}
+
+impl<'a> Groups<'a> {
+    /// The rows of each key.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [Ref]> {
+        let (order, ends) = (self.order, self.ends);
+        (0..ends.len()).map(move |index| {
+            let start = if index == 0 { 0 } else { ends[index - 1] as usize };
+            &order[start..ends[index] as usize]
+        })
+    }
+}
+
+/// Where a column of the result comes from.
+pub enum Column {
+    /// For each key, this row's value.
+    Picked(Vec<Ref>),
+    /// Values of its own.
+    Built(ArrayRef),
+}
+
+/// One row for each key.
+pub struct Merged {
+    /// For each key a row that it takes its column from, where `columns` does not say otherwise.
+    pub rows: Vec<Ref>,
+    /// Columns that do not come from `rows`: their number, and where they come from.
+    pub columns: Vec<(usize, Column)>,
+    /// For each key, whether nothing is left of it: a delete that older rows must still hear of.
+    pub deleted: Option<Vec<bool>>,
+    /// For each key that is left, what else a later merge must hear: [`RESTART`], [`RETRACTED`], or an insert.
+    pub marks: Option<Vec<u8>>,
+}
+
+impl Merged {
+    /// Whole rows, none of them a delete.
+    pub fn of_rows(rows: Vec<Ref>) -> Self {
+        Merged { rows, columns: Vec::new(), deleted: None, marks: None }
+    }
+
+    /// What each row says, when one of them says more than that it is there.
+    fn kinds(&self) -> Option<Vec<u8>> {
+        let insert = ChangeType::Insert.to_byte();
+        let mut kinds = self.marks.clone().unwrap_or_else(|| vec![insert; self.rows.len()]);
+        for (kind, deleted) in kinds.iter_mut().zip(self.deleted.iter().flatten()) {
+            *kind = if *deleted { ChangeType::Delete.to_byte() } else { *kind };
+        }
+        kinds.iter().any(|kind| is_telling(*kind)).then_some(kinds)
+    }
+
+    /// The rows as a batch. Keys that were deleted are left out with `drop_deletes`; else their kinds say so.
+    ///
+    /// # Errors
+    /// As [`gather`].
+    pub fn batch(&self, slots: &[Slot<'_>], drop_deletes: bool) -> Result<(RecordBatch, Option<Vec<u8>>)> {
+        let schema = slots[0].batch.schema();
+        let kept = self.deleted.as_ref().filter(|deleted| drop_deletes && deleted.contains(&true));
+        let keep = |rows: &[Ref]| -> Vec<Ref> {
+            match kept {
+                Some(deleted) => rows.iter().zip(deleted).filter(|(_, deleted)| !**deleted).map(|(row, _)| *row).collect(),
+                None => rows.to_vec(),
+            }
+        };
+        let rows = keep(&self.rows);
+        let mut arrays = Vec::with_capacity(schema.fields().len());
+        for (index, field) in schema.fields().iter().enumerate() {
+            let sources: Vec<&ArrayRef> = slots.iter().map(|slot| slot.batch.column(index)).collect();
+            arrays.push(match self.columns.iter().find(|(column, _)| *column == index) {
+                None => gather(field.data_type(), &sources, &rows)?,
+                Some((_, Column::Picked(picked))) => gather(field.data_type(), &sources, &keep(picked))?,
+                Some((_, Column::Built(array))) => match kept {
+                    None => array.clone(),
+                    Some(deleted) => {
+                        let mask = deleted.iter().map(|deleted| Some(!deleted)).collect();
+                        arrow::compute::filter(array, &mask)
+                            .map_err(|error| Error::internal("cannot drop deleted rows").caused_by(error))?
+                    }
+                },
+            });
+        }
+        let batch =
+            RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("merged columns are no batch").caused_by(error))?;
+        let kinds = if drop_deletes { None } else { self.kinds() };
+        Ok((batch, kinds))
+    }
+}
+
+/// Makes one row of the rows of each key.
+pub trait MergeFunction: Send + Sync {
+    /// Merges each key's rows.
+    ///
+    /// # Errors
+    /// Invalid for rows that the function cannot take, such as a retraction that it lacks; Plugin for those of a plugin.
+    fn merge(&self, groups: Groups<'_>) -> Result<Merged>;
+}

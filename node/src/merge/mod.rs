@@ -1,0 +1,29 @@
+//! Rows of one key to one row: pure functions over columns, without per-row objects.
+//!
+//! Sorted sources are merged in two steps: [`order`] moves keys and 32-bit row references only, [`gather`] copies the columns once. Between them a
+//! [`MergeFunction`] decides what becomes of the rows of each key. Nothing here knows files, logs or time.
+
+pub mod aggregate;
+pub mod aggregation;
+pub mod deduplicate;
+pub mod deletes;
+pub mod engine;
+pub mod first_row;
+pub mod function;
+pub mod gather;
+pub mod order;
+pub mod partial_update;
+pub mod reference;
+pub mod sequence;
+
+mod numbers;
+mod pick;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::merge_function;
+pub use function::{Column, Groups, MergeFunction, Merged, Slot};
+pub use gather::gather;
+pub use reference::Ref;

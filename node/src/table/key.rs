@@ -1,0 +1,285 @@
+//! Primary keys as values that compare like the keys: a number for one short column, else bytes.
+//!
+//! Invariant: keys compare as their columns do, first column first: numbers by value, text and bytes bytewise, false before true, NaN last.
+//! The bytes are a format: they stand in run files. docs/format/key.md describes them. Knows nothing of where keys are kept.
+
+use std::cmp::Ordering;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+};
+
+use super::schema::TableSchema;
+use super::types::ColumnType;
+use crate::error::{Error, Result};
+
+/// A key of more bytes than this is refused.
+pub const KEY_BYTES_MAX: usize = 32 << 10;
+
+/// Stands for a zero byte within text or bytes.
+const ESCAPED_ZERO: [u8; 2] = [0, 0xFF];
+
+/// Stands behind text or bytes: less than anything that may go on.
+const END: [u8; 2] = [0, 0];
+
+/// The keys of some rows, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Each key is a number.
+    Numbers(Vec<u64>),
+    /// Each key is a string of bytes.
+    Bytes(KeyBytes),
+}
+
+/// Strings of bytes, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyBytes {
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyRef<'a> {
+    /// As a number.
+    Number(u64),
+    /// As bytes.
+    Bytes(&'a [u8]),
+}
+
+impl KeyBytes {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start as usize..self.ends[row] as usize]
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len() as u32);
+    }
+}
+
+impl Keys {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Keys::Numbers(numbers) => numbers.len(),
+            Keys::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, row: usize) -> KeyRef<'_> {
+        match self {
+            Keys::Numbers(numbers) => KeyRef::Number(numbers[row]),
+            Keys::Bytes(bytes) => KeyRef::Bytes(bytes.get(row)),
+        }
+    }
+
+    /// Compares two of them.
+    #[inline]
+    pub fn compare(&self, left: usize, right: usize) -> Ordering {
+        self.get(left).cmp(&self.get(right))
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Keys::Numbers(numbers) => numbers.capacity() * 8,
+            Keys::Bytes(bytes) => bytes.ends.capacity() * 4 + bytes.bytes.capacity(),
+        }
+    }
+}
+
+/// Makes keys of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEncoder {
+    /// The key's columns, by their place in the batch.
+    columns: Vec<usize>,
+    names: Vec<String>,
+    is_number: bool,
+}
+
+impl KeyEncoder {
+    /// For batches of `schema`, whose key has the columns with these field ids, in this order.
+    ///
+    /// # Errors
+    /// Invalid when the key is empty, names no column, or a column of a type that has no order, or one that may be null.
+    pub fn new(schema: &TableSchema, key: &[i32]) -> Result<Self> {
+        let mut columns = Vec::with_capacity(key.len());
+        let mut names = Vec::with_capacity(key.len());
+        for id in key {
+            let index =
+                schema.index_of_id(*id).ok_or_else(|| Error::invalid("the key names a column that does not exist").at("field id", id))?;
+            let field = &schema.fields()[index];
+            if field.kind.is_nested() {
+                return Err(Error::invalid("a nested column cannot be part of a key").at("column", &field.name));
+            }
+            columns.push(index);
+            names.push(field.name.clone());
+        }
+        let is_number = match columns[..] {
+            [] => return Err(Error::invalid("a key needs a column")),
+            [only] => is_short(&schema.fields()[only].kind),
+            _ => false,
+        };
+        Ok(KeyEncoder { columns, names, is_number })
+    }
+
+    /// Places of the key's columns.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    /// Whether keys are numbers.
+    pub fn is_number(&self) -> bool {
+        self.is_number
+    }
+
+    /// The keys of a batch that has the schema this was made for.
+    ///
+    /// # Errors
+    /// Invalid for a null in a key, with its column and row; Exhausted for a key of more than [`KEY_BYTES_MAX`] bytes.
+    pub fn encode(&self, batch: &RecordBatch) -> Result<Keys> {
+        let column = |index: &usize| batch.columns().get(*index).ok_or_else(|| Error::invalid("the batch lacks a column of the key"));
+        let columns = self.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+        for (column, name) in columns.iter().zip(&self.names) {
+            if let Some(row) = (column.null_count() > 0).then(|| (0..column.len()).find(|row| column.is_null(*row))).flatten() {
+                return Err(Error::invalid("a key must not be null").at("column", name).at("row", row));
+            }
+        }
+        if self.is_number {
+            return numbers(columns[0]).map(Keys::Numbers);
+        }
+        let parts = columns.iter().map(|column| Part::of(column)).collect::<Result<Vec<_>>>()?;
+        let mut keys = KeyBytes { ends: Vec::with_capacity(batch.num_rows()), bytes: Vec::with_capacity(batch.num_rows() * 16) };
+        for row in 0..batch.num_rows() {
+            let start = keys.bytes.len();
+            parts.iter().for_each(|part| part.write(row, &mut keys.bytes));
+            if keys.bytes.len() - start > KEY_BYTES_MAX || keys.bytes.len() > u32::MAX as usize {
+                let large = Error::exhausted(format!("a key of {} bytes, the most is {KEY_BYTES_MAX}", keys.bytes.len() - start));
+                return Err(large.at("row", row).hint("use a shorter key, such as a hash of it"));
+            }
+            keys.ends.push(keys.bytes.len() as u32);
+        }
+        Ok(Keys::Bytes(keys))
+    }
+}
+
+/// Whether a column of this type alone is a number of at most 8 bytes.
+fn is_short(kind: &ColumnType) -> bool {
+    !matches!(kind, ColumnType::Decimal { .. } | ColumnType::Utf8 | ColumnType::Binary | ColumnType::FixedBinary(_)) && !kind.is_nested()
+}
+
+/// One column of a key of several, or of a long one.
+enum Part<'a> {
+    /// The number, and how many bytes it has.
+    Number(Vec<u64>, usize),
+    Decimal(&'a [i128]),
+    Escaped(Vec<&'a [u8]>),
+    Plain(Vec<&'a [u8]>),
+}
+
+impl<'a> Part<'a> {
+    fn of(column: &'a ArrayRef) -> Result<Self> {
+        let rows = 0..column.len();
+        Ok(match column.data_type() {
+            DataType::Utf8 => Part::Escaped(rows.map(|row| column.as_string::<i32>().value(row).as_bytes()).collect()),
+            DataType::Binary => Part::Escaped(rows.map(|row| column.as_binary::<i32>().value(row)).collect()),
+            DataType::FixedSizeBinary(_) => Part::Plain(rows.map(|row| column.as_fixed_size_binary().value(row)).collect()),
+            DataType::Decimal128(..) => Part::Decimal(column.as_primitive::<Decimal128Type>().values()),
+            other => Part::Number(numbers(column)?, width(other)),
+        })
+    }
+
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            // Its bytes stand at the upper end.
+            Part::Number(numbers, width) => out.extend_from_slice(&numbers[row].to_be_bytes()[..*width]),
+            Part::Decimal(numbers) => out.extend_from_slice(&(numbers[row] ^ i128::MIN).to_be_bytes()),
+            Part::Plain(values) => out.extend_from_slice(values[row]),
+            Part::Escaped(values) => {
+                let mut rest = values[row];
+                while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+                    out.extend_from_slice(&rest[..zero]);
+                    out.extend_from_slice(&ESCAPED_ZERO);
+                    rest = &rest[zero + 1..];
+                }
+                out.extend_from_slice(rest);
+                out.extend_from_slice(&END);
+            }
+        }
+    }
+}
+
+fn width(data_type: &DataType) -> usize {
+    if *data_type == DataType::Boolean { 1 } else { data_type.primitive_width().unwrap_or(8) }
+}
+
+/// A column of at most 8 bytes a value, as numbers that compare as its values do. Their bytes stand at the upper end.
+fn numbers(column: &ArrayRef) -> Result<Vec<u64>> {
+    fn signed<T: ArrowPrimitiveType>(column: &ArrayRef) -> Vec<u64>
+    where
+        T::Native: Into<i64>,
+    {
+        let shift = 64 - 8 * size_of::<T::Native>() as u32;
+        let number = |value: &T::Native| ((*value).into() as u64) << shift ^ 1 << 63;
+        column.as_primitive::<T>().values().iter().map(number).collect()
+    }
+    Ok(match column.data_type() {
+        DataType::Boolean => column.as_boolean().values().iter().map(|value| u64::from(value) << 56).collect(),
+        DataType::Int8 => signed::<Int8Type>(column),
+        DataType::Int16 => signed::<Int16Type>(column),
+        DataType::Int32 => signed::<Int32Type>(column),
+        DataType::Int64 => signed::<Int64Type>(column),
+        DataType::Date32 => signed::<Date32Type>(column),
+        DataType::Time32(TimeUnit::Second) => signed::<Time32SecondType>(column),
+        DataType::Time32(_) => signed::<Time32MillisecondType>(column),
+        DataType::Time64(TimeUnit::Microsecond) => signed::<Time64MicrosecondType>(column),
+        DataType::Time64(_) => signed::<Time64NanosecondType>(column),
+        DataType::Timestamp(TimeUnit::Second, _) => signed::<TimestampSecondType>(column),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => signed::<TimestampMillisecondType>(column),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => signed::<TimestampMicrosecondType>(column),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => signed::<TimestampNanosecondType>(column),
+        DataType::Float32 => {
+            let number = |value: &f32| {
+                let bits = if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() };
+                u64::from(if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }) << 32
+            };
+            column.as_primitive::<Float32Type>().values().iter().map(number).collect()
+        }
+        DataType::Float64 => {
+            let number = |value: &f64| {
+                let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+                if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+            };
+            column.as_primitive::<Float64Type>().values().iter().map(number).collect()
+        }
+        other => return Err(Error::invalid(format!("a column of type {other} cannot be part of a key"))),
+    })
+}
+
+#[cfg(test)]
+mod tests;
