@@ -89,9 +89,11 @@ impl Output {
     pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, purpose: Purpose) -> Result<Self, Failure> {
         let schema = without_metadata(&schema);
         let destination = match file {
+            None => Destination::standard_output(),
+            // Not opened again, which would empty a file that the shell appends to.
+            Some(path) if path == Path::new("/dev/stdout") => Destination::standard_output(),
             Some(path) if purpose == Purpose::Following => Destination::file(path)?,
             Some(path) => Destination::whole_file(path)?,
-            None => Destination::standard_output(),
         };
         if format == Format::Parquet && destination.is_terminal() {
             return Err(Error::invalid("parquet would fill the terminal with bytes").hint("name a file with --out").into());
