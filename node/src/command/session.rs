@@ -56,9 +56,10 @@ impl Session {
         Err(missing.hint("name it with --dir, or make it with aquifer init").into())
     }
 
-    /// The format of the output: as asked for, else a table on a terminal and json lines elsewhere.
+    /// The format of the output: as asked for, else as --out is named, else a table on a terminal and json lines elsewhere.
     pub(crate) fn format(&self) -> Format {
-        self.config.output.unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
+        let named = || self.config.out.as_deref().and_then(Format::of_name);
+        self.config.output.or_else(named).unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
     }
 
     /// Whether somebody reads the output as it comes.

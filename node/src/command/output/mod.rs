@@ -47,6 +47,17 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The format that the name of a file promises.
+    pub(crate) fn of_name(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "json" | "jsonl" | "ndjson" => Some(Format::Json),
+            "csv" => Some(Format::Csv),
+            "arrow" | "arrows" => Some(Format::Arrow),
+            "parquet" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+
     /// The word for it on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
