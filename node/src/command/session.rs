@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::outcome::Outcome;
-use super::output::{Format, Output, Purpose, write_line};
+use super::output::{Format, Output, Purpose, write_line, write_text};
 use super::report::Report;
 use super::store::Store;
 
@@ -90,7 +90,7 @@ impl Session {
     /// Prints text and ends its line.
     pub(crate) fn print_text(&self, text: &str) -> Outcome {
         match &self.config.out {
-            Some(path) => Ok(std::fs::write(path, format!("{text}\n")).map_err(|error| Error::io("write", path, error))?),
+            Some(path) => write_text(path, &format!("{text}\n")),
             None => write_line(text),
         }
     }

@@ -37,6 +37,10 @@ impl Destination {
 
     /// A file that others may read while it grows.
     pub(super) fn file(path: &Path) -> Result<Self> {
+        // Not opened again, which would empty a file that the shell appends to.
+        if is_standard_output(path) {
+            return Ok(Self::standard_output());
+        }
         let file = File::create(path).map_err(|error| Error::io("write", path, error))?;
         Ok(Self::new(Box::new(file)))
     }
@@ -46,7 +50,7 @@ impl Destination {
     pub(super) fn whole_file(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("write", path, error);
         let replaced = match path.metadata() {
-            Ok(metadata) if metadata.is_file() => metadata,
+            Ok(metadata) if metadata.is_file() && !is_standard_output(path) => metadata,
             // A link to nothing is no name to be taken either.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Self::partial(path, path, None),
             _ => return Self::file(path),
@@ -107,6 +111,21 @@ impl Drop for Destination {
             let _ = std::fs::remove_file(partial);
         }
     }
+}
+
+/// Whether the path leads to what standard output is, as /dev/stdout does.
+fn is_standard_output(path: &Path) -> bool {
+    match (path.metadata(), rustix::fs::fstat(io::stdout())) {
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.st_dev, open.st_ino),
+        _ => false,
+    }
+}
+
+/// Writes a file with this text.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut destination = Destination::whole_file(path)?;
+    destination.write_all(text.as_bytes()).map_err(Failure::writing)?;
+    destination.finish()
 }
 
 /// Writes a line to standard output at once.

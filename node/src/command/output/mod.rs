@@ -22,7 +22,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::outcome::Failure;
 use destination::Destination;
-pub(super) use destination::write_line;
+pub(super) use destination::{write_line, write_text};
 pub(super) use value::print_utc_ms;
 
 /// Bytes of a parquet row group in memory at most.
@@ -101,8 +101,6 @@ impl Output {
         let schema = without_metadata(&schema);
         let destination = match file {
             None => Destination::standard_output(),
-            // Not opened again, which would empty a file that the shell appends to.
-            Some(path) if path == Path::new("/dev/stdout") => Destination::standard_output(),
             Some(path) if purpose == Purpose::Following => Destination::file(path)?,
             Some(path) => Destination::whole_file(path)?,
         };
