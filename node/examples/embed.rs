@@ -1,9 +1,10 @@
-//! A program with a store inside: make a table, append rows, read some of them back.
+//! A program with a store inside: make a table unless it is there, append rows, read some of them back.
 //!
 //! `cargo run -p aquifer-node --example embed [DIR]`
 
 use std::sync::Arc;
 
+use aquifer_node::Kind;
 use aquifer_node::store::{CreateTable, Options, Store};
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 
@@ -15,7 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ])?;
 
     let store = Store::open(dir, Options::default())?;
-    let table = store.create_table("clicks", CreateTable::like(clicks.schema()))?;
+    let table = match store.create_table("clicks", CreateTable::like(clicks.schema())) {
+        Err(error) if error.kind() == Kind::Conflict => store.table("clicks")?, // made by an earlier run
+        made => made?,
+    };
     table.writer()?.append(&clicks)?; // returns when the rows are on the device
     for found in table.scan().columns(&["page"]).filter("user = 7").build()? {
         println!("{:?}", found?.batch.column(0));

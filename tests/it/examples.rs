@@ -1,18 +1,26 @@
 //! The examples of the engine run, and print what they promise.
 
+use std::path::Path;
+
 use crate::{program, scratch};
 
 fn run(name: &str) -> String {
-    let dir = scratch::directory();
-    let output = program::example(name).arg(dir.path().join("store")).output().expect("the example runs");
+    run_in(scratch::directory().path(), name)
+}
+
+fn run_in(dir: &Path, name: &str) -> String {
+    let output = program::example(name).arg(dir.join("store")).output().expect("the example runs");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
 #[test]
 fn embed() {
-    let printed = run("embed");
+    let dir = scratch::directory();
+    let printed = run_in(dir.path(), "embed");
     assert!(printed.contains("\"/\"") && printed.contains("\"/checkout\"") && !printed.contains("cart"), "{printed}");
+    let again = run_in(dir.path(), "embed");
+    assert_eq!(again.matches("\"/checkout\"").count(), 2, "it can run again: {again}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn an_interrupted_append_keeps_what_it_acknowledged() {
         }
         let (code, said) = append.end();
         assert_eq!(code, Some(130), "{signal}: {said}");
+        assert!(said.contains("interrupted"), "{said}");
         feeding.join().unwrap();
         let found = place.done("scan t --output csv").lines().count() as u64 - 1;
         assert!(found >= acked && acked >= 500, "{found} rows, {acked} acknowledged");

@@ -76,3 +76,24 @@ fn buckets_and_projections_keep_every_row() {
     expected.sort();
     assert_eq!(found, expected);
 }
+
+#[test]
+fn standard_output_by_its_name_is_what_the_shell_made_it() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), "[[field]]\nname = \"a\"\ntype = \"int64\"\n").unwrap();
+    place.done("create t --schema t.toml");
+    let path = dir.path().join("log.txt");
+    for (verb, printed) in [("scan t --output csv", "a\n"), ("describe t --output json", "{"), ("metrics", "# ")] {
+        for name in ["/dev/stdout", "/proc/self/fd/1"] {
+            let line = format!("{verb} --out {name}");
+            assert!(place.done(&line).starts_with(printed), "{line}");
+            std::fs::write(&path, "before\n").unwrap();
+            let log = std::fs::File::options().append(true).open(&path).unwrap();
+            assert!(place.command(&line).stdout(log).status().unwrap().success());
+            assert!(std::fs::read_to_string(&path).unwrap().starts_with(&format!("before\n{printed}")), "{line}");
+        }
+    }
+    assert!(Path::new("/dev/stdout").is_symlink());
+}

@@ -43,6 +43,9 @@ pub(crate) fn append(session: &Session, arguments: &Append) -> Outcome {
         other => other,
     };
     if let Ok(()) | Err(Failure::Interrupted) = outcome {
+        if outcome.is_err() {
+            session.say(&format!("interrupted; rows appended: {}", run.rows));
+        }
         run.report(session, arguments, pace, input.skipped())?;
     }
     store.close()?;
@@ -138,7 +141,11 @@ impl Run {
         let (p50_ms, p99_ms) = (latency::quantile_ms(&self.latencies, 0.5), latency::quantile_ms(&self.latencies, 0.99));
         if self.prints_acks {
             let (rows_per_s, mb_per_s) = (pace.rows_per_s(), pace.mb_per_s());
-            session.say(&format!("{} rows, {rows_per_s:.0} rows/s, {mb_per_s:.1} MB/s, ack p50 {p50_ms} ms, p99 {p99_ms} ms", self.rows));
+            let plural = if self.rows == 1 { "" } else { "s" };
+            session.say(&format!(
+                "{} row{plural}, {rows_per_s:.0} rows/s, {mb_per_s:.1} MB/s, ack p50 {p50_ms} ms, p99 {p99_ms} ms",
+                self.rows
+            ));
             return Ok(());
         }
         session.print(&Report::one([

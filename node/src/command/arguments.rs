@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
 
-/// A columnar log store on your NVMe: rows durable in under a millisecond, tailed a millisecond later.
+/// A columnar log store on your NVMe: what is acknowledged is on the device, and can be tailed at once.
 #[derive(Parser, Debug)]
 #[command(name = "aquifer", version, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Try it:     aquifer demo shop --seconds 10
+Try it:     aquifer demo shop --seconds 20
 Settings:   flag, then environment (AQUIFER__SECTION__KEY), then --config FILE, then default
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 corrupt data found, 6 plugin failed, 130 interrupted";
 
@@ -44,7 +44,7 @@ pub(crate) struct Global {
     /// When a row counts as written: on the device, or in the system's memory [default: sync]
     #[arg(long, global = true, value_name = "WHEN", value_parser = ["sync", "os"])]
     pub(crate) durability: Option<String>,
-    /// How rows are printed [default: table on a terminal, else json lines]
+    /// How rows are printed [default: as --out is named, else table on a terminal, else json lines]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
     /// Print rows to a file [default: standard output]
@@ -112,7 +112,8 @@ All changes hold together, or none: columns are dropped, renamed, widened and ad
   aquifer append clicks --from clicks.csv --on-error skip
 
 Text: csv has a header row; an empty cell is null, \"\" an empty text; binary is hex; lists, maps and structs are JSON.
-A time without offset is UTC where the column has a zone. ndjson is one object a line.
+A timestamp is a text like 2026-01-31T23:59:59Z, UTC if it has no offset and the column a zone,
+or a whole number: the count since 1970 in the unit of the column. ndjson is one object a line.
 Of a damaged parquet or arrow file, the batches before the damage are kept.")]
     Append(Append),
     /// Rows as they become durable

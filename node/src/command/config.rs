@@ -105,7 +105,11 @@ fn own_settings() -> Vec<Setting> {
     };
     vec![
         setting("dir", "./aquifer-data", "the data directory"),
-        setting("output", AUTO, "how rows are printed: table, json, csv, arrow or parquet; auto is table on a terminal, else json"),
+        setting(
+            "output",
+            AUTO,
+            "how rows are printed: table, json, csv, arrow or parquet; auto is as --out is named, else table on a terminal, else json",
+        ),
     ]
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a request that is wrong changes nothing. Knows nothing of rows.
 
+use aquifer_node::Error;
+
 use super::arguments::{Alter, Create};
 use super::outcome::{Failure, Outcome};
 use super::session::Session;
@@ -18,6 +20,10 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     // The files are read before a directory is made.
     let schema = match (&create.schema, &create.like) {
         (Some(path), _) => schema_file::read(path)?,
+        (None, Some(path)) if path.extension().is_some_and(|extension| extension == "toml") => {
+            let error = Error::invalid("--like takes a file with rows, not TOML").at("file", path.display());
+            return Err(error.hint("describe the columns in TOML with --schema").into());
+        }
         (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };

@@ -19,6 +19,7 @@ mod metrics;
 mod outcome;
 mod output;
 mod progress;
+mod quote;
 mod read;
 mod report;
 mod schema_file;

@@ -110,6 +110,9 @@ pub(crate) fn refuse(error: &clap::Error, as_json: bool) -> u8 {
         let missing: Vec<_> = lines.clone().take_while(|line| !line.starts_with("Usage")).collect();
         what = format!("{what}: {}", missing.join(" "));
     }
+    if let Some(possible) = lines.clone().find_map(|line| line.strip_prefix('[')?.strip_suffix(']')) {
+        what = format!("{what}; {possible}");
+    }
     let tip = lines.find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!("{tip}, or "));
     let hint = format!("{}see aquifer --help", tip.unwrap_or_default());
     conclude(Err(Error::invalid(what).hint(hint).into()), as_json)

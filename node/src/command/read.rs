@@ -2,11 +2,16 @@
 //!
 //! Invariant: with `--follow`, rows are visible as soon as the scanner has them. Knows nothing of formats.
 
+use std::collections::HashSet;
+
+use aquifer_node::Error;
+
 use super::arguments::{From, Scan, Select, Tail};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
 use super::output::{Output, Purpose};
 use super::progress::Progress;
+use super::quote::quote;
 use super::session::Session;
 use super::store::{Next, Scanner, Start};
 
@@ -29,6 +34,9 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
     let mut scan = store.table(table)?.scan().start(start).follow(follow).meta(select.meta);
     if let Some(columns) = &select.columns {
         let columns: Vec<_> = columns.iter().map(|column| column.trim()).collect();
+        if let Some(twice) = twice(columns.iter().copied()) {
+            return Err(Error::invalid(format!("column {} is named twice", quote(twice))).into());
+        }
         scan = scan.columns(&columns);
     }
     if let Some(filter) = &select.filter {
@@ -38,7 +46,12 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
         scan = scan.limit(limit);
     }
     let mut scanner = scan.build()?;
-    let mut output = session.output(scanner.schema(), if follow { Purpose::Following } else { Purpose::Rows })?;
+    let schema = scanner.schema();
+    if let Some(twice) = twice(schema.fields().iter().map(|field| field.name().as_str())) {
+        let clash = Error::invalid(format!("the table has a column {}, as --meta adds", quote(twice)));
+        return Err(clash.at("table", table).hint("read other --columns, leave out --meta, or rename it with aquifer alter").into());
+    }
+    let mut output = session.output(schema, if follow { Purpose::Following } else { Purpose::Rows })?;
     interrupt::catch();
     let is_silent = session.config.quiet || follow || session.prints_to_terminal();
     let mut progress = Progress::new("scan", None, is_silent);
@@ -49,6 +62,12 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
         Err(_) => 0,
     };
     ended
+}
+
+/// The first name that was there before.
+fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
 }
 
 fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress) -> Outcome {

@@ -11,6 +11,10 @@ use super::store::parse_schema;
 
 /// Reads a schema file.
 pub(crate) fn read(path: &Path) -> Result<SchemaRef> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        let error = Error::invalid("a schema file is a text in TOML, and this is none").at("file", path.display());
+        return Err(error.hint("take over the columns of a file with rows with --like"));
+    };
     parse_schema(&text).map_err(|error| error.at("file", path.display()))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::outcome::Outcome;
-use super::output::{Format, Output, Purpose, write_line};
+use super::output::{Format, Output, Purpose, write_line, write_text};
 use super::report::Report;
 use super::store::Store;
 
@@ -56,9 +56,10 @@ impl Session {
         Err(missing.hint("name it with --dir, or make it with aquifer init").into())
     }
 
-    /// The format of the output: as asked for, else a table on a terminal and json lines elsewhere.
+    /// The format of the output: as asked for, else as --out is named, else a table on a terminal and json lines elsewhere.
     pub(crate) fn format(&self) -> Format {
-        self.config.output.unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
+        let named = || self.config.out.as_deref().and_then(Format::of_name);
+        self.config.output.or_else(named).unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
     }
 
     /// Whether somebody reads the output as it comes.
@@ -89,7 +90,7 @@ impl Session {
     /// Prints text and ends its line.
     pub(crate) fn print_text(&self, text: &str) -> Outcome {
         match &self.config.out {
-            Some(path) => Ok(std::fs::write(path, format!("{text}\n")).map_err(|error| Error::io("write", path, error))?),
+            Some(path) => write_text(path, &format!("{text}\n")),
             None => write_line(text),
         }
     }

@@ -111,3 +111,22 @@ fn the_demo_checks_itself_and_leaves_nothing_unless_asked() {
     assert_eq!(aquifer(dir, &["--dir", "@kept", "verify", "--out", "@verified.json"]), 2, "--dir twice is wrong usage");
     assert_eq!(aquifer(dir, &line), 4, "a directory that is there is not touched");
 }
+
+#[test]
+fn a_request_that_makes_no_sense_is_wrong_usage() {
+    let scratch = tempfile::tempdir_in(".").unwrap();
+    let dir = scratch.path();
+    fs::write(dir.join("t.toml"), "[[field]]\nname='a'\ntype='int64'\n[[field]]\nname='_offset'\ntype='int64'\n").unwrap();
+    write(&dir.join("in.parquet"), &rows());
+    assert_eq!(aquifer(dir, &["create", "t", "--like", "@t.toml"]), 2, "a schema file has no rows");
+    assert_eq!(aquifer(dir, &["create", "t", "--schema", "@in.parquet"]), 2, "a file with rows is no schema file");
+    assert_eq!(aquifer(dir, &["create", "t", "--schema", "@t.toml"]), 0);
+    assert_eq!(aquifer(dir, &["scan", "t", "--columns", "a,a"]), 2);
+    assert_eq!(aquifer(dir, &["scan", "t", "--meta"]), 2, "two columns would have one name");
+    assert_eq!(aquifer(dir, &["scan", "t", "--meta", "--columns", "a", "--out", "@a.csv"]), 0);
+    assert!(fs::read_to_string(dir.join("a.csv")).unwrap().starts_with("a,_bucket,"), "the name of the file says csv");
+    assert_eq!(aquifer(dir, &["scan", "t", "--out", "@a.parquet"]), 0);
+    assert_eq!(read(&dir.join("a.parquet")).num_columns(), 2);
+    assert_eq!(aquifer(dir, &["scan", "t", "--out", "@b.csv", "--output", "json"]), 0);
+    assert_eq!(fs::read_to_string(dir.join("b.csv")).unwrap(), "");
+}

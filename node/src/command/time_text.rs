@@ -4,12 +4,14 @@
 //! Days are counted in the proleptic Gregorian calendar, as Arrow does. Knows nothing of Arrow or zones: an offset is
 //! taken off, what remains is UTC.
 
+use super::quote::quote;
+
 const DAY_SECONDS: i128 = 86_400;
 
 /// Parses `2026-01-31` into days since 1970.
 pub(crate) fn parse_date(text: &str) -> Result<i64, String> {
     let mut cursor = Cursor::new(text);
-    let days = cursor.date()?;
+    let days = cursor.date("a date like 2026-01-31")?;
     cursor.end()?;
     Ok(days)
 }
@@ -26,16 +28,16 @@ pub(crate) fn parse_time(text: &str, digits: u32) -> Result<i64, String> {
 /// seconds since 1970. An offset is refused unless `zoned`: a wall time has none.
 pub(crate) fn parse_timestamp(text: &str, digits: u32, zoned: bool) -> Result<i64, String> {
     let mut cursor = Cursor::new(text);
-    let days = cursor.date()?;
+    let days = cursor.date("a timestamp like 2026-01-31T23:59:59Z")?;
     let (seconds, fraction) = if cursor.skip(b'T') || cursor.skip(b' ') { cursor.time(digits)? } else { (0, 0) };
     let offset_seconds = match cursor.offset()? {
-        Some(_) if !zoned => return Err(format!("'{text}' has an offset and the column no zone")),
+        Some(_) if !zoned => return Err(format!("{} has an offset and the column no zone", quote(text))),
         offset => offset.unwrap_or(0),
     };
     cursor.end()?;
     let seconds = i128::from(days) * DAY_SECONDS + i128::from(seconds) - i128::from(offset_seconds);
     let units = seconds * 10_i128.pow(digits) + i128::from(fraction);
-    i64::try_from(units).map_err(|_| format!("'{text}' is out of range"))
+    i64::try_from(units).map_err(|_| format!("{} is out of range", quote(text)))
 }
 
 /// Writes days since 1970 as a date.
@@ -140,14 +142,13 @@ impl<'a> Cursor<'a> {
         let bytes = &self.text.as_bytes()[self.at..];
         let count = bytes.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         if count < least {
-            return Err(format!("'{}' is not {form}", self.text));
+            return Err(format!("{} is not {form}", quote(self.text)));
         }
         self.at += count;
         Ok(bytes[..count].iter().fold(0, |value, byte| value * 10 + i64::from(byte - b'0')))
     }
 
-    fn date(&mut self) -> Result<i64, String> {
-        let form = "a date like 2026-01-31";
+    fn date(&mut self, form: &str) -> Result<i64, String> {
         let sign = if self.skip(b'-') { -1 } else { 1 };
         let signed = sign < 0 || self.skip(b'+');
         let year = sign * self.number(4, if signed { Self::DIGITS_MAX } else { 4 }, form)?;
@@ -162,7 +163,7 @@ impl<'a> Cursor<'a> {
             _ => 31,
         };
         if !separated || !(1..=12).contains(&month) || !(1..=length).contains(&day) {
-            return Err(format!("'{}' is not {form}", self.text));
+            return Err(format!("{} is not {form}", quote(self.text)));
         }
         Ok(days_from_civil(year, month, day))
     }
@@ -175,7 +176,7 @@ impl<'a> Cursor<'a> {
         let minutes = self.number(2, 2, form)?;
         let seconds = if self.skip(b':') { self.number(2, 2, form)? } else { 0 };
         if !separated || hours > 23 || minutes > 59 || seconds > 59 {
-            return Err(format!("'{}' is not {form}", self.text));
+            return Err(format!("{} is not {form}", quote(self.text)));
         }
         let fraction = if self.skip(b'.') { self.fraction(digits)? } else { 0 };
         Ok((hours * 3600 + minutes * 60 + seconds, fraction))
@@ -193,7 +194,7 @@ impl<'a> Cursor<'a> {
             self.at += 1;
         }
         if !rest_is_zero {
-            return Err(format!("'{}' has more than {digits} digits behind the second", self.text));
+            return Err(format!("{} has more than {digits} digits behind the second", quote(self.text)));
         }
         Ok(kept * 10_i64.pow(digits - count))
     }
@@ -213,7 +214,7 @@ impl<'a> Cursor<'a> {
         let hours = self.number(2, 2, form)?;
         let minutes = if self.skip(b':') || self.at < self.text.len() { self.number(2, 2, form)? } else { 0 };
         if hours > 23 || minutes > 59 {
-            return Err(format!("'{}' does not end in {form}", self.text));
+            return Err(format!("{} does not end in {form}", quote(self.text)));
         }
         Ok(Some(sign * (hours * 3600 + minutes * 60)))
     }
@@ -221,7 +222,7 @@ impl<'a> Cursor<'a> {
     fn end(&self) -> Result<(), String> {
         match self.at == self.text.len() {
             true => Ok(()),
-            false => Err(format!("'{}' has '{}' too much", self.text, &self.text.get(self.at..).unwrap_or("bytes"))),
+            false => Err(format!("{} has {} too much", quote(self.text), quote(self.text.get(self.at..).unwrap_or("bytes")))),
         }
     }
 }

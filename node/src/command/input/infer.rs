@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::chunks::{Chunk, Chunks};
 use super::columnar::{Columnar, broken, decoded};
 use super::csv_record::{Record, Taken};
-use super::{ARROW_FILE, Format, guess};
+use super::{ARROW_FILE, Format, guess, refuse_binary, shown};
 use crate::command::time_text::parse_timestamp;
 
 /// Bytes of text that are looked at.
@@ -39,10 +39,10 @@ pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
             Columnar::ArrowStream(stream) => stream.schema(),
             _ => Err(Error::internal("a stream is no stream")),
         },
-        Format::Csv => csv(sample(chunks)?),
-        Format::Ndjson => ndjson(sample(chunks)?),
+        Format::Csv => sample(chunks).and_then(csv),
+        Format::Ndjson => sample(chunks).and_then(ndjson),
     };
-    found.map_err(|error| error.at("file", path.display()))
+    found.map_err(|error| error.at("file", shown(path)))
 }
 
 /// The first lines; a line that the sample cuts is left out.
@@ -50,7 +50,10 @@ fn sample(mut chunks: Chunks) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         match chunks.next(Duration::from_secs(1))? {
-            Chunk::Bytes(more) => bytes.extend(more),
+            Chunk::Bytes(more) => {
+                bytes.extend(more);
+                refuse_binary(&bytes)?;
+            }
             Chunk::Idle => continue,
             Chunk::End => return Ok(bytes),
         }

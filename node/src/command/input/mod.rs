@@ -93,7 +93,7 @@ impl Input {
             Some(format) => format,
             None => guess(path, &mut chunks)?,
         };
-        let at_file = |error: Error| error.at("file", path.display());
+        let at_file = |error: Error| error.at("file", shown(path));
         let mut rows_total = None;
         let owned = path.to_path_buf();
         let reader = match format {
@@ -119,7 +119,7 @@ impl Input {
         }
         let event = match &mut self.reader {
             Reader::Text(text) => text.next()?,
-            Reader::Columnar(columnar) => columnar.next().map_err(|error| error.at("file", self.path.display()))?,
+            Reader::Columnar(columnar) => columnar.next().map_err(|error| error.at("file", shown(&self.path)))?,
         };
         Ok(match event {
             Event::Rows(batch) => Event::Rows(self.slice(batch)),
@@ -149,6 +149,7 @@ impl Input {
     }
 }
 
+const GZIP: &[u8] = b"\x1f\x8b";
 const PARQUET: &[u8] = b"PAR1";
 const ARROW_FILE: &[u8] = b"ARROW1";
 /// A stream of arrow begins with a message: this mark, then its length.
@@ -171,6 +172,22 @@ fn guess(path: &Path, chunks: &mut Chunks) -> Result<Format> {
         _ if looks_like_json => Format::Ndjson,
         _ => Format::Csv,
     })
+}
+
+/// The name of an input as an error says it.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    if path.as_os_str() == "-" { Path::new("standard input") } else { path }.display()
+}
+
+/// Refuses what is known to be no text by its first bytes.
+fn refuse_binary(start: &[u8]) -> Result<()> {
+    let looks = |what: &str| Error::invalid(format!("the input looks {what}, not like text"));
+    match start {
+        _ if start.starts_with(GZIP) => Err(looks("gzipped").hint("unpack it first, as with gunzip -c FILE, and give it as -")),
+        _ if start.starts_with(PARQUET) => Err(looks("like parquet").hint("leave out --format, or say --format parquet")),
+        _ if start.starts_with(ARROW_FILE) => Err(looks("like arrow").hint("leave out --format, or say --format arrow")),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

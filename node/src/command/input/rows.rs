@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use super::column::{Fault, Named, object};
 use super::csv_record::Record;
 use super::json_text::Json;
+use crate::command::quote::quote;
 
 pub(super) struct Rows {
     schema: SchemaRef,
@@ -47,11 +48,11 @@ impl Rows {
             let place = self.columns.iter().position(|column| column.name == name);
             let place = place.ok_or_else(|| {
                 let known: Vec<_> = self.columns.iter().map(|column| column.name.as_str()).collect();
-                Error::invalid(format!("the header names an unknown column '{name}'"))
+                Error::invalid(format!("the header names an unknown column {}", quote(&name)))
                     .hint(format!("the first line has to name columns of the table: {}", known.join(",")))
             })?;
             if places.contains(&place) {
-                return Err(Error::invalid(format!("the header names column '{name}' twice")));
+                return Err(Error::invalid(format!("the header names column {} twice", quote(&name))));
             }
             places.push(place);
         }
@@ -65,7 +66,9 @@ impl Rows {
     /// Adds a csv record whose cells stand as the header said.
     pub(super) fn csv(&mut self, record: &Record, places: &[usize]) -> Result<(), Fault> {
         if record.len() != places.len() {
-            return Err(format!("{} cells where the header has {}", record.len(), places.len()).into());
+            return Err(
+                format!("{} cell{} where the header has {}", record.len(), if record.len() == 1 { "" } else { "s" }, places.len()).into()
+            );
         }
         let outcome = self.cells(record, places);
         self.close(outcome)

@@ -2,9 +2,11 @@
 //!
 //! Invariant: exact or refused. Nothing is rounded, cut or wrapped. Knows nothing of rows and columns.
 
+use crate::command::quote::quote;
+
 /// Parses a decimal into units of 10^-scale; digits that it cannot hold must be zeros. An exponent moves the point.
 pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, String> {
-    let not_a_decimal = || format!("'{text}' is not a decimal number");
+    let not_a_decimal = || format!("{} is not a decimal number", quote(text));
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok().filter(|e| e.abs() <= 1000).ok_or_else(not_a_decimal)?),
         None => (text, 0),
@@ -18,7 +20,7 @@ pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Stri
     if whole.len() + fraction.len() == 0 || !digits.clone().all(|byte| byte.is_ascii_digit()) {
         return Err(not_a_decimal());
     }
-    let too_big = || format!("'{text}' has more digits than decimal128({precision},{scale}) holds");
+    let too_big = || format!("{} has more digits than decimal128({precision},{scale}) holds", quote(text));
     let point = whole.len() as i64 + i64::from(exponent) + i64::from(scale);
     let mut value: i128 = 0;
     for (place, digit) in digits.enumerate() {
@@ -43,7 +45,7 @@ pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Stri
 
 /// Parses an integer or a float of the standard library.
 pub(super) fn number<T: std::str::FromStr>(text: &str, name: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("'{text}' is not an {name} in range").replace("an float", "a float"))
+    text.parse().map_err(|_| format!("{} is not {} {name} in range", quote(text), if name.starts_with('f') { "a" } else { "an" }))
 }
 
 /// Parses `true` or `false`.
@@ -51,13 +53,13 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "TRUE" | "True" => Ok(true),
         "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("'{text}' is not true or false")),
+        _ => Err(format!("{} is not true or false", quote(text))),
     }
 }
 
 /// Parses bytes written as pairs of hex digits.
 pub(super) fn hex(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    let wrong = || format!("'{text}' is not bytes as pairs of hex digits");
+    let wrong = || format!("{} is not bytes as pairs of hex digits", quote(text));
     if !text.len().is_multiple_of(2) {
         return Err(wrong());
     }

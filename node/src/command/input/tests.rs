@@ -49,7 +49,7 @@ fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
 fn a_bad_csv_line_is_named_by_number_and_column() {
     let schema = schema(&[("a", "int64"), ("b", "utf8 not null")]);
     assert!(failure("x.csv", "b,a\n\"two\nlines\",1\nx,2\ny,no\n", &schema).contains("line 5, column a"));
-    assert!(failure("x.csv", "a,b\n1,x\n2\n", &schema).contains("1 cells where the header has 2, file"));
+    assert!(failure("x.csv", "a,b\n1,x\n2\n", &schema).contains("1 cell where the header has 2, file"));
     assert!(failure("x.csv", "a,b\n1,\n", &schema).contains("line 2, column b"));
     assert!(failure("x.csv", "a,b\n1,\"x\"y\n", &schema).contains("text behind a closing quote"));
     assert!(failure("x.csv", "a,b\n1,\"x\n", &schema).contains("a quote is not closed"));
@@ -186,4 +186,45 @@ fn a_pipe_hands_on_what_came_when_it_pauses() {
     let end = std::iter::repeat_with(|| next(&mut input)).find(|rows| !rows.is_empty());
     assert_eq!(end.unwrap(), [-1]);
     writer.join().unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_text_are_called_what_they_are_and_never_printed() {
+    let schema = schema(&[("a", "int64")]);
+    for (name, bytes, expected) in [
+        ("x.csv.gz", &b"\x1f\x8b\x08\x00\x00rest"[..], "looks gzipped"),
+        ("x.ndjson", b"\x1f\x8b\x08", "looks gzipped"),
+        ("x.csv", b"\x1b[2Jname\n1\n", "unknown column '\\u{1b}[2Jname'"),
+        ("x.csv", b"a\n\x1b[31mred\n", "'\\u{1b}[31mred' is not an int64"),
+    ] {
+        let error = read(name, bytes, &schema, 100, OnError::Fail).1.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains(char::is_control) && error.contains("file "), "{error}");
+    }
+    let long = failure("x.csv", &format!("{}\n", "b".repeat(5000)), &schema);
+    assert!(long.len() < 400, "{long}");
+    let directory = tempfile::tempdir().unwrap();
+    for (bytes, expected) in [("PAR1....PAR1", "looks like parquet"), ("ARROW1....", "looks like arrow")] {
+        let path = directory.path().join("x");
+        fs::write(&path, bytes).unwrap();
+        let mut input = Input::open(&path, Some(Format::Csv), schema.clone(), 100, OnError::Fail).unwrap();
+        assert!(input.next().unwrap_err().to_string().contains(expected));
+    }
+}
+
+#[test]
+fn a_whole_number_is_a_count_in_the_unit_of_the_timestamp() {
+    let schema = schema(&[("a", "timestamp(ms, UTC)"), ("b", "timestamp(us)")]);
+    for (name, text) in [
+        ("x.csv", "a,b\n1769950000000,-5\n2026-02-01T12:46:40Z,1969-12-31T23:59:59.999995\n"),
+        ("x.ndjson", "{\"a\":1769950000000,\"b\":-5}\n{\"a\":\"2026-02-01T12:46:40Z\",\"b\":\"1969-12-31T23:59:59.999995\"}\n"),
+    ] {
+        let (batches, end) = read(name, text.as_bytes(), &schema, 100, OnError::Fail);
+        end.unwrap();
+        for column in batches[0].columns() {
+            assert_eq!(column.slice(0, 1).as_ref(), column.slice(1, 1).as_ref(), "{name}");
+        }
+    }
+    assert!(failure("x.csv", "a\nsoon\n", &schema).contains("'soon' is not a timestamp like"));
+    assert!(failure("x.csv", "a\n99999999999999999999\n", &schema).contains("is not a timestamp like"));
+    assert!(failure("x.csv", "a\n1.5\n", &schema).contains("is not a timestamp like"));
 }

@@ -15,7 +15,7 @@ use super::column::Fault;
 use super::csv_record::{Record, Taken};
 use super::record_end::RecordEnd;
 use super::rows::Rows;
-use super::{BATCH_BYTES_MAX, Event, IDLE, LINGER, PATIENCE};
+use super::{BATCH_BYTES_MAX, Event, IDLE, LINGER, PATIENCE, refuse_binary, shown};
 use crate::command::arguments::OnError;
 
 /// Bytes of one csv record or JSON line at most.
@@ -157,6 +157,9 @@ impl Text {
                 self.buffer.drain(..self.at);
                 self.at = 0;
                 self.buffer.extend_from_slice(&bytes);
+                if self.line == 1 && self.rows.len() == 0 {
+                    refuse_binary(&self.buffer).map_err(|error| error.at("file", shown(&self.path)))?;
+                }
                 self.patience = IDLE;
             }
             Chunk::End => self.ended = true,
@@ -242,7 +245,7 @@ impl Text {
             Syntax::Ndjson => self.rows.json(bytes),
             Syntax::Csv(Some(places), record) => self.rows.csv(record, places),
             Syntax::Csv(header, record) => {
-                let places = self.rows.header(record).map_err(|error| error.at("file", self.path.display()))?;
+                let places = self.rows.header(record).map_err(|error| error.at("file", shown(&self.path)))?;
                 *header = Some(places);
                 self.pass(len);
                 return Ok(());
@@ -275,7 +278,7 @@ impl Text {
     fn tell(&mut self, len: usize, fault: Fault) -> Result<()> {
         let column = fault.path.join(".").replace(".[]", "[]");
         if self.on_error == OnError::Fail || self.header_is_open() {
-            let error = Error::invalid(fault.what).at("file", self.path.display()).at("line", self.line);
+            let error = Error::invalid(fault.what).at("file", shown(&self.path)).at("line", self.line);
             let error = if column.is_empty() { error } else { error.at("column", column) };
             return Err(error.hint("mend the line, or leave such lines out with --on-error skip"));
         }

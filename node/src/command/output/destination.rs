@@ -2,8 +2,9 @@
 //!
 //! Invariant: without `finish` a whole file never appears under its name. Knows nothing of formats.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aquifer_node::{Error, Result};
@@ -12,6 +13,9 @@ use crate::command::outcome::Failure;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// Names that are tried for a file under construction.
+const NAMES_MAX: u32 = 1000;
 
 pub(crate) struct Destination {
     writer: BufWriter<Box<dyn Write + Send>>,
@@ -33,20 +37,46 @@ impl Destination {
 
     /// A file that others may read while it grows.
     pub(super) fn file(path: &Path) -> Result<Self> {
+        // Not opened again, which would empty a file that the shell appends to.
+        if is_standard_output(path) {
+            return Ok(Self::standard_output());
+        }
         let file = File::create(path).map_err(|error| Error::io("write", path, error))?;
         Ok(Self::new(Box::new(file)))
     }
 
-    /// A file that appears when it is whole; what is no plain file (a pipe, /dev/null) is written as it is.
+    /// A file that appears when it is whole. Links stay, and so does the mode of a file that is replaced; what is no plain file
+    /// (a pipe, /dev/null) is written as it is.
     pub(super) fn whole_file(path: &Path) -> Result<Self> {
-        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            return Self::file(path);
+        let failed = |error| Error::io("write", path, error);
+        let replaced = match path.metadata() {
+            Ok(metadata) if metadata.is_file() && !is_standard_output(path) => metadata,
+            // A link to nothing is no name to be taken either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Self::partial(path, path, None),
+            _ => return Self::file(path),
+        };
+        if replaced.permissions().readonly() {
+            return Err(failed(io::ErrorKind::PermissionDenied.into()));
         }
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(".partial");
-        let partial = path.with_file_name(name);
-        let mut made = Self::file(&partial)?;
-        made.rename = Some((partial, path.to_path_buf()));
+        OpenOptions::new().write(true).open(path).map_err(failed)?;
+        Self::partial(path, &path.canonicalize().map_err(failed)?, Some(&replaced))
+    }
+
+    /// A new file beside `target` that takes its name in the end; errors name `path`, as the user does.
+    fn partial(path: &Path, target: &Path, replaced: Option<&Metadata>) -> Result<Self> {
+        let failed = |error| Error::io("write", path, error);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(replaced.map_or(0o666, Metadata::mode));
+        let (file, partial) = (0..NAMES_MAX)
+            .map(|number| target.with_file_name(format!(".aquifer-{}-{number}.partial", std::process::id())))
+            .map(|name| (options.open(&name), name))
+            .find(|(opened, _)| !opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists))
+            .ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))?;
+        let file = file.map_err(failed)?;
+        let mode = replaced.map(|replaced| file.set_permissions(replaced.permissions()));
+        let mut made = Self::new(Box::new(file));
+        made.rename = Some((partial, target.to_path_buf()));
+        mode.transpose().map_err(failed)?;
         Ok(made)
     }
 
@@ -83,6 +113,21 @@ impl Drop for Destination {
     }
 }
 
+/// Whether the path leads to what standard output is, as /dev/stdout does.
+fn is_standard_output(path: &Path) -> bool {
+    match (path.metadata(), rustix::fs::fstat(io::stdout())) {
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.st_dev, open.st_ino),
+        _ => false,
+    }
+}
+
+/// Writes a file with this text.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut destination = Destination::whole_file(path)?;
+    destination.write_all(text.as_bytes()).map_err(Failure::writing)?;
+    destination.finish()
+}
+
 /// Writes a line to standard output at once.
 pub(crate) fn write_line(line: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
@@ -93,4 +138,61 @@ pub(crate) fn write_line(line: &str) -> Result<(), Failure> {
 pub(crate) fn terminal_columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn write(path: &Path, text: &str) -> Result<()> {
+        let mut destination = Destination::whole_file(path)?;
+        destination.write_all(text.as_bytes()).unwrap();
+        destination.finish().unwrap();
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_replaced_with_its_mode_through_its_link_and_nothing_else_is_touched() {
+        let scratch = tempfile::tempdir_in(".").unwrap();
+        let (file, link, other) = (scratch.path().join("x.csv"), scratch.path().join("link"), scratch.path().join("x.csv.partial"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&other, "of the user").unwrap();
+        symlink("x.csv", &link).unwrap();
+        write(&link, "new").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of the user");
+        drop(Destination::whole_file(&file).unwrap());
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3, "what is not finished leaves nothing");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_link_to_nothing_and_a_device_stay_what_they_are() {
+        let scratch = tempfile::tempdir_in(".").unwrap();
+        let (link, null) = (scratch.path().join("link"), scratch.path().join("null"));
+        symlink("made.csv", &link).unwrap();
+        symlink("/dev/null", &null).unwrap();
+        write(&link, "rows").unwrap();
+        write(&null, "rows").unwrap();
+        assert!(link.is_symlink() && null.is_symlink());
+        assert_eq!(fs::read_to_string(scratch.path().join("made.csv")).unwrap(), "rows");
+    }
+
+    #[test]
+    fn a_file_without_write_permission_is_refused_by_its_name() {
+        let scratch = tempfile::tempdir_in(".").unwrap();
+        let file = scratch.path().join("x.csv");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+        let error = write(&file, "new").unwrap_err().to_string();
+        assert!(error.contains("/x.csv: ") && !error.contains("partial"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+        let error = write(&scratch.path().join("none/y.csv"), "new").unwrap_err().to_string();
+        assert!(error.contains("/none/y.csv: ") && !error.contains("partial"), "{error}");
+    }
 }

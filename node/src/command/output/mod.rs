@@ -22,7 +22,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::outcome::Failure;
 use destination::Destination;
-pub(super) use destination::write_line;
+pub(super) use destination::{write_line, write_text};
 pub(super) use value::print_utc_ms;
 
 /// Bytes of a parquet row group in memory at most.
@@ -47,6 +47,17 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The format that the name of a file promises.
+    pub(crate) fn of_name(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "json" | "jsonl" | "ndjson" => Some(Format::Json),
+            "csv" => Some(Format::Csv),
+            "arrow" | "arrows" => Some(Format::Arrow),
+            "parquet" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+
     /// The word for it on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -89,9 +100,9 @@ impl Output {
     pub(crate) fn open(format: Format, file: Option<&Path>, schema: SchemaRef, purpose: Purpose) -> Result<Self, Failure> {
         let schema = without_metadata(&schema);
         let destination = match file {
+            None => Destination::standard_output(),
             Some(path) if purpose == Purpose::Following => Destination::file(path)?,
             Some(path) => Destination::whole_file(path)?,
-            None => Destination::standard_output(),
         };
         if format == Format::Parquet && destination.is_terminal() {
             return Err(Error::invalid("parquet would fill the terminal with bytes").hint("name a file with --out").into());

@@ -9,6 +9,7 @@ use aquifer_node::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use comfy_table::{CellAlignment, ColumnConstraint, Width};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Purpose;
 use super::destination::{Destination, terminal_columns};
@@ -106,19 +107,25 @@ fn cell(column: &Printer<'_>, row: usize) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
-/// A cell with exactly `width` characters, so that every part of the table is as wide as the first.
+/// A cell of `width` columns of the terminal at most, so that every part of the table is as wide as the first.
 fn fitted(cell: &str, width: usize) -> String {
-    match cell.chars().count() {
-        count if count > width => cell.chars().take(width.saturating_sub(2)).chain("..".chars()).take(width).collect(),
-        _ => cell.to_string(),
+    if cell.width() <= width {
+        return cell.to_string();
     }
+    let mut left = width.saturating_sub(2);
+    let fits = |character: &char| {
+        let next = left.checked_sub(character.width().unwrap_or(0));
+        left = next.unwrap_or(left);
+        next.is_some()
+    };
+    cell.chars().take_while(fits).chain("..".chars().take(width)).collect()
 }
 
 /// The width of each column: what its cells need, less when the terminal has not enough for all.
 fn widths(schema: &SchemaRef, sample: &[Vec<String>]) -> Vec<usize> {
     let needed = |place: usize, name: &str| {
-        let cells = sample.iter().map(|row| row[place].chars().count());
-        cells.chain([name.chars().count()]).max().unwrap_or(0).clamp(1, CELL_CHARACTERS_MAX)
+        let cells = sample.iter().map(|row| row[place].width());
+        cells.chain([name.width()]).max().unwrap_or(0).clamp(1, CELL_CHARACTERS_MAX)
     };
     let mut widths: Vec<_> = schema.fields().iter().enumerate().map(|(place, field)| needed(place, field.name())).collect();
     if let Some(columns) = terminal_columns() {

@@ -204,6 +204,19 @@ fn a_long_table_keeps_its_columns() {
 }
 
 #[test]
+fn a_cell_takes_the_columns_that_a_terminal_gives_it() {
+    let wide = ["\u{1f600}".to_string(), "\u{65e5}\u{672c}".to_string(), "\u{1f600}".repeat(80)];
+    let rows = batch(vec![
+        ("a", Arc::new(StringArray::from_iter_values(&wide[..2])) as ArrayRef),
+        ("b", Arc::new(StringArray::from(vec!["y"; 2]))),
+    ]);
+    assert_eq!(text_of(Format::Table, &[rows]), "a     b\n----  -\n\u{1f600}    y\n\u{65e5}\u{672c}  y\n2 rows\n");
+    let rows = batch(vec![("a", Arc::new(StringArray::from_iter_values(&wide)) as ArrayRef)]);
+    let cut = format!("{}..", "\u{1f600}".repeat(49));
+    assert_eq!(text_of(Format::Table, &[rows]).lines().nth(4), Some(cut.as_str()));
+}
+
+#[test]
 fn a_file_that_is_followed_grows() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.csv");

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use super::super::json_text::{Json, Token};
 use super::{Column, Fault, Named};
+use crate::command::quote::quote;
 
 /// The value of a csv cell that holds JSON.
 fn from_text(column: &mut dyn Column, text: &str) -> Result<(), Fault> {
@@ -147,11 +148,11 @@ pub(in crate::command::input) fn object(json: &mut Json<'_>, columns: &mut [Name
             // Fields mostly come in the order of the columns.
             if columns.get(expected).is_none_or(|column| column.name != *name) {
                 let found = columns.iter().position(|column| column.name == *name);
-                expected = found.ok_or_else(|| Fault::from(format!("unknown field '{name}'")))?;
+                expected = found.ok_or_else(|| Fault::from(format!("unknown field {}", quote(&name))))?;
             }
             let column = &mut columns[expected];
             if column.column.len() > row {
-                return Err(Fault::from(format!("field '{name}' is there twice")));
+                return Err(Fault::from(format!("field {} is there twice", quote(&name))));
             }
             column.json(json).map_err(|fault| fault.within(&column.name))?;
             expected += 1;

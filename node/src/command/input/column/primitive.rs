@@ -8,6 +8,7 @@ use arrow::datatypes::*;
 use super::super::json_text::Json;
 use super::super::scalar;
 use super::{Column, Fault};
+use crate::command::quote::quote;
 use crate::command::time_text::{parse_date, parse_time, parse_timestamp};
 use crate::command::type_text::unit_digits;
 
@@ -67,7 +68,7 @@ pub(super) fn column(data_type: &DataType) -> Option<Box<dyn Column>> {
             made::<Decimal128Type>(data_type, "a decimal", move |text| scalar::decimal(text, precision, scale))
         }
         DataType::Date32 => made::<Date32Type>(data_type, "a date", |text| {
-            parse_date(text).and_then(|days| days.try_into().map_err(|_| format!("'{text}' is out of range")))
+            parse_date(text).and_then(|days| days.try_into().map_err(|_| format!("{} is out of range", quote(text))))
         }),
         DataType::Time32(unit) => time32(data_type, *unit),
         DataType::Time64(TimeUnit::Nanosecond) => made::<Time64NanosecondType>(data_type, "a time", |text| parse_time(text, 9)),
@@ -89,7 +90,8 @@ fn time32(data_type: &DataType, unit: TimeUnit) -> Option<Box<dyn Column>> {
 
 fn timestamp(data_type: &DataType, unit: TimeUnit, zoned: bool) -> Option<Box<dyn Column>> {
     let digits = unit_digits(unit);
-    let parse = move |text: &str| parse_timestamp(text, digits, zoned);
+    // A whole number is a count, as programs write it; no text of a time is one.
+    let parse = move |text: &str| text.parse().or_else(|_| parse_timestamp(text, digits, zoned));
     match unit {
         TimeUnit::Second => made::<TimestampSecondType>(data_type, "a timestamp", parse),
         TimeUnit::Millisecond => made::<TimestampMillisecondType>(data_type, "a timestamp", parse),
