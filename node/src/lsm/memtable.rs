@@ -72,7 +72,7 @@ impl Index {
     }
 
     fn entry(hash: u64, row: Ref) -> u64 {
-        hash >> 32 << 32 | u64::from(row.to_bits()) + 1
+        (hash >> 32 << 32) | (u64::from(row.to_bits()) + 1)
     }
 
     fn row(entry: u64) -> Ref {

@@ -43,6 +43,9 @@ struct Window {
     rows: Range<usize>,
 }
 
+/// Rows of a tile: number of the input, number of the chunk, rows of the chunk.
+type Piece = (usize, usize, Range<usize>);
+
 struct Input {
     source: Source,
     windows: VecDeque<Window>,
@@ -158,7 +161,7 @@ impl Sorted {
     }
 
     /// Takes all rows up to a key out of memory: the chunks they are in, and for each piece its input, chunk and rows.
-    fn take(&mut self, split: Option<(Arc<Chunk>, usize)>) -> (Vec<Arc<Chunk>>, Vec<(usize, usize, Range<usize>)>) {
+    fn take(&mut self, split: Option<(Arc<Chunk>, usize)>) -> (Vec<Arc<Chunk>>, Vec<Piece>) {
         let split = split.as_ref().map(|(chunk, row)| chunk.keys.get(*row));
         let (mut chunks, mut pieces) = (Vec::new(), Vec::new());
         for (number, input) in self.inputs.iter_mut().enumerate() {
@@ -301,7 +304,7 @@ fn unsorted_bounds<'a>(keys: &[&'a Keys], counts: &[usize]) -> (KeyRef<'a>, KeyR
 }
 
 /// Smallest and largest key of sorted pieces.
-fn bounds<'a>(keys: &[&'a Keys], pieces: &[(usize, usize, Range<usize>)]) -> (KeyRef<'a>, KeyRef<'a>) {
+fn bounds<'a>(keys: &[&'a Keys], pieces: &[Piece]) -> (KeyRef<'a>, KeyRef<'a>) {
     let low = pieces.iter().map(|(_, slot, rows)| keys[*slot].get(rows.start)).min();
     let high = pieces.iter().map(|(_, slot, rows)| keys[*slot].get(rows.end - 1)).max();
     (low.expect("a tile has rows"), high.expect("a tile has rows"))

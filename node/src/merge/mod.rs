@@ -1,7 +1,7 @@
 //! Rows of one key to one row: pure functions over columns, without per-row objects.
 //!
-//! Sorted sources are merged in two steps: [`order`] moves keys and 32-bit row references only, [`gather`] copies the columns once. Between them a
-//! [`MergeFunction`] decides what becomes of the rows of each key. Nothing here knows files, logs or time.
+//! Sorted sources are merged in two steps: `order` moves keys and 32-bit row references only, `gather` copies the columns once. Between them a
+//! `MergeFunction` decides what becomes of the rows of each key. Nothing here knows files, logs or time.
 
 pub mod aggregate;
 pub mod aggregation;
