@@ -1,7 +1,7 @@
 //! The byte tables of the format pages say what the constants here say.
 
 use super::golden::{folder, read};
-use super::{directory, frame, log_batch, manifest};
+use super::{directory, frame, log_batch, manifest, run_index};
 
 /// The rows of a page's byte table: at, size, field. Only its rows begin with a number.
 fn table(page: &str) -> Vec<(usize, usize, String)> {
@@ -108,6 +108,28 @@ fn manifest_page() {
             (HEAD_BYTES, 0, "payload"),
         ],
     );
+}
+
+#[test]
+fn run_page() {
+    use run_index::*;
+    assert_page(
+        "run.md",
+        &[
+            (MAGIC_AT, 4, "magic"),
+            (VERSION_AT, 2, "version"),
+            (FLAGS_AT, 2, "flags"),
+            (BLOCK_COUNT_AT, 4, "block count"),
+            (KEY_BYTES_AT, 4, "key bytes"),
+            (BLOOM_BYTES_AT, 4, "bloom bytes"),
+            (CRC_AT, 4, "crc32c"),
+            (ROWS_AT, 8, "rows"),
+            (DELETES_AT, 8, "deletes"),
+            (HEAD_BYTES, 0, "entries"),
+        ],
+    );
+    let page = include_str!("../../docs/format/run.md");
+    assert!(page.contains(&format!("{ENTRY_BYTES} bytes a block")));
 }
 
 #[test]
