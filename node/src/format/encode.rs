@@ -61,6 +61,7 @@ pub struct Encoder {
     compressor: Compressor,
     /// The columns of which statistics are kept.
     statistics: Vec<usize>,
+    has_marks: bool,
 }
 
 impl Encoder {
@@ -70,7 +71,14 @@ impl Encoder {
     pub fn new(schema: &SchemaRef, layout: Layout, compression: Compression) -> Result<Self> {
         let shape = Shape::of(schema)?;
         let template = Template::new(shape.nodes, shape.buffers, compression.codec())?;
-        Ok(Encoder { schema: schema.clone(), layout, template, compressor: Compressor::new(compression)?, statistics: Vec::new() })
+        Ok(Encoder {
+            schema: schema.clone(),
+            layout,
+            template,
+            compressor: Compressor::new(compression)?,
+            statistics: Vec::new(),
+            has_marks: false,
+        })
     }
 
     /// Keeps statistics of these columns in every batch. That makes batches of version 1.
@@ -80,6 +88,12 @@ impl Encoder {
         statistics::check(&self.schema, columns)?;
         self.statistics = columns.to_vec();
         Ok(self)
+    }
+
+    /// Takes change types below zero too: the marks of merged rows, which only run files have. Logs refuse them, written and read.
+    pub fn with_marks(mut self) -> Self {
+        self.has_marks = true;
+        self
     }
 
     /// Takes `schema` for its own when it has the same columns, whatever else they say: batches made with that very object then need no
@@ -128,7 +142,7 @@ impl Encoder {
     /// `out` is shorter than [`Encoder::size_bound`] says or the batch longer than [`BATCH_BYTES_MAX`].
     pub fn encode(&self, batch: &RecordBatch, meta: &BatchMeta<'_>, out: &mut [u8]) -> Result<usize> {
         self.check(batch)?;
-        check_change_types(batch.num_rows(), meta.change_types)?;
+        check_change_types(batch.num_rows(), meta.change_types, self.has_marks)?;
         let mut header = self.header(batch.num_rows(), meta);
         let statistics = self.statistics(batch, &mut header);
         let (start, room) = (header.message_start(), out.len());
@@ -229,13 +243,13 @@ impl Encoder {
     }
 }
 
-fn check_change_types(rows: usize, change_types: Option<&[i8]>) -> Result<()> {
+fn check_change_types(rows: usize, change_types: Option<&[i8]>, has_marks: bool) -> Result<()> {
     let Some(types) = change_types else { return Ok(()) };
     if types.len() != rows {
         return Err(Error::invalid("not one change type a row").at("change_types", types.len()).at("rows", rows));
     }
-    // Below zero are the marks of merged rows, which only run files have; readers of logs refuse them.
-    match types.iter().find(|kind| **kind > CHANGE_TYPE_MAX) {
+    let is_known = |kind: &i8| (0..=CHANGE_TYPE_MAX).contains(kind) || has_marks && *kind < 0;
+    match types.iter().find(|kind| !is_known(kind)) {
         Some(kind) => Err(Error::invalid("no such change type").at("change_type", kind)),
         None => Ok(()),
     }

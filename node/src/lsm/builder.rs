@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 
 use super::run::{Reach, Run, RunMeta, key_bytes, key_hash, run_path};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::format::{BatchMeta, Bloom, Compression, Encoder, Layout, RunIndex};
 use crate::io::{BLOCK_BYTES, Buffer, File, Mode};
 use crate::merge::function::is_telling;
@@ -53,7 +53,7 @@ impl RunBuilder {
     pub fn new(reach: &Reach, dir: &Path, id: u64, schema: &TableSchema) -> Result<Self> {
         let path = run_path(dir, id);
         let file = reach.driver.open(&path, Mode::Create, true).map_err(|error| Error::io("make", &path, error))?;
-        let encoder = Encoder::new(schema.arrow(), Layout::Native, Compression::None)?;
+        let encoder = Encoder::new(schema.arrow(), Layout::Native, Compression::None)?.with_marks();
         Ok(RunBuilder {
             reach: reach.clone(),
             dir: dir.to_path_buf(),
@@ -167,11 +167,6 @@ impl RunBuilder {
     pub fn abandon(self) {
         let _ = self.reach.driver.remove(&run_path(&self.dir, self.id));
     }
-}
-
-/// Whether a failure to build leaves the tree as it was, so that it can be tried again.
-pub fn can_retry(error: &Error) -> bool {
-    error.kind() == Kind::Exhausted
 }
 
 /// A power of two, so that rows of a block have about the bytes that they should.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::merge::Ref;
 use crate::merge::reference::SLOT_ROWS_MAX;
-use crate::table::key::{KeyRef, Keys};
+use crate::table::key::KeyRef;
 
 /// Chunks in a page of their list.
 const PAGE_CHUNKS: usize = 128;
@@ -250,10 +250,5 @@ impl Memtable {
                 before => row = Ref::from_bits(before),
             }
         }
-    }
-
-    /// Whether its keys are numbers; `None` when it is empty.
-    pub fn has_numbers(&self) -> Option<bool> {
-        self.chunks().next().map(|(_, chunk)| matches!(chunk.keys, Keys::Numbers(_)))
     }
 }

@@ -128,6 +128,7 @@ fn what_does_not_fit_the_schema_is_refused() {
     refuse(&batch.project(&swapped).unwrap(), &append, "another type, column l0");
     refuse(&batch, &BatchMeta { change_types: Some(&[1]), ..append }, "one change type a row");
     refuse(&batch, &BatchMeta { change_types: Some(&[1, 5]), ..append }, "no such change type");
+    refuse(&batch, &BatchMeta { change_types: Some(&[1, -127]), ..append }, "no such change type");
 }
 
 #[test]
