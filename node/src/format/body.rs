@@ -11,8 +11,10 @@ use arrow::datatypes::*;
 use super::BODY_ALIGNMENT;
 use super::bytes::{align_up, put};
 use super::compression::{Compression, Compressor};
+use super::stream;
 use super::template::PAIR_BYTES;
 use crate::error::{Error, Result};
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// Takes nodes and buffers in order.
 pub(super) trait Sink {
@@ -173,21 +175,44 @@ pub(super) struct Writer<'a> {
     compressor: Option<&'a Compressor>,
     /// Buffers that are made, not copied, stand here before they are compressed.
     scratch: Vec<u8>,
+    /// Of what stands in the body, where that is checksummed on its way.
+    digest: Option<Digest>,
     failed: Option<Error>,
 }
+
+/// A buffer of fewer bytes goes through the caches: streaming so few gains nothing.
+const STREAMED_BYTES_MIN: usize = 1 << 10;
 
 impl<'a> Writer<'a> {
     /// Writes into `body`, and into the message's `nodes` and `buffers`.
     pub(super) fn new(body: &'a mut [u8], nodes: &'a mut [u8], buffers: &'a mut [u8], compressor: &'a Compressor) -> Self {
         let compressor = Some(compressor).filter(|compressor| compressor.compression() != Compression::None);
-        Writer { body, position: 0, nodes, buffers, next_node: 0, next_buffer: 0, compressor, scratch: Vec::new(), failed: None }
+        Writer {
+            body,
+            position: 0,
+            nodes,
+            buffers,
+            next_node: 0,
+            next_buffer: 0,
+            compressor,
+            scratch: Vec::new(),
+            digest: None,
+            failed: None,
+        }
     }
 
-    /// The length of the body, or why it could not be written.
-    pub(super) fn finish(self) -> Result<usize> {
+    /// Copies past the caches, and takes the checksum of the body meanwhile; for large bodies without compression.
+    pub(super) fn streaming(mut self) -> Self {
+        assert!(self.compressor.is_none(), "what is compressed is in the caches already");
+        self.digest = Some(Digest::new(CrcAlgorithm::Crc32Iscsi));
+        self
+    }
+
+    /// The length of the body, and its checksum when it was streamed; or why it could not be written.
+    pub(super) fn finish(self) -> Result<(usize, Option<Digest>)> {
         match self.failed {
             Some(error) => Err(error),
-            None => Ok(self.position),
+            None => Ok((self.position, self.digest)),
         }
     }
 
@@ -218,9 +243,26 @@ impl<'a> Writer<'a> {
                 *last = [0; BODY_ALIGNMENT];
             }
             fill(&mut room[..length]);
+            if let Some(digest) = &mut self.digest {
+                digest.update(room);
+            }
         }
         self.note(length);
         self.position += align_up(length, BODY_ALIGNMENT);
+    }
+
+    fn stream(&mut self, source: &[u8]) {
+        let start = self.position;
+        let room = self.body.get_mut(start..start + align_up(source.len(), BODY_ALIGNMENT));
+        let (Some(room), Some(digest)) = (room, &mut self.digest) else {
+            return self.fail();
+        };
+        let (bytes, padding) = room.split_at_mut(source.len());
+        padding.fill(0);
+        stream::copy(bytes, source, digest);
+        digest.update(padding);
+        self.note(source.len());
+        self.position += align_up(source.len(), BODY_ALIGNMENT);
     }
 
     fn compress(&mut self, source: &[u8]) {
@@ -261,7 +303,9 @@ impl Sink for Writer<'_> {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        if self.compressor.is_none() || bytes.is_empty() {
+        if self.digest.is_some() && bytes.len() >= STREAMED_BYTES_MIN {
+            self.stream(bytes);
+        } else if self.compressor.is_none() || bytes.is_empty() {
             self.place(bytes.len(), |out| out.copy_from_slice(bytes));
         } else {
             self.compress(bytes);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
+use crc_fast::Digest;
 
 use super::BODY_ALIGNMENT;
 use super::body::{Sizer, Writer, walk};
@@ -19,6 +20,9 @@ use crate::error::{Error, Result};
 
 /// A batch is at most this long: what its length field can say.
 pub const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+
+/// A batch that may become this long is copied past the caches, where it would not stay. Shorter ones are still in them when the device reads.
+const STREAMED_BYTES_MIN: usize = 256 << 10;
 
 /// A batch has at most so many rows: what its row count can say.
 pub const ROWS_MAX: usize = i32::MAX as usize;
@@ -151,13 +155,20 @@ impl Encoder {
         for (to, from) in head[header.change_types_range()].iter_mut().zip(meta.change_types.unwrap_or_default()) {
             *to = *from as u8;
         }
-        header.length = start + if header.rows == 0 { 0 } else { self.write_message(batch, start, message)? };
+        let (message_bytes, body_bytes, body_digest) = match header.rows {
+            0 => (0, 0, None),
+            _ => self.write_message(batch, start, message)?,
+        };
+        header.length = start + message_bytes + body_bytes;
         if header.length > BATCH_BYTES_MAX {
             return Err(Error::exhausted("the batch is too long").at("bytes", header.length).at("limit", BATCH_BYTES_MAX));
         }
         let bytes = &mut out[..header.length];
         header.write(bytes);
-        let crc = log_batch::checksum(bytes);
+        let crc = match body_digest {
+            Some(body) => log_batch::checksum_with(&bytes[..start + message_bytes], &body),
+            None => log_batch::checksum(bytes),
+        };
         put(bytes, log_batch::CRC_AT, crc.to_le_bytes());
         Ok(header.length)
     }
@@ -201,7 +212,9 @@ impl Encoder {
         }
     }
 
-    fn write_message(&self, batch: &RecordBatch, start: usize, out: &mut [u8]) -> Result<usize> {
+    /// Bytes of the message before its body, and of the body; with the body's checksum when it is known already.
+    fn write_message(&self, batch: &RecordBatch, start: usize, out: &mut [u8]) -> Result<(usize, usize, Option<Digest>)> {
+        let streams = out.len() >= STREAMED_BYTES_MIN && self.compressor.compression() == Compression::None;
         let (room, message_bytes) = (out.len(), self.message_bytes(start));
         let (message, body) = out.split_at_mut_checked(message_bytes).ok_or_else(|| too_small(room))?;
         self.template.copy(message);
@@ -210,12 +223,15 @@ impl Encoder {
         assert!(nodes_at < buffers_at, "nodes at {nodes_at}, buffers at {buffers_at}");
         let (front, buffers) = message.split_at_mut(buffers_at);
         let mut writer = Writer::new(body, &mut front[nodes_at..], buffers, &self.compressor);
+        if streams {
+            writer = writer.streaming();
+        }
         for column in batch.columns() {
             walk(column.as_ref(), self.layout == Layout::Fluss, &mut writer);
         }
-        let body_length = writer.finish()?;
-        self.template.patch(message, batch.num_rows(), body_length);
-        Ok(message_bytes + body_length)
+        let (body_bytes, digest) = writer.finish()?;
+        self.template.patch(message, batch.num_rows(), body_bytes);
+        Ok((message_bytes, body_bytes, digest))
     }
 
     /// Batches made with the encoder's own schema object need no look at each column.

@@ -7,6 +7,8 @@
 use std::ops::Range;
 
 use super::bytes::{i16_at, i32_at, i64_at, put, u32_at};
+use crc_fast::{CrcAlgorithm, Digest};
+
 use crate::error::{Error, Result};
 
 /// Where `base offset` stands.
@@ -203,6 +205,14 @@ impl BatchHeader {
 /// The checksum of `batch`, the whole of it: crc32c from the schema id to the end. Panics when it is shorter than that.
 pub fn checksum(batch: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(&batch[SCHEMA_ID_AT..])
+}
+
+/// As [`checksum`], of a batch whose body was checksummed before: `front` is all that stands before the body.
+pub(super) fn checksum_with(front: &[u8], body: &Digest) -> u32 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(&front[SCHEMA_ID_AT..]);
+    digest.combine(body);
+    digest.finalize() as u32
 }
 
 /// Sets base offset and commit timestamp, which the checksum leaves out. Panics when `batch` is shorter than a header.

@@ -19,6 +19,7 @@ mod message;
 pub mod run_index;
 mod shape;
 pub mod statistics;
+mod stream;
 mod template;
 
 #[cfg(test)]

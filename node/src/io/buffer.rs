@@ -6,6 +6,7 @@
 //! This module knows nothing of files.
 
 use super::BLOCK_BYTES;
+use super::slab::{PIECE_BYTES_MIN, Piece, SLAB_BYTES, Shelf};
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
@@ -18,6 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Largest size class: 16 MiB. Larger buffers are exact multiples of [`BLOCK_BYTES`] and go back to the allocator, not to the pool.
 pub const CLASS_BYTES_MAX: usize = 16 << 20;
 
+/// A pool that may keep less than this cuts its buffers one by one, not from slabs.
+const SLABS_LIMIT_BYTES_MIN: usize = 8 * SLAB_BYTES;
+
 /// Classes of powers of two, from one block to [`CLASS_BYTES_MAX`].
 const CLASSES: usize = (CLASS_BYTES_MAX / BLOCK_BYTES).ilog2() as usize + 1;
 
@@ -29,12 +33,18 @@ struct Shelves {
     limit_bytes: usize,
     held_bytes: AtomicUsize,
     classes: [Mutex<Vec<Memory>>; CLASSES],
+    slabs: [Shelf; CLASSES],
 }
 
 impl Pool {
     /// A pool that keeps at most `limit_bytes` of idle memory. What is handed out is not counted.
     pub fn new(limit_bytes: usize) -> Self {
-        Pool(Arc::new(Shelves { limit_bytes, held_bytes: AtomicUsize::new(0), classes: std::array::from_fn(|_| Mutex::new(Vec::new())) }))
+        Pool(Arc::new(Shelves {
+            limit_bytes,
+            held_bytes: AtomicUsize::new(0),
+            classes: std::array::from_fn(|_| Mutex::default()),
+            slabs: std::array::from_fn(|_| Shelf::default()),
+        }))
     }
 
     /// A buffer of length `bytes` and of at least that capacity. Fresh memory is zeroed, **recycled memory has arbitrary old bytes**.
@@ -68,15 +78,30 @@ impl Pool {
 
 impl Shelves {
     fn take(&self, class: usize) -> Option<Memory> {
+        let bytes = class_bytes(class);
+        if self.limit_bytes >= SLABS_LIMIT_BYTES_MIN && (PIECE_BYTES_MIN..=SLAB_BYTES).contains(&bytes) {
+            let (piece, more) = self.slabs[class].take(bytes)?;
+            // Wraps for less.
+            self.held_bytes.fetch_add(more as usize, Ordering::Relaxed);
+            return Some(Memory { start: piece.start(), capacity: piece.bytes(), piece: Some(piece) });
+        }
         let memory = self.classes[class].lock().pop()?;
         self.held_bytes.fetch_sub(memory.capacity, Ordering::Relaxed);
         Some(memory)
     }
 
     /// Keeps the memory, or lets it go when the pool is full.
-    fn put(&self, memory: Memory) {
+    fn put(&self, mut memory: Memory) {
         let bytes = memory.capacity;
         let Some(class) = class_of(bytes).filter(|_| bytes > 0) else { return };
+        if let Some(piece) = memory.piece.take() {
+            memory.capacity = 0;
+            let is_over = self.held_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit_bytes;
+            if self.slabs[class].put(piece, is_over) {
+                self.held_bytes.fetch_sub(SLAB_BYTES, Ordering::Relaxed);
+            }
+            return;
+        }
         if self.held_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit_bytes {
             self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return;
@@ -98,10 +123,11 @@ fn class_bytes(class: usize) -> usize {
     BLOCK_BYTES << class
 }
 
-/// One aligned allocation; a capacity of 0 is no allocation at all.
+/// One aligned allocation, or a piece of a slab; a capacity of 0 is no allocation at all.
 struct Memory {
     start: NonNull<u8>,
     capacity: usize,
+    piece: Option<Piece>,
 }
 
 // SAFETY: Memory owns its allocation and has no thread affinity.
@@ -115,9 +141,13 @@ impl Memory {
         // SAFETY: every class and every multiple of a block is at least one block, so the size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         match NonNull::new(start) {
-            Some(start) => Memory { start, capacity },
+            Some(start) => Memory { start, capacity, piece: None },
             None => handle_alloc_error(layout),
         }
+    }
+
+    fn none() -> Memory {
+        Memory { start: NonNull::dangling(), capacity: 0, piece: None }
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -127,7 +157,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if self.capacity > 0 {
+        if self.capacity > 0 && self.piece.is_none() {
             // SAFETY: it was allocated with this very layout, and this is its only owner.
             unsafe { dealloc(self.start.as_ptr(), Self::layout(self.capacity)) }
         }
@@ -144,7 +174,7 @@ pub struct Buffer {
 impl Buffer {
     /// A buffer without memory, to leave behind when another is moved out.
     pub fn empty() -> Buffer {
-        Buffer { memory: Memory { start: NonNull::dangling(), capacity: 0 }, len: 0, pool: None }
+        Buffer { memory: Memory::none(), len: 0, pool: None }
     }
 
     /// Bytes in use, at most [`Buffer::capacity`].
@@ -183,7 +213,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.0.put(std::mem::replace(&mut self.memory, Memory { start: NonNull::dangling(), capacity: 0 }));
+            pool.0.put(std::mem::replace(&mut self.memory, Memory::none()));
         }
     }
 }
@@ -302,6 +332,20 @@ mod tests {
         drop(again);
         drop(pool.get(CLASS_BYTES_MAX + 1));
         assert_eq!(pool.held_bytes(), 8192, "large ones are not kept");
+    }
+
+    #[test]
+    fn a_large_pool_cuts_slabs_and_gives_them_up_over_its_limit() {
+        let pool = Pool::new(SLABS_LIMIT_BYTES_MIN);
+        let first = pool.get(100_000);
+        assert!(first.iter().all(|byte| *byte == 0));
+        assert_eq!((first.capacity(), pool.held_bytes()), (128 << 10, SLAB_BYTES - (128 << 10)));
+        drop(first);
+        assert_eq!(pool.held_bytes(), SLAB_BYTES);
+        let many: Vec<_> = (0..24).map(|_| pool.get(1 << 20)).collect();
+        drop(many);
+        assert!(pool.held_bytes() <= SLABS_LIMIT_BYTES_MIN, "{} bytes", pool.held_bytes());
+        assert!(pool.held_bytes() > SLABS_LIMIT_BYTES_MIN - SLAB_BYTES);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod lock;
 pub mod page;
 pub mod probe;
 pub mod sim;
+mod slab;
 pub mod sync;
 pub mod system;
 mod threads;

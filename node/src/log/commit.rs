@@ -122,14 +122,19 @@ impl Log {
         if receipt.duplicate {
             return Ok((receipt, Turn::Done));
         }
-        let turn = if inline { head.take_turn(Hand::Inline) } else { Turn::CallRing };
+        let turn = match inline {
+            true => head.take_turn(Hand::Inline),
+            // Whoever finishes the next write comes back for what is queued.
+            false if head.is_busy() => Turn::Done,
+            false => Turn::CallRing,
+        };
         Ok((receipt, turn))
     }
 
     /// The ring thread's next write of this log, if it may start one.
     pub fn ring_turn(&self) -> Turn {
         let mut head = self.head.lock();
-        if head.writer.in_flight() >= RING_DEPTH || head.preparing {
+        if head.is_busy() {
             return Turn::Done;
         }
         head.take_turn(Hand::Ring)
@@ -168,7 +173,10 @@ impl Log {
         }
         let reason = result.as_ref().err().map(Error::replica);
         let outcome = head.writer.completed(group, result);
-        self.publish(head, outcome, reason)
+        let mut effects = self.publish(head, outcome, reason);
+        // The ring thread looks at a log again after each of its writes.
+        effects.call_ring &= hand == Hand::Inline;
+        effects
     }
 
     /// The segment asked for by [`Turn::Prepare`], or why there is none: then what is queued fails and the log goes on.
@@ -242,7 +250,7 @@ impl Log {
             decided: Vec::with_capacity(outcome.durable.len() + outcome.failed.len()),
             sealed: outcome.sealed,
             advanced: !outcome.durable.is_empty(),
-            call_ring: head.writer.queued() > 0 && !head.preparing,
+            call_ring: head.writer.queued() > 0 && !head.is_busy(),
             wants_segment: head.wants_segment(),
         };
         for durable in outcome.durable {
@@ -278,6 +286,11 @@ impl Drop for Owed<'_> {
 impl Head {
     fn may_go_inline(&self) -> bool {
         self.ring == 0 && self.inline < INLINE_MAX && !self.preparing && self.writer.queued() == 0
+    }
+
+    /// What is queued waits for the end of a write, or for a segment.
+    fn is_busy(&self) -> bool {
+        self.preparing || self.writer.in_flight() >= RING_DEPTH
     }
 
     fn wants_segment(&self) -> bool {
