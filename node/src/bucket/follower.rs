@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
+use super::tree::{self, Keyed, Tree};
 use super::{Address, Found, beyond_reach, find, here, ledger, owner_of, segments};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::page;
 use crate::io::sync::Mutex;
 use crate::log::recovery;
@@ -30,6 +31,9 @@ pub struct Follower {
     /// One at a time looks at the manifest. The last writer's epoch when its log was recovered: the log has not changed since, unless a later
     /// writer opened it.
     recovered: Mutex<Option<u32>>,
+    keyed: Option<Arc<Keyed>>,
+    /// The index over the log, made when it is first asked for.
+    tree: Mutex<Option<Arc<Tree>>>,
 }
 
 /// Who writes the store now.
@@ -43,9 +47,10 @@ pub enum WriterState {
 
 impl Follower {
     /// Looks at the bucket for the first time.
-    pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState) -> Result<Arc<Self>> {
+    pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState, keyed: Option<Arc<Keyed>>) -> Result<Arc<Self>> {
         let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
-        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered: Mutex::new(None) });
+        let (recovered, tree) = (Mutex::new(None), Mutex::new(None));
+        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered, keyed, tree });
         follower.refresh(writer)?;
         Ok(follower)
     }
@@ -69,6 +74,41 @@ impl Follower {
             None => self.recover().map(|()| *recovered = self.view.damage().is_none().then_some(last)),
         };
         refreshed.map_err(|error| here(&self.address, error))
+    }
+
+    /// The index over the log, with all rows that the view has; `None` in a table without keys. It is made anew from the manifest when too much of the
+    /// log is in memory, and with `is_lost`: a run that it names is gone.
+    ///
+    /// # Errors
+    /// Corrupt for damaged runs or rows; those of the device.
+    pub fn tree(&self, is_lost: bool) -> Result<Option<Arc<Tree>>> {
+        let Some(keyed) = &self.keyed else { return Ok(None) };
+        let mut known = self.tree.lock();
+        let is_behind = |tree: &Arc<Tree>| {
+            let levels = tree.levels();
+            levels.memtables.len() > tree::WAITING_MAX || levels.active().end_offset() < self.view.start()
+        };
+        let kept = known.as_ref().filter(|tree| !is_lost && !is_behind(tree)).cloned();
+        let tree = match kept {
+            Some(tree) => tree,
+            None => self.open_tree(keyed).map_err(|error| here(&self.address, error))?,
+        };
+        *known = Some(tree.clone());
+        tree.replay(&self.view).map_err(|error| here(&self.address, error))?;
+        Ok(Some(tree))
+    }
+
+    fn open_tree(&self, keyed: &Arc<Keyed>) -> Result<Arc<Tree>> {
+        let mut folds = 0;
+        loop {
+            let state = self.manifest()?.unwrap_or_default();
+            folds += 1;
+            match Tree::open(&self.resources, &self.address.dir, keyed.clone(), &state) {
+                // Most often it was replaced since the manifest was read.
+                Err(error) if error.kind() == Kind::NotFound && folds < FOLDS_MAX => {}
+                opened => return opened,
+            }
+        }
     }
 
     /// Reads the manifest again: the segments that the view knows are not all.

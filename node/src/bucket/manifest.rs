@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Ledger, LedgerState};
 use crate::error::{Error, Result};
 use crate::log::segment::Sealed;
+use crate::lsm::run::RunMeta;
 
 /// The manifest of a bucket.
 pub type Manifest = Ledger<State>;
@@ -48,6 +49,20 @@ pub enum Edit {
         start_offset: u64,
         /// Gone.
         segment_ids: Vec<u64>,
+    },
+    /// Rows of the log before `flushed_to` are in runs.
+    Flushed {
+        /// Those that no run had before; `None` when nothing came of them.
+        run: Option<RunMeta>,
+        /// Where the rest of the log begins.
+        flushed_to: u64,
+    },
+    /// Runs that stand together became one, or nothing.
+    Compacted {
+        /// Gone, older ones first.
+        run_ids: Vec<u64>,
+        /// In their place.
+        run: Option<RunMeta>,
     },
     /// Everything before this edit, folded.
     Folded(State),
@@ -88,6 +103,16 @@ pub struct State {
     pub sealed: Vec<SealedSegment>,
     /// Prepared or in use, by id, with the bytes of the file.
     pub open: BTreeMap<u64, u64>,
+    /// Runs of the tree, older ones first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunMeta>,
+    /// Offset in the log up to which rows are in runs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flushed_to: u64,
+}
+
+fn is_zero(offset: &u64) -> bool {
+    *offset == 0
 }
 
 impl LedgerState for State {
@@ -116,12 +141,30 @@ impl LedgerState for State {
                 self.start_offset = self.start_offset.max(start_offset);
                 self.sealed.retain(|segment| !segment_ids.contains(&segment.segment_id));
             }
+            Edit::Flushed { run, flushed_to } => {
+                if flushed_to < self.flushed_to {
+                    return Err(Error::corrupt("a flush ends before the one before it").at("offset", flushed_to));
+                }
+                self.runs.extend(run);
+                self.flushed_to = flushed_to;
+            }
+            Edit::Compacted { run_ids, run } => self.compact(&run_ids, run)?,
         }
         Ok(())
     }
 }
 
 impl State {
+    fn compact(&mut self, run_ids: &[u64], run: Option<RunMeta>) -> Result<()> {
+        let stand = |at: usize| self.runs.get(at..at + run_ids.len()).is_some_and(|runs| runs.iter().map(|run| &run.id).eq(run_ids));
+        let first = self.runs.iter().position(|known| Some(&known.id) == run_ids.first());
+        let Some(at) = first.filter(|at| stand(*at)) else {
+            return Err(Error::corrupt("runs were merged that do not stand together").at("runs", format!("{run_ids:x?}")));
+        };
+        self.runs.splice(at..at + run_ids.len(), run);
+        Ok(())
+    }
+
     /// Offset behind the last sealed segment.
     pub fn sealed_end(&self) -> u64 {
         self.sealed.last().map_or(self.start_offset, |last| last.end_offset)

@@ -14,6 +14,8 @@ pub mod resources;
 pub mod retention;
 pub mod segments;
 pub mod spare;
+pub mod tree;
+pub mod upkeep;
 pub mod work;
 
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::page;
 use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
-use crate::log::commit::{Effects, Log, Turn};
+use crate::log::commit::{Effects, Log, Sink, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
 use crate::log::producers::Producers;
@@ -33,6 +35,7 @@ use crate::log::view::View;
 use crate::log::writer::{Record, Writer};
 use manifest::{Edit, Manifest, State};
 use resources::Resources;
+use tree::{Keyed, Tree};
 use work::Work;
 
 /// Directories whose names a new bucket makes besides its own: its partition, its table, `tables`, the store.
@@ -88,6 +91,8 @@ pub struct SegmentPolicy {
     pub retention_ms: Option<u64>,
     /// Oldest segments go when sealed ones hold more; `None` keeps them.
     pub retention_bytes: Option<u64>,
+    /// Only rows that are in runs may go.
+    pub has_tree: bool,
 }
 
 /// A batch on its way to the device.
@@ -144,13 +149,16 @@ pub struct Bucket {
     prepares_ahead: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
+    /// The index over the log, when its rows have keys.
+    tree: Option<Arc<Tree>>,
 }
 
 impl Bucket {
     /// Opens a bucket for writing: folds its manifest, recovers its log. What was read only is not written to: thousands may be opened at once.
     ///
-    /// Errors: Corrupt for a damaged manifest; those of the device. Damage in the log makes the log refuse rows, not the bucket refuse to open.
-    pub fn open(resources: &Arc<Resources>, address: Address, policy: SegmentPolicy) -> Result<Arc<Self>> {
+    /// Errors: Corrupt for a damaged manifest; those of the device. Damage in the log makes the log refuse rows, not the bucket refuse to open; with a tree, rows
+    /// behind it are in no memtable.
+    pub fn open(resources: &Arc<Resources>, address: Address, policy: SegmentPolicy, keyed: Option<Arc<Keyed>>) -> Result<Arc<Self>> {
         let driver = &*resources.driver;
         let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
         let state = manifest.state();
@@ -161,10 +169,12 @@ impl Bucket {
         segments.extend(recovered.segments());
         let writer = Writer::new(recovered.start);
         let view = Arc::new(View::new(segments, state.start_offset, end, resources.recent.clone()));
+        view.set_damage(damage);
         let place =
             Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
-        view.set_damage(damage);
-        let log = Log::new(writer, view, place, resources.durable);
+        let tree = keyed.map(|keyed| open_tree(resources, &address, keyed, state, &view)).transpose()?;
+        let sink = tree.clone().map(|tree| -> Sink { Box::new(move |durable| tree.take(durable)) });
+        let log = Log::new(writer, view, place, resources.durable).with_sink(sink);
         if let Some(damage) = log.view().damage() {
             log.poison(damage);
         }
@@ -191,10 +201,12 @@ impl Bucket {
             closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
             address,
+            tree,
         });
         if !bucket.to_seal.lock().is_empty() {
             bucket.resources.board.post(&bucket, Work::Seal);
         }
+        bucket.ask_for_upkeep();
         Ok(bucket)
     }
 
@@ -219,6 +231,7 @@ impl Bucket {
     /// Errors: as [`Log::submit`].
     pub fn append(self: &Arc<Self>, record: Record, inline: bool) -> Result<Pending> {
         self.settle()?;
+        self.hold_back()?;
         let now_ms = self.resources.driver.clock().wall_ms();
         let (receipt, turn) = self.log.submit(record, now_ms, inline).map_err(|error| self.here(error))?;
         let awake = matches!(turn, Turn::Write(_));
@@ -271,6 +284,7 @@ impl Bucket {
         effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
+            self.ask_for_flush();
         }
         if !effects.sealed.is_empty() {
             self.to_seal.lock().append(&mut effects.sealed);
@@ -281,6 +295,20 @@ impl Bucket {
         }
         if effects.wants_segment && !self.prepares_ahead.load(Ordering::Acquire) {
             self.resources.board.post(self, Work::Prepare);
+        }
+    }
+
+    fn ask_for_flush(self: &Arc<Self>) {
+        if self.tree.as_ref().is_some_and(|tree| tree.wants_flush()) {
+            self.resources.board.post(self, Work::Flush);
+        }
+    }
+
+    /// Posts what its tree needs: after it was opened, and again when something came to nothing.
+    pub fn ask_for_upkeep(self: &Arc<Self>) {
+        self.ask_for_flush();
+        if self.tree.as_ref().is_some_and(|tree| tree.wants_compaction()) {
+            self.resources.board.post(self, Work::Compact);
         }
     }
 
@@ -378,6 +406,15 @@ fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Err
 /// Adds where to an error that says which rows cannot be read, and what that means.
 fn beyond_reach(address: &Address, error: Error) -> Error {
     here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
+}
+
+/// The tree of a bucket with all the rows that its log has. Damage in the log is the log's to tell.
+fn open_tree(resources: &Arc<Resources>, address: &Address, keyed: Arc<Keyed>, state: &State, view: &Arc<View>) -> Result<Arc<Tree>> {
+    let tree = Tree::open(resources, &address.dir, keyed, state).map_err(|error| here(address, error))?;
+    match tree.replay(view) {
+        Err(error) if view.damage().is_none() => Err(here(address, error)),
+        _ => Ok(tree),
+    }
 }
 
 struct Found {

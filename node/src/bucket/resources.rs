@@ -12,10 +12,12 @@ use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
-use crate::io::sync::{AtomicU32, Mutex, Ordering};
+use crate::io::sync::{AtomicU32, AtomicUsize, Mutex, Ordering};
 use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::log::cursor::Source;
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
+use crate::lsm::run::{Blocks, Reach};
 
 /// Sizes that the owner of the store chose.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,62 @@ pub struct Limits {
     pub recent_bytes_max: usize,
     /// Bytes of dropped segments kept to be recycled.
     pub spare_bytes_max: u64,
+    /// Bytes that a scan or a replay reads ahead in a log.
+    pub scan_bytes_max: usize,
+    /// Bytes of all memtables together, about.
+    pub memtable_bytes_max: usize,
+    /// Bytes of blocks of runs that are kept in memory.
+    pub block_bytes_max: usize,
 }
+
+/// The memory that all memtables of a store share.
+pub struct MemtableBudget {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    trees: AtomicUsize,
+}
+
+impl MemtableBudget {
+    fn new(bytes_max: usize) -> Self {
+        MemtableBudget { bytes_max, bytes: AtomicUsize::new(0), trees: AtomicUsize::new(0) }
+    }
+
+    /// A tree was opened.
+    pub fn enter(&self) {
+        self.trees.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A tree was closed that held so many bytes.
+    pub fn leave(&self, bytes: usize) {
+        self.trees.fetch_sub(1, Ordering::Relaxed);
+        self.subtract(bytes);
+    }
+
+    /// A memtable grew.
+    pub fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A memtable is gone.
+    pub fn subtract(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of all memtables.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a memtable of so many bytes should make room: it alone takes a good part of the budget, or together they are over it and it is no less than
+    /// the others on average.
+    pub fn is_due(&self, bytes: usize) -> bool {
+        let share = self.bytes_max / (2 * self.trees.load(Ordering::Relaxed).max(1));
+        bytes >= self.bytes_max / MEMTABLES_PER_BUDGET || (self.bytes() > self.bytes_max && bytes > 0 && bytes >= share)
+    }
+}
+
+/// A memtable is flushed when it takes one part in so many of the budget: while some are flushed others go on.
+const MEMTABLES_PER_BUDGET: usize = 4;
 
 /// See the head of this module.
 pub struct Resources {
@@ -56,6 +113,11 @@ pub struct Resources {
     pub epoch: u32,
     /// Acknowledged means on the device.
     pub durable: bool,
+    /// Blocks of runs that were read lately.
+    pub blocks: Arc<Blocks>,
+    /// Rows that are not in runs yet.
+    pub memtables: MemtableBudget,
+    scan_bytes_max: usize,
     next_segment: AtomicU32,
     /// The ring's owner when there is no ring thread (the simulator).
     pub pumped: Mutex<Option<Committer>>,
@@ -79,13 +141,33 @@ impl Resources {
             dir,
             epoch,
             durable,
+            blocks: Blocks::new(limits.block_bytes_max as u64),
+            memtables: MemtableBudget::new(limits.memtable_bytes_max),
+            scan_bytes_max: limits.scan_bytes_max,
             next_segment: AtomicU32::new(1),
             pumped: Mutex::new(None),
             driver,
         }))
     }
 
-    /// A name for a new segment.
+    /// How readers of logs get at segments.
+    pub fn source(self: &Arc<Self>) -> Source {
+        let resources = self.clone();
+        Source {
+            driver: self.driver.clone(),
+            pool: self.pool.clone(),
+            files: self.files.clone(),
+            bytes_max: self.scan_bytes_max,
+            directories: Arc::new(move |segment| resources.directories.get(segment)),
+        }
+    }
+
+    /// How runs are read and written.
+    pub fn reach(&self) -> Reach {
+        Reach { driver: self.driver.clone(), files: self.files.clone(), pool: self.pool.clone(), blocks: self.blocks.clone() }
+    }
+
+    /// A name for a new segment or run.
     pub fn next_segment_id(&self) -> u64 {
         let count = self.next_segment.fetch_add(1, Ordering::Relaxed);
         assert!(count != 0 && self.epoch > 0, "segments are named by writers, fewer than 2^32 in one open");

@@ -30,7 +30,9 @@ impl SegmentPolicy {
         for segment in &state.sealed {
             let too_old = self.retention_ms.is_some_and(|keep| segment.timestamps_ms.1.saturating_add_unsigned(keep) < now_ms);
             let too_many = self.retention_bytes.is_some_and(|keep| held > keep);
-            if !too_old && !too_many {
+            // What only the log has of a tree stays.
+            let is_needed = self.has_tree && segment.end_offset > state.flushed_to;
+            if is_needed || (!too_old && !too_many) {
                 break;
             }
             held -= segment.bytes;

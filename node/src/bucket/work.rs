@@ -20,6 +20,10 @@ pub enum Work {
     Seal,
     /// The next segment should be ready before it is needed.
     Prepare,
+    /// A memtable waits to become a run.
+    Flush,
+    /// There are too many runs.
+    Compact,
 }
 
 impl Work {
@@ -28,6 +32,8 @@ impl Work {
             Work::Provide { .. } => 0,
             Work::Seal => 1,
             Work::Prepare => 2,
+            Work::Flush => 3,
+            Work::Compact => 4,
         }
     }
 }
@@ -35,7 +41,7 @@ impl Work {
 #[derive(Default)]
 struct List {
     /// By rank; each the oldest first.
-    order: [VecDeque<(Arc<Bucket>, Work)>; 3],
+    order: [VecDeque<(Arc<Bucket>, Work)>; 5],
     known: HashSet<(usize, Work)>,
     ended: bool,
 }

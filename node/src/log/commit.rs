@@ -14,7 +14,7 @@ use super::fate::Fate;
 use super::gather::{Place, gather};
 use super::segment::Segment;
 use super::view::View;
-use super::writer::{Outcome, Receipt, Record, Step, Write, Writer};
+use super::writer::{Durable, Outcome, Receipt, Record, Step, Write, Writer};
 use crate::error::{Error, Result};
 use crate::io::sync::{Mutex, MutexGuard};
 use crate::io::{Driver, FileCache, Frozen, Pool};
@@ -88,18 +88,29 @@ struct Head {
     preparing: bool,
 }
 
+/// Takes every group that became durable, in order, before anybody is told of it.
+pub type Sink = Box<dyn Fn(&Durable) + Send + Sync>;
+
 /// The log of one bucket, open for writing.
 pub struct Log {
     head: Mutex<Head>,
     view: Arc<View>,
     place: Place,
     durable: bool,
+    sink: Option<Sink>,
 }
 
 impl Log {
     /// A log that goes on where `writer` stands. Without `durable`, writes are not synced.
     pub fn new(writer: Writer, view: Arc<View>, place: Place, durable: bool) -> Self {
-        Log { head: Mutex::new(Head { writer, inline: 0, ring: 0, preparing: false }), view, place, durable }
+        Log { head: Mutex::new(Head { writer, inline: 0, ring: 0, preparing: false }), view, place, durable, sink: None }
+    }
+
+    /// With somebody who takes what becomes durable: an index over this log.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Option<Sink>) -> Self {
+        self.sink = sink;
+        self
     }
 
     /// What readers see.
@@ -255,6 +266,10 @@ impl Log {
         };
         for durable in outcome.durable {
             let fate = durable.fate.clone();
+            // Whoever sees the new end finds the rows before it in the index.
+            if let Some(sink) = &self.sink {
+                sink(&durable);
+            }
             self.view.publish(durable);
             fate.succeed();
             effects.decided.push(fate);

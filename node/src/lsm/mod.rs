@@ -3,6 +3,7 @@
 //! The tree is an index over the log: the log offset is the sequence number, and what is not flushed is read from the log again. Nothing here commits: what
 //! was made is returned, and `bucket` writes it into its manifest. This floor knows nothing of the log's segments, of tables' names or of when work is done.
 
+pub mod build;
 pub mod builder;
 pub mod levels;
 pub mod lookup;

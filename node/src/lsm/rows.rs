@@ -82,6 +82,15 @@ impl Reader {
         self.spec.schema()
     }
 
+    /// The columns of rows that were written with a version of the schema.
+    ///
+    /// # Errors
+    /// Corrupt for an unknown version.
+    pub fn schema_at(&self, schema_id: i16) -> Result<&TableSchema> {
+        let unknown = || Error::corrupt(format!("rows of the unknown schema version {schema_id}")).at("table", &self.spec.name);
+        self.spec.schema_at(schema_id).ok_or_else(unknown)
+    }
+
     /// Makes keys of such rows.
     pub fn keys(&self) -> &KeyEncoder {
         &self.keys
@@ -108,8 +117,7 @@ impl Reader {
         if let Some(known) = versions.get(&schema_id) {
             return Ok(known.clone());
         }
-        let unknown = || Error::corrupt(format!("rows of the unknown schema version {schema_id}")).at("table", &self.spec.name);
-        let written = self.spec.schema_at(schema_id).ok_or_else(unknown)?;
+        let written = self.schema_at(schema_id)?;
         let mapping = Mapping::new::<&str>(written, self.spec.schema(), None)?;
         let made = Arc::new(Version { decoder: Decoder::projected(written.arrow(), mapping.read_columns())?, mapping });
         versions.insert(schema_id, made.clone());

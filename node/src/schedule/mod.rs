@@ -201,7 +201,8 @@ impl Shared {
     /// What every open bucket needs from time to time; a seal that failed is tried again here.
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
         let now_ms = self.resources.driver.clock().wall_ms();
-        let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle());
+        let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle()).and_then(|_| bucket.recycle_runs());
+        bucket.ask_for_upkeep();
         self.unless_closed(bucket, looked.map(|_| ()))
     }
 

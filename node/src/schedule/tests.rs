@@ -21,7 +21,15 @@ const LARGE_BYTES: usize = 600 << 10;
 
 fn resources(driver: Arc<dyn Driver>, dir: &Path) -> Arc<Resources> {
     let page = driver.page(&dir.join("commit.page"), 8 * SLOT_BYTES, true).unwrap();
-    let limits = Limits { files_open_max: 16, pool_bytes_max: 4 << 20, recent_bytes_max: 0, spare_bytes_max: 64 << 20 };
+    let limits = Limits {
+        files_open_max: 16,
+        pool_bytes_max: 4 << 20,
+        recent_bytes_max: 0,
+        spare_bytes_max: 64 << 20,
+        scan_bytes_max: 1 << 20,
+        memtable_bytes_max: 1 << 20,
+        block_bytes_max: 1 << 20,
+    };
     Resources::new(driver, page, dir.to_path_buf(), 1, true, limits).unwrap()
 }
 
@@ -36,7 +44,13 @@ fn simulated() -> Arc<Resources> {
 fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
     let dir: PathBuf = resources.dir.join(format!("tables/1/p0/b{number}"));
     let address = Address { dir, table_id: 1, partition_id: 0, bucket: number, slot: 2 + number as usize, table_slot: 1 };
-    Bucket::open(resources, address, SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None }).unwrap()
+    Bucket::open(
+        resources,
+        address,
+        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false },
+        None,
+    )
+    .unwrap()
 }
 
 /// One row of about so many bytes.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Shared;
 use crate::bucket::Bucket;
 use crate::bucket::segments::{Preparation, ZERO_STEP_BYTES};
+use crate::bucket::upkeep::TreeJob;
 use crate::bucket::work::Work;
 use crate::error::Result;
 
@@ -27,6 +28,8 @@ const WALK_BUCKETS: u32 = 64;
 enum Job {
     /// The next segment of a bucket is zeroed; `None` once it is handed over or given up.
     Prepare(Arc<Bucket>, Option<Preparation>),
+    /// A flush or a compaction of a bucket.
+    Tree(Arc<Bucket>, Option<TreeJob>),
     /// Buckets that were open when it began get what they need from time to time, one a step. Those closed meanwhile need nothing.
     LookAfter(VecDeque<Weak<Bucket>>),
     /// So many more buckets that are not open get what they need, one a step.
@@ -49,6 +52,15 @@ impl Job {
                 }
                 Ok(if self.is_urgent() { Duration::ZERO } else { ZERO_REST })
             }
+            Job::Tree(bucket, unfinished) => {
+                let Some(mut job) = unfinished.take() else { return Ok(Duration::ZERO) };
+                let stepped = bucket.step(&mut job);
+                if let Ok(true) = stepped {
+                    *unfinished = Some(job);
+                }
+                shared.unless_closed(bucket, stepped.map(|_| ()))?;
+                Ok(Duration::ZERO)
+            }
             Job::LookAfter(buckets) => {
                 if let Some(bucket) = buckets.pop_front().and_then(|bucket| bucket.upgrade()) {
                     bucket.view().forget_if_idle();
@@ -69,6 +81,7 @@ impl Job {
     fn is_done(&self) -> bool {
         match self {
             Job::Prepare(_, unfinished) => unfinished.is_none(),
+            Job::Tree(_, unfinished) => unfinished.is_none(),
             Job::LookAfter(buckets) => buckets.is_empty(),
             Job::Walk(left) => *left == 0,
         }
@@ -78,6 +91,8 @@ impl Job {
     fn is_urgent(&self) -> bool {
         match self {
             Job::Prepare(bucket, Some(preparation)) => bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes()),
+            // Writers may soon wait for it, and what loads the device is its own to pace.
+            Job::Tree(..) => true,
             Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) => false,
         }
     }
@@ -133,7 +148,14 @@ impl Worker {
                 }
                 self.shared.unless_closed(&bucket, begun.map(|_| ()))
             }
+            Work::Flush => self.begin_tree_job(&bucket, bucket.begin_flush()),
+            Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(false)),
         }
+    }
+
+    fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, begun: Result<Option<TreeJob>>) -> Result<()> {
+        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), Some(job)))));
+        self.shared.unless_closed(bucket, begun)
     }
 
     fn next_job(&mut self) -> Option<Job> {

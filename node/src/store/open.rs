@@ -18,6 +18,7 @@ use super::{bucket_dir, table_dir};
 use crate::bucket::follower::{Follower, WriterState};
 use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::resources::{Limits, Resources};
+use crate::bucket::tree::Keyed;
 use crate::bucket::{Address, Bucket, SegmentPolicy};
 use crate::error::{Error, Kind, Result};
 use crate::io::page::{self, Head, Page, SLOT_BYTES};
@@ -95,6 +96,9 @@ fn limits(options: &Options) -> Limits {
         pool_bytes_max: options.pool_bytes_max,
         recent_bytes_max: options.recent_bytes_max,
         spare_bytes_max: options.spare_bytes_max,
+        scan_bytes_max: options.scan_bytes_max,
+        memtable_bytes_max: options.memtable_bytes_max,
+        block_bytes_max: options.block_bytes_max,
     }
 }
 
@@ -337,7 +341,7 @@ impl Inner {
             buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
         }
         let address = self.address(entry, partition_id, bucket)?;
-        let open = Bucket::open(&self.resources, address, segment_policy(&entry.spec));
+        let open = keyed(&entry.spec).and_then(|keyed| Bucket::open(&self.resources, address, segment_policy(&entry.spec), keyed));
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
         buckets.insert(key, open.clone());
         Ok(open)
@@ -382,7 +386,8 @@ impl Inner {
         if let Some(known) = following.followers.lock().get(&key) {
             return Ok(known.clone());
         }
-        let follower = Follower::open(&self.resources, self.address(entry, partition_id, bucket)?, self.writer_state()?);
+        let (address, writer) = (self.address(entry, partition_id, bucket)?, self.writer_state()?);
+        let follower = keyed(&entry.spec).and_then(|keyed| Follower::open(&self.resources, address, writer, keyed));
         let follower = follower.map_err(|error| error.at("table", &entry.spec.name))?;
         let mut followers = following.followers.lock();
         if followers.len() >= self.options.buckets_open_max {
@@ -476,6 +481,15 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
         bytes_max: spec.options.segment_bytes,
         retention_ms: spec.options.retention_ms.filter(|_| may_drop),
         retention_bytes: spec.options.retention_bytes.filter(|_| may_drop),
+        has_tree: !spec.primary_key.is_empty(),
+    }
+}
+
+/// How rows of a table with a primary key are merged; `None` for a log table.
+fn keyed(spec: &TableSpec) -> Result<Option<Arc<Keyed>>> {
+    match spec.primary_key.is_empty() {
+        true => Ok(None),
+        false => Keyed::new(&Arc::new(spec.clone())).map(|keyed| Some(Arc::new(keyed))),
     }
 }
 

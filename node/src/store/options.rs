@@ -48,6 +48,10 @@ pub struct Options {
     pub scan_bytes_max: usize,
     /// Bytes of dropped segments kept to be used again.
     pub spare_bytes_max: u64,
+    /// Bytes of rows of primary-key tables that are not in runs yet, all tables together.
+    pub memtable_bytes_max: usize,
+    /// Bytes of blocks of runs kept in memory.
+    pub block_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -62,6 +66,8 @@ impl Default for Options {
             writer_bytes_max: 16 << 20,
             scan_bytes_max: 16 << 20,
             spare_bytes_max: 256 << 20,
+            memtable_bytes_max: 64 << 20,
+            block_bytes_max: 64 << 20,
         }
     }
 }
@@ -77,7 +83,7 @@ pub struct OptionEntry {
     pub description: &'static str,
 }
 
-const DESCRIPTIONS: [(&str, &str); 9] = [
+const DESCRIPTIONS: [(&str, &str); 11] = [
     ("io", "way to the kernel: auto, uring or threads"),
     ("durability", "acknowledged means: sync (on the device) or os (in the page cache)"),
     ("files.open.max", "segment files open at a time"),
@@ -87,6 +93,8 @@ const DESCRIPTIONS: [(&str, &str); 9] = [
     ("writer.bytes.max", "unacknowledged bytes of one writer before it waits"),
     ("scan.bytes.max", "bytes that one scanner reads ahead"),
     ("spare.bytes.max", "dropped segments kept to be used again"),
+    ("memtable.bytes.max", "rows of primary-key tables that are not in runs yet"),
+    ("block.bytes.max", "blocks of runs kept in memory"),
 ];
 
 impl Options {
@@ -108,6 +116,8 @@ impl Options {
             "writer.bytes.max" => self.writer_bytes_max = bytes()? as usize,
             "scan.bytes.max" => self.scan_bytes_max = bytes()? as usize,
             "spare.bytes.max" => self.spare_bytes_max = bytes()?,
+            "memtable.bytes.max" => self.memtable_bytes_max = bytes()? as usize,
+            "block.bytes.max" => self.block_bytes_max = bytes()? as usize,
             _ => {
                 return Err(Error::invalid(format!("unknown option {name}")).hint(did_you_mean(name, DESCRIPTIONS.map(|(known, _)| known))));
             }
@@ -132,6 +142,8 @@ impl Options {
             "writer.bytes.max" => bytes(self.writer_bytes_max),
             "scan.bytes.max" => bytes(self.scan_bytes_max),
             "spare.bytes.max" => quantity::print_bytes(self.spare_bytes_max),
+            "memtable.bytes.max" => bytes(self.memtable_bytes_max),
+            "block.bytes.max" => bytes(self.block_bytes_max),
             _ => unreachable!("{name} is in the list"),
         }
     }

@@ -3,6 +3,8 @@
 //! Invariant (kept by [`TableSpec::check`]): every field id named here is a column of the current schema, and old schemas stay,
 //! because batches written with them stay. Knows nothing of files and offsets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::name::TableName;
@@ -41,6 +43,9 @@ pub struct TableSpec {
     /// The settings.
     #[serde(default)]
     pub options: TableOptions,
+    /// How rows of one key are merged, by Paimon's names: `merge-engine` and what goes with it. Empty keeps the last row of each key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge: BTreeMap<String, String>,
     /// When the table was created, in milliseconds since 1970.
     pub created_ms: u64,
 }
@@ -57,6 +62,7 @@ impl TableSpec {
             buckets: 1,
             bucket_key: Vec::new(),
             options: TableOptions::default(),
+            merge: BTreeMap::new(),
             created_ms,
         }
     }

@@ -1,0 +1,314 @@
+//! The tree of a bucket: an index over its log, and what a reader pins of it.
+//!
+//! Rows come here from the log, in order, before anybody hears that they are durable; after a restart they come from the log again, behind what runs hold.
+//! Invariants: levels change under one lock, and after the manifest; all rows before a pinned end are in the pinned levels. This module decides nothing
+//! about when memtables are flushed, and writes no manifest: see `upkeep`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arrow::buffer::Buffer;
+
+use super::manifest::State;
+use super::resources::Resources;
+use crate::error::{Error, Result};
+use crate::format::Decoder;
+use crate::format::frame::{self, Parsed};
+use crate::format::log_batch::BatchHeader;
+use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, wake_all};
+use crate::log::cursor::{Cursor, Next, Plan};
+use crate::log::stored::Body;
+use crate::log::view::View;
+use crate::log::writer::Durable;
+use crate::lsm::levels::Levels;
+use crate::lsm::lookup::{Found, lookup};
+use crate::lsm::memtable::Memtable;
+use crate::lsm::pick::{Rules, pick};
+use crate::lsm::rows::Reader;
+use crate::lsm::run::Run;
+use crate::lsm::sorted::Sorted;
+use crate::merge::{MergeFunction, merge_function};
+use crate::table::key::Keys;
+use crate::table::{TableSchema, TableSpec};
+
+/// Memtables that wait to be flushed; with more, writers wait.
+pub const WAITING_MAX: usize = 3;
+
+/// Runs from which on writers are slowed down, and those at which they are slowed down most.
+const SLOWED_RUNS: std::ops::Range<usize> = 20..60;
+
+/// How long a writer waits at most for too many runs, per batch.
+const SLOWED_MAX: Duration = Duration::from_millis(20);
+
+/// How rows of a table are read and merged.
+pub struct Keyed {
+    /// From stored batches to rows of the table as it is now.
+    pub reader: Arc<Reader>,
+    /// What becomes of the rows of a key.
+    pub function: Arc<dyn MergeFunction>,
+}
+
+impl Keyed {
+    /// Of a table with a primary key.
+    ///
+    /// # Errors
+    /// Invalid when the table has no key, or options that its merge engine does not have.
+    pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
+        let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
+        Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function })
+    }
+}
+
+/// What is wrong with the pace of writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Nothing.
+    None,
+    /// Compaction is behind: rows should come in more slowly, by this much a batch.
+    Slow(Duration),
+    /// Flushes are behind: rows have no place to go.
+    Full,
+}
+
+/// See the head of this module.
+pub struct Tree {
+    resources: Arc<Resources>,
+    pub(super) dir: PathBuf,
+    keyed: ArcSwap<Keyed>,
+    levels: ArcSwap<Levels>,
+    /// Held by whoever changes levels.
+    change: Mutex<()>,
+    pub(super) is_flushing: AtomicBool,
+    pub(super) is_compacting: AtomicBool,
+    /// Replaced; removed once no reader of this process holds them.
+    pub(super) dropped: Mutex<Vec<Arc<Run>>>,
+    /// Changes when a flush or a compaction ends.
+    pub(super) progress: AtomicU32,
+    /// Why rows that are durable are not in the memtable.
+    failed: Mutex<Option<Error>>,
+    /// Why the last flush came to nothing.
+    flush_failed: Mutex<Option<Error>>,
+    /// Nanoseconds that writers waited for flushes and compactions.
+    pub(super) stalled_ns: AtomicU64,
+    rules: Rules,
+}
+
+impl Tree {
+    /// The tree of the bucket in `dir` as its manifest has it, without the rows that only the log has: [`Tree::replay`] brings those.
+    ///
+    /// # Errors
+    /// Corrupt for a damaged run; those of the device.
+    pub fn open(resources: &Arc<Resources>, dir: &std::path::Path, keyed: Arc<Keyed>, state: &State) -> Result<Arc<Self>> {
+        let reach = resources.reach();
+        let runs = state.runs.iter().map(|meta| Run::open(reach.clone(), dir, *meta).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        resources.memtables.enter();
+        Ok(Arc::new(Tree {
+            resources: resources.clone(),
+            dir: dir.to_path_buf(),
+            keyed: ArcSwap::new(keyed),
+            levels: ArcSwap::from_pointee(Levels::new(runs, state.flushed_to)),
+            change: Mutex::new(()),
+            is_flushing: AtomicBool::new(false),
+            is_compacting: AtomicBool::new(false),
+            dropped: Mutex::default(),
+            progress: AtomicU32::new(0),
+            failed: Mutex::default(),
+            flush_failed: Mutex::default(),
+            stalled_ns: AtomicU64::new(0),
+            rules: Rules::default(),
+        }))
+    }
+
+    /// How rows are read and merged now.
+    pub fn keyed(&self) -> Arc<Keyed> {
+        self.keyed.load_full()
+    }
+
+    /// What it consists of now.
+    pub fn levels(&self) -> Arc<Levels> {
+        self.levels.load_full()
+    }
+
+    /// How long writers have waited for it in all.
+    pub fn stalled(&self) -> Duration {
+        Duration::from_nanos(self.stalled_ns.load(Ordering::Relaxed))
+    }
+
+    /// Replaces levels by what `make` makes of them.
+    pub(super) fn change(&self, make: impl FnOnce(&Levels) -> Levels) {
+        let _one_at_a_time = self.change.lock();
+        self.levels.store(Arc::new(make(&self.levels.load())));
+    }
+
+    /// Takes a group of the log that is durable. For the log's sink: one call at a time, in order.
+    pub fn take(&self, durable: &Durable) {
+        for bytes in &durable.frames {
+            let Parsed::Frame(parsed) = frame::parse(bytes, durable.segment.id(), 0) else { unreachable!("this process made it") };
+            for (index, span) in parsed.batches.iter().enumerate() {
+                // All batches of a frame share its memory.
+                let held_bytes = if index == 0 { bytes.capacity() } else { 0 };
+                if let Err(error) = self.add(&bytes.slice(span.range()).arrow(), held_bytes) {
+                    self.failed.lock().get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn add(&self, batch: &Buffer, held_bytes: usize) -> Result<()> {
+        let first_offset = BatchHeader::read(batch)?.base_offset as u64;
+        let chunk = self.keyed.load().reader.chunk(batch)?;
+        let active = self.levels.load().active().clone();
+        let before = active.bytes();
+        active.add(first_offset, chunk, held_bytes)?;
+        let bytes = active.bytes();
+        self.resources.memtables.add(bytes - before);
+        if active.is_full() || self.resources.memtables.is_due(bytes) {
+            self.rotate();
+        }
+        Ok(())
+    }
+
+    /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
+    /// the head of the log, so that no rows come meanwhile.
+    pub(super) fn rotate(&self) -> bool {
+        let has_rows = !self.levels.load().active().is_empty();
+        if has_rows {
+            self.change(Levels::rotated);
+        }
+        has_rows
+    }
+
+    /// Adds the rows of the log that it does not have yet, up to the end of `view`.
+    ///
+    /// # Errors
+    /// Corrupt for damaged rows, and for rows that the log no longer has; those of the device.
+    pub fn replay(&self, view: &Arc<View>) -> Result<()> {
+        let (from, end) = (self.levels.load().active().end_offset(), view.end());
+        if from >= end {
+            return Ok(());
+        }
+        let reader = self.keyed.load().reader.clone();
+        let decoders = move |schema_id| Ok(Arc::new(Decoder::new(reader.schema_at(schema_id)?.arrow())?));
+        let plan = Plan { decoder: Arc::new(decoders), may_match: Arc::new(|_, _, _| true) };
+        let mut cursor = Cursor::new(view, self.resources.source(), plan, from);
+        loop {
+            match cursor.next(end)? {
+                Next::Batch(stored) => {
+                    let Body::Whole(bytes) = &stored.body else { unreachable!("all columns were asked for") };
+                    self.add(bytes, bytes.len())?;
+                }
+                Next::End => return Ok(()),
+                Next::Gone(start) => {
+                    let gone = Error::corrupt("rows that are in no run were dropped from the log");
+                    return Err(gone.at("offset", from).at("start", start));
+                }
+                Next::Lost(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What a reader sees now: every row before an offset that is no less than the end of `view`, each key once.
+    ///
+    /// # Errors
+    /// What kept rows from being taken in.
+    pub fn pin(&self, view: &View) -> Result<Pinned> {
+        if let Some(error) = &*self.failed.lock() {
+            return Err(error.replica());
+        }
+        let (keyed, levels) = (self.keyed(), self.levels());
+        // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
+        let end = view.end().min(levels.active().end_offset()).max(levels.flushed_to);
+        Ok(Pinned { keyed, levels, end })
+    }
+
+    /// Whether a memtable waits to be flushed.
+    pub fn wants_flush(&self) -> bool {
+        self.levels.load().memtables.len() > 1
+    }
+
+    /// The runs to be merged next.
+    pub(super) fn picked(&self, levels: &Levels) -> Option<std::ops::Range<usize>> {
+        let bytes: Vec<u64> = levels.runs.iter().map(|run| run.meta().bytes()).collect();
+        pick(&self.rules, &bytes)
+    }
+
+    /// Whether runs should be merged.
+    pub fn wants_compaction(&self) -> bool {
+        self.picked(&self.levels.load()).is_some()
+    }
+
+    /// How writers should go on.
+    pub fn pressure(&self) -> Pressure {
+        let levels = self.levels.load();
+        if levels.memtables.len() > WAITING_MAX + 1 {
+            return Pressure::Full;
+        }
+        match levels.runs.len().saturating_sub(SLOWED_RUNS.start) {
+            0 => Pressure::None,
+            over => Pressure::Slow(SLOWED_MAX.mul_f64((over as f64 / SLOWED_RUNS.len() as f64).min(1.0))),
+        }
+    }
+
+    /// What came of the last flush.
+    pub(super) fn note_flush(&self, error: Option<&Error>) {
+        *self.flush_failed.lock() = error.map(Error::replica);
+    }
+
+    /// Why the last flush came to nothing, if it did.
+    pub(super) fn why_not_flushed(&self) -> Option<Error> {
+        self.flush_failed.lock().as_ref().map(Error::replica)
+    }
+
+    /// A flush or a compaction ended, well or not.
+    pub(super) fn ended(&self) {
+        self.progress.fetch_add(1, Ordering::Release);
+        wake_all(&self.progress);
+    }
+
+    /// The memory of memtables is given back.
+    pub(super) fn flushed(&self, memtable: &Memtable) {
+        self.resources.memtables.subtract(memtable.bytes());
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.resources.memtables.leave(self.levels.load().memory_bytes());
+    }
+}
+
+/// What a reader sees of a tree.
+pub struct Pinned {
+    keyed: Arc<Keyed>,
+    levels: Arc<Levels>,
+    end: u64,
+}
+
+impl Pinned {
+    /// Offset in the log up to which rows count.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The columns that come out.
+    pub fn schema(&self) -> &TableSchema {
+        self.keyed.reader.schema()
+    }
+
+    /// Rows by key.
+    ///
+    /// # Errors
+    /// Those of reading and of the merge function.
+    pub fn lookup(&self, keys: &Keys) -> Result<Found> {
+        lookup(&self.keyed.reader, &*self.keyed.function, &self.levels, self.end, keys)
+    }
+
+    /// All rows, in key order, one for each key.
+    pub fn rows(&self) -> Sorted {
+        let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
+        Sorted::new(self.keyed.reader.clone(), self.keyed.function.clone(), &self.levels.runs, &memtables, true)
+    }
+}

@@ -1,0 +1,272 @@
+//! Keeping a tree in shape: memtables are flushed to runs, runs are merged, what was replaced is removed.
+//!
+//! A [`TreeJob`] is driven in steps by whoever has time. Invariants: a run is durable under its name before the manifest names it, and in the manifest before a
+//! reader sees it; a run leaves the manifest before its file goes; at most one flush and one compaction of a bucket are under way. This module decides nothing
+//! about when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::manifest::Edit;
+use super::tree::{Pressure, Tree};
+use super::work::Work;
+use super::{Bucket, here};
+use crate::error::{Error, Result};
+use crate::io::sync::{AtomicBool, Ordering, wait};
+use crate::lsm::build::Build;
+use crate::lsm::levels::Levels;
+use crate::lsm::memtable::Memtable;
+use crate::lsm::run::Run;
+use crate::lsm::sorted::Sorted;
+
+/// How long a writer waits for flushes before it looks again whether the bucket is still open.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+enum What {
+    Flush(Arc<Memtable>),
+    /// Runs that stand together, older ones first.
+    Compact(Vec<Arc<Run>>),
+}
+
+/// A flush or a compaction under way. Dropped, it comes to nothing.
+pub struct TreeJob {
+    tree: Arc<Tree>,
+    what: What,
+    build: Option<Build>,
+}
+
+impl TreeJob {
+    fn new(tree: &Arc<Tree>, what: What, make: impl FnOnce() -> Result<Build>) -> Result<Self> {
+        // From here on the drop says that it is over.
+        let mut job = TreeJob { tree: tree.clone(), what, build: None };
+        job.build = Some(make()?);
+        Ok(job)
+    }
+
+    fn is_busy(&self) -> &AtomicBool {
+        match self.what {
+            What::Flush(_) => &self.tree.is_flushing,
+            What::Compact(_) => &self.tree.is_compacting,
+        }
+    }
+}
+
+impl Drop for TreeJob {
+    fn drop(&mut self) {
+        self.build = None;
+        self.is_busy().store(false, Ordering::Release);
+        self.tree.ended();
+    }
+}
+
+impl Bucket {
+    /// Its tree, when its table has a primary key.
+    pub fn tree(&self) -> Option<&Arc<Tree>> {
+        self.tree.as_ref()
+    }
+
+    /// Begins to flush the oldest memtable that waits for it; `None` when none does, or one is being flushed.
+    ///
+    /// # Errors
+    /// Exhausted when the device is full; others of the device.
+    pub fn begin_flush(self: &Arc<Self>) -> Result<Option<TreeJob>> {
+        let Some(tree) = self.tree.as_ref().filter(|tree| tree.wants_flush() && !self.is_closed()) else { return Ok(None) };
+        if tree.is_flushing.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        let levels = tree.levels();
+        // Another flush may have ended just now.
+        if levels.memtables.len() < 2 {
+            tree.is_flushing.store(false, Ordering::Release);
+            return Ok(None);
+        }
+        let oldest = levels.memtables[0].clone();
+        let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
+            let end = oldest.end_offset();
+            self.build(tree, &[], &[(oldest, end)], levels.runs.is_empty())
+        });
+        job.map(Some).map_err(|error| here(&self.address, error))
+    }
+
+    /// Begins to merge runs: those that are picked, or all. `None` when there is nothing to merge, or runs are being merged.
+    ///
+    /// # Errors
+    /// As [`Bucket::begin_flush`].
+    pub fn begin_compaction(self: &Arc<Self>, full: bool) -> Result<Option<TreeJob>> {
+        let Some(tree) = self.tree.as_ref().filter(|_| !self.is_closed()) else { return Ok(None) };
+        if tree.is_compacting.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        let levels = tree.levels();
+        let Some(picked) = (if full { whole(&levels) } else { tree.picked(&levels) }) else {
+            tree.is_compacting.store(false, Ordering::Release);
+            return Ok(None);
+        };
+        let runs = levels.runs[picked.clone()].to_vec();
+        let job = TreeJob::new(tree, What::Compact(runs.clone()), || self.build(tree, &runs, &[], picked.start == 0));
+        job.map(Some).map_err(|error| here(&self.address, error))
+    }
+
+    fn build(&self, tree: &Tree, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
+        self.settle()?;
+        let keyed = tree.keyed();
+        let sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
+    }
+
+    /// Does a bounded piece of a job; `false` when it is done.
+    ///
+    /// # Errors
+    /// Those of reading, of the merge function and of the device. The job comes to nothing then; a flush is tried again later.
+    pub fn step(self: &Arc<Self>, job: &mut TreeJob) -> Result<bool> {
+        if self.is_closed() {
+            job.build = None;
+            return Ok(false);
+        }
+        let Some(build) = &mut job.build else { return Ok(false) };
+        let ended = match build.step() {
+            Ok(true) => return Ok(true),
+            Ok(false) => job.build.take().expect("it was there").finish().and_then(|run| self.commit(job, run)),
+            Err(error) => Err(error),
+        };
+        job.build = None;
+        if let What::Flush(_) = job.what {
+            job.tree.note_flush(ended.as_ref().err());
+        }
+        ended.map(|()| false).map_err(|error| here(&self.address, error))
+    }
+
+    fn commit(self: &Arc<Self>, job: &TreeJob, run: Option<Arc<Run>>) -> Result<()> {
+        let resources = &self.resources;
+        let synced = resources.driver.sync_dir(&self.address.dir);
+        synced.map_err(|error| Error::io("sync", &self.address.dir, error))?;
+        let _one_at_a_time = self.upkeep.lock();
+        let tree = &job.tree;
+        match &job.what {
+            What::Flush(memtable) => {
+                // After the table was altered its memtables were made anew.
+                let is_oldest = tree.levels().memtables.first().is_some_and(|oldest| Arc::ptr_eq(oldest, memtable));
+                if !is_oldest {
+                    return run.map_or(Ok(()), |run| self.remove_run(&run));
+                }
+                self.edit(Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() })?;
+                tree.change(|levels| levels.flushed(run));
+                tree.flushed(memtable);
+            }
+            What::Compact(runs) => {
+                let run_ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
+                self.edit(Edit::Compacted { run_ids: run_ids.clone(), run: run.as_ref().map(|run| run.meta()) })?;
+                tree.change(|levels| levels.compacted(&run_ids, run));
+                tree.dropped.lock().extend(runs.iter().cloned());
+            }
+        }
+        if tree.wants_flush() {
+            resources.board.post(self, Work::Flush);
+        }
+        if tree.wants_compaction() {
+            resources.board.post(self, Work::Compact);
+        }
+        Ok(())
+    }
+
+    fn remove_run(&self, run: &Run) -> Result<()> {
+        self.resources.files.invalidate(run.path());
+        match self.resources.driver.remove(run.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", run.path(), error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the files of runs that were replaced, as soon as no reader of this process holds them.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn recycle_runs(&self) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let dropped = std::mem::take(&mut *tree.dropped.lock());
+        let mut waiting = Vec::new();
+        for run in dropped {
+            match Arc::strong_count(&run) {
+                1 => self.remove_run(&run)?,
+                _ => waiting.push(run),
+            }
+        }
+        tree.dropped.lock().append(&mut waiting);
+        Ok(())
+    }
+
+    /// Brings all rows that were durable when this was called into runs.
+    ///
+    /// # Errors
+    /// As [`Bucket::step`].
+    pub fn flush(self: &Arc<Self>) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        self.log.with_writer(|_| tree.rotate());
+        let end = tree.levels().active().first_offset();
+        while tree.levels().flushed_to < end && !self.is_closed() {
+            let seen = tree.progress.load(Ordering::Acquire);
+            match self.begin_flush()? {
+                Some(mut job) => while self.step(&mut job)? {},
+                None => wait(&tree.progress, seen, Some(LOOK_AGAIN)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges runs until none is left to be picked; all of them into one when `full`.
+    ///
+    /// # Errors
+    /// As [`Bucket::step`].
+    pub fn compact(self: &Arc<Self>, full: bool) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let is_left = || if full { whole(&tree.levels()).is_some() } else { tree.wants_compaction() };
+        while is_left() && !self.is_closed() {
+            let seen = tree.progress.load(Ordering::Acquire);
+            match self.begin_compaction(full)? {
+                Some(mut job) => while self.step(&mut job)? {},
+                None if is_left() => wait(&tree.progress, seen, Some(LOOK_AGAIN)),
+                None => {}
+            }
+        }
+        self.recycle_runs()
+    }
+
+    /// Comes before rows are taken in: holds writers back while flushes or compactions are behind.
+    ///
+    /// # Errors
+    /// Why the last flush came to nothing, when rows have no place to go.
+    pub(super) fn hold_back(self: &Arc<Self>) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let clock = self.resources.driver.clock();
+        let is_alone = self.resources.driver.is_single_threaded();
+        loop {
+            let (seen, started) = (tree.progress.load(Ordering::Acquire), clock.monotonic());
+            match tree.pressure() {
+                Pressure::None => return Ok(()),
+                Pressure::Slow(_) if is_alone => return self.compact(false),
+                Pressure::Slow(pause) => {
+                    wait(&tree.progress, seen, Some(pause));
+                    tree.stalled_ns.fetch_add((clock.monotonic() - started).as_nanos() as u64, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Pressure::Full if is_alone => self.flush()?,
+                Pressure::Full => {
+                    if let Some(error) = tree.why_not_flushed() {
+                        return Err(error);
+                    }
+                    if self.is_closed() || !self.resources.board.post(self, Work::Flush) {
+                        return Ok(());
+                    }
+                    wait(&tree.progress, seen, Some(LOOK_AGAIN));
+                    tree.stalled_ns.fetch_add((clock.monotonic() - started).as_nanos() as u64, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// All runs, when merging them would change anything.
+fn whole(levels: &Levels) -> Option<std::ops::Range<usize>> {
+    let has_deletes = levels.runs.first().is_some_and(|run| run.meta().deletes > 0);
+    (levels.runs.len() > 1 || has_deletes).then_some(0..levels.runs.len())
+}
