@@ -60,6 +60,18 @@ struct Sent {
     at: Duration,
 }
 
+/// Rows of a piece that become one batch of the log.
+struct Cut {
+    /// Which piece.
+    piece: usize,
+    partition_id: u32,
+    /// The first of them in the piece.
+    from: usize,
+    rows: usize,
+    /// The most bytes that the batch has.
+    bytes_bound: usize,
+}
+
 /// A batch that fills no more of its buffer than one part in so many is copied to a smaller one.
 const SPARE_PARTS_MAX: usize = 4;
 
@@ -128,9 +140,9 @@ impl Writer {
         self.drain();
         self.tell_failure()?;
         let answered = self.acked.len();
-        let pieces = self.pieces(batch)?;
+        let (pieces, cuts) = self.pieces(batch)?;
         // Several buckets are written side by side; one alone is written by this thread.
-        self.put(&pieces, pieces.len() == 1);
+        self.put(&pieces, &cuts, pieces.len() == 1);
         self.drain();
         self.tell_failure()?;
         Ok(self.acked.split_off(answered))
@@ -147,8 +159,8 @@ impl Writer {
             self.wait_for_oldest();
         }
         self.tell_failure()?;
-        let pieces = self.pieces(batch)?;
-        self.put(&pieces, false);
+        let (pieces, cuts) = self.pieces(batch)?;
+        self.put(&pieces, &cuts, false);
         self.tell_failure()
     }
 
@@ -235,25 +247,40 @@ impl Writer {
         self.sent_bytes
     }
 
-    /// The rows by where they go. Sends nothing.
-    fn pieces(&mut self, batch: &RecordBatch) -> Result<Vec<Piece>> {
+    /// The rows by where they go, and the batches of the log that they become. Sends nothing: whatever is wrong with a row is found here, before
+    /// any other of its batch is on its way.
+    fn pieces(&mut self, batch: &RecordBatch) -> Result<(Vec<Piece>, Vec<Cut>)> {
         if batch.num_rows() == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         self.refresh()?;
         let rows = self.fit(batch)?;
-        self.router.route(&rows)
+        let pieces = self.router.route(&rows)?;
+        let mut cuts = Vec::with_capacity(pieces.len());
+        for (index, piece) in pieces.iter().enumerate() {
+            let mut from = 0;
+            while from < piece.rows.num_rows() {
+                let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
+                cuts.push(Cut { piece: index, from, rows, bytes_bound, partition_id: ONLY_PARTITION });
+                from += rows;
+            }
+        }
+        for cut in &mut cuts {
+            cut.partition_id = self.partition_id(&pieces[cut.piece])?;
+        }
+        Ok((pieces, cuts))
     }
 
     /// Sends the pieces up to the first that fails.
-    fn put(&mut self, pieces: &[Piece], inline: bool) {
+    fn put(&mut self, pieces: &[Piece], cuts: &[Cut], inline: bool) {
         let mut left: u64 = pieces.iter().map(|piece| piece.rows.num_rows() as u64).sum();
-        for piece in pieces {
-            if let Err(error) = self.put_piece(piece, inline, &mut left) {
+        for cut in cuts {
+            if let Err(error) = self.put_cut(&pieces[cut.piece], cut, inline) {
                 // A write that failed says more than the log that takes nothing since.
                 self.take_answered();
                 return self.note_failure(error, left);
             }
+            left -= cut.rows as u64;
         }
     }
 
@@ -275,10 +302,17 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are; the encoder still checks types and nulls.
+    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are, but for nulls: whoever gives a column that
+    /// may hold some fits only as long as it holds none.
     fn fit(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         if self.fitting.as_ref().is_some_and(|fitting| Arc::ptr_eq(fitting, batch.schema_ref())) {
-            return Ok(batch.clone());
+            let wanted = self.spec.schema().arrow().fields().iter();
+            let mut columns = wanted.zip(batch.columns());
+            return match columns.any(|(wanted, column)| !wanted.is_nullable() && column.null_count() > 0) {
+                // Which says where.
+                true => conform(batch, self.spec.schema()),
+                false => Ok(batch.clone()),
+            };
         }
         let (given, wanted) = (batch.schema_ref(), self.spec.schema().arrow());
         let is_same = |(given, wanted): (&FieldRef, &FieldRef)| given.name() == wanted.name() && given.data_type() == wanted.data_type();
@@ -301,22 +335,13 @@ impl Writer {
         Ok(id)
     }
 
-    /// Sends a piece; rows that were handed over go off `left`.
-    fn put_piece(&mut self, piece: &Piece, inline: bool, left: &mut u64) -> Result<()> {
-        let partition_id = self.partition_id(piece)?;
-        let bucket = self.bucket(partition_id, piece.bucket)?;
-        let (all, mut from) = (piece.rows.num_rows(), 0);
-        while from < all {
-            let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
-            let record = match rows == all {
-                true => self.encode(&piece.rows, bytes_bound, None)?,
-                false => self.encode(&piece.rows.slice(from, rows), bytes_bound, None)?,
-            };
-            from += rows;
-            self.hand_over(&bucket, piece, record, inline)?;
-            *left -= rows as u64;
-        }
-        Ok(())
+    fn put_cut(&mut self, piece: &Piece, cut: &Cut, inline: bool) -> Result<()> {
+        let bucket = self.bucket(cut.partition_id, piece.bucket)?;
+        let record = match cut.rows == piece.rows.num_rows() {
+            true => self.encode(&piece.rows, cut.bytes_bound, None)?,
+            false => self.encode(&piece.rows.slice(cut.from, cut.rows), cut.bytes_bound, None)?,
+        };
+        self.hand_over(&bucket, piece, record, inline)
     }
 
     fn hand_over(&mut self, bucket: &Arc<Bucket>, piece: &Piece, record: Record, inline: bool) -> Result<()> {

@@ -1,8 +1,10 @@
-//! What a writer holds in memory.
+//! What a writer holds in memory, and what it refuses before it sends anything.
 
-use arrow::array::StringArray;
+use arrow::array::{Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
+use crate::error::Kind;
 use crate::store::{CreateTable, Options, Store};
 
 fn rows(count: usize) -> RecordBatch {
@@ -53,4 +55,40 @@ fn budgets_count_what_is_held() {
     writer.flush().unwrap();
     let bucket = writer.bucket(ONLY_PARTITION, 0).unwrap();
     assert_eq!(bucket.view().recent_bytes(), held);
+}
+
+/// Rows of many keys with these names, as somebody has them who does not know that no name may be null.
+fn named(schema: &SchemaRef, names: &[Option<&str>]) -> RecordBatch {
+    let keys = Int64Array::from_iter_values(0..names.len() as i64);
+    RecordBatch::try_new(schema.clone(), vec![Arc::new(keys), Arc::new(StringArray::from(names.to_vec()))]).unwrap()
+}
+
+#[test]
+fn a_row_that_cannot_be_taken_is_found_before_any_other_of_its_batch_is_sent() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let columns =
+        |nullable| Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, false), Field::new("name", DataType::Utf8, nullable)]));
+    let create = CreateTable::like(columns(false)).buckets(8).bucket_key(&["key"]).option("batch.bytes.max", "4KiB");
+    let table = store.create_table("t", create).unwrap();
+    let (mut writer, given) = (table.writer().unwrap(), columns(true));
+    writer.append(&named(&given, &[Some("x"); 64])).unwrap();
+    let huge = "x".repeat(5_000);
+    let stored = || table.scan().build().unwrap().map(|batch| batch.unwrap().batch.num_rows()).sum::<usize>();
+    for at in 0..64 {
+        for (wrong, kind) in [(None, Kind::Invalid), (Some(huge.as_str()), Kind::Exhausted)] {
+            let mut names = [Some("x"); 64];
+            names[at] = wrong;
+            let error = writer.append(&named(&given, &names)).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.context().all(|(name, _)| name != "rows_failed"), "{error}");
+            assert_eq!(writer.send(&named(&given, &names)).unwrap_err().kind(), kind);
+            assert!(writer.flush().unwrap().is_empty());
+        }
+    }
+    assert_eq!(stored(), 64);
+    let null = writer.append(&named(&given, &[Some("x"), None])).unwrap_err().to_string();
+    assert!(null.contains("column name") && null.contains("row 1"), "{null}");
+    writer.append(&named(&given, &[Some("x"); 64])).unwrap();
+    assert_eq!(stored(), 128);
 }
