@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use crate::error::Result;
 use crate::table::bucketing::BucketFunction;
 use crate::table::partition::Partitioner;
-use crate::table::rows::group_rows;
+use crate::table::rows::{Rows, group_rows};
 use crate::table::{Assign, TableSpec};
 
 /// Rows for one bucket.
@@ -21,6 +21,18 @@ pub(super) struct Piece {
     pub(super) bucket: u32,
     /// The rows.
     pub(super) rows: RecordBatch,
+    /// Where they stood in the batch that was split; `None` when they are all of it.
+    pub(super) places: Option<Vec<u32>>,
+}
+
+impl Piece {
+    /// What its rows have of `values`, one for each row of the batch that was split.
+    pub(super) fn pick<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match &self.places {
+            None => values.to_vec(),
+            Some(places) => places.iter().map(|place| values[*place as usize]).collect(),
+        }
+    }
 }
 
 /// Rows after which a sticky writer goes to the next bucket.
@@ -65,29 +77,30 @@ impl Router {
         match self.partitioner.clone() {
             None => {
                 let unpartitioned = self.unpartitioned.clone();
-                self.spread(unpartitioned, rows.clone(), &mut pieces)?;
+                self.spread(unpartitioned, rows.clone(), None, &mut pieces)?;
             }
             Some(partitioner) => {
                 for (key, chosen) in partitioner.split(rows)? {
-                    self.spread(Arc::from(key.name()), chosen.of(rows)?, &mut pieces)?;
+                    self.spread(Arc::from(key.name()), chosen.of(rows)?, places(&chosen, None), &mut pieces)?;
                 }
             }
         }
         Ok(pieces)
     }
 
-    fn spread(&mut self, partition: Arc<str>, rows: RecordBatch, pieces: &mut Vec<Piece>) -> Result<()> {
+    fn spread(&mut self, partition: Arc<str>, rows: RecordBatch, stood: Option<Vec<u32>>, pieces: &mut Vec<Piece>) -> Result<()> {
         if self.buckets == 1 {
-            pieces.push(Piece { partition, bucket: 0, rows });
+            pieces.push(Piece { partition, bucket: 0, rows, places: stood });
             return Ok(());
         }
         let Some(function) = &self.function else {
             let bucket = self.next_bucket(rows.num_rows());
-            pieces.push(Piece { partition, bucket, rows });
+            pieces.push(Piece { partition, bucket, rows, places: stood });
             return Ok(());
         };
         for (bucket, chosen) in group_rows(&function.buckets(&rows)?, self.buckets as usize) {
-            pieces.push(Piece { partition: partition.clone(), bucket, rows: chosen.of(&rows)? });
+            let places = places(&chosen, stood.as_deref());
+            pieces.push(Piece { partition: partition.clone(), bucket, rows: chosen.of(&rows)?, places });
         }
         Ok(())
     }
@@ -100,5 +113,14 @@ impl Router {
             self.rows_in_current = 0;
         }
         bucket
+    }
+}
+
+/// Where the chosen rows stood in the first batch, when the rows that they are chosen from stood in it at `stood`.
+fn places(chosen: &Rows, stood: Option<&[u32]>) -> Option<Vec<u32>> {
+    match (chosen, stood) {
+        (Rows::All, stood) => stood.map(<[u32]>::to_vec),
+        (Rows::Some(indices), None) => Some(indices.values().to_vec()),
+        (chosen, Some(stood)) => Some(chosen.pick(stood)),
     }
 }

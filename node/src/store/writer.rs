@@ -61,7 +61,7 @@ struct Sent {
 }
 
 /// Rows of a piece that become one batch of the log.
-struct Cut {
+pub(super) struct Cut {
     /// Which piece.
     piece: usize,
     partition_id: u32,
@@ -70,6 +70,8 @@ struct Cut {
     rows: usize,
     /// The most bytes that the batch has.
     bytes_bound: usize,
+    /// What each of them says; `None` when they are appended.
+    kinds: Option<Vec<i8>>,
 }
 
 /// A batch that fills no more of its buffer than one part in so many is copied to a smaller one.
@@ -77,11 +79,11 @@ const SPARE_PARTS_MAX: usize = 4;
 
 /// Appends rows to a table. Made by [`Table::writer`].
 pub struct Writer {
-    table: Table,
+    pub(super) table: Table,
     options: WriterOptions,
     /// The catalog that the rest was made from.
     catalog: Arc<Catalog>,
-    spec: Arc<TableSpec>,
+    pub(super) spec: Arc<TableSpec>,
     encoders: Encoders,
     router: Router,
     /// The last schema of rows that fit the table as they are.
@@ -90,7 +92,7 @@ pub struct Writer {
     buckets: HashMap<(u32, u32), Arc<Bucket>>,
     sent: VecDeque<Sent>,
     sent_bytes: u64,
-    acked: Vec<Ack>,
+    pub(super) acked: Vec<Ack>,
     failed: Option<Failed>,
 }
 
@@ -110,6 +112,7 @@ impl Writer {
         let spec = table.store.entry(table.id, &table.name)?.spec;
         spec.check_appendable()?;
         let encoders = Encoders::new(&spec)?;
+        let merge = spec.merge_function()?;
         let router = Router::new(&spec)?;
         Ok(Writer {
             table,
@@ -140,7 +143,7 @@ impl Writer {
         self.drain();
         self.tell_failure()?;
         let answered = self.acked.len();
-        let (pieces, cuts) = self.pieces(batch)?;
+        let (pieces, cuts) = self.pieces(batch, None)?;
         // Several buckets are written side by side; one alone is written by this thread.
         self.put(&pieces, &cuts, pieces.len() == 1);
         self.drain();
@@ -159,7 +162,7 @@ impl Writer {
             self.wait_for_oldest();
         }
         self.tell_failure()?;
-        let (pieces, cuts) = self.pieces(batch)?;
+        let (pieces, cuts) = self.pieces(batch, None)?;
         self.put(&pieces, &cuts, false);
         self.tell_failure()
     }
@@ -196,13 +199,13 @@ impl Writer {
         self.refresh()?;
         let rows = self.fit(batch)?;
         let piece = self.only_piece(&rows)?;
-        let (count, bytes_bound) = self.rows_that_fit(&piece.rows, 0)?;
+        let (count, bytes_bound) = self.rows_that_fit(&piece.rows, 0, None)?;
         if count < piece.rows.num_rows() {
             return Err(self.too_large_for_a_number());
         }
         let partition_id = self.partition_id(&piece)?;
         let bucket = self.bucket(partition_id, piece.bucket)?;
-        let record = self.encode(&piece.rows, bytes_bound, Some(Producer { id, sequence }))?;
+        let record = self.encode(&piece.rows, None, bytes_bound, Some(Producer { id, sequence }))?;
         self.hand_over(&bucket, &piece, record, true)?;
         self.drain();
         self.tell_failure()?;
@@ -234,7 +237,7 @@ impl Writer {
         large.at("table", &self.table.name).hint("split it before it is numbered, or raise the table's option batch.bytes.max")
     }
 
-    fn refuse_without_number(&self) -> Result<()> {
+    pub(super) fn refuse_without_number(&self) -> Result<()> {
         if self.options.id.is_none() {
             return Ok(());
         }
@@ -249,7 +252,7 @@ impl Writer {
 
     /// The rows by where they go, and the batches of the log that they become. Sends nothing: whatever is wrong with a row is found here, before
     /// any other of its batch is on its way.
-    fn pieces(&mut self, batch: &RecordBatch) -> Result<(Vec<Piece>, Vec<Cut>)> {
+    pub(super) fn pieces(&mut self, batch: &RecordBatch, kinds: Option<&[i8]>) -> Result<(Vec<Piece>, Vec<Cut>)> {
         if batch.num_rows() == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -258,10 +261,12 @@ impl Writer {
         let pieces = self.router.route(&rows)?;
         let mut cuts = Vec::with_capacity(pieces.len());
         for (index, piece) in pieces.iter().enumerate() {
+            let kinds = kinds.map(|kinds| piece.pick(kinds));
             let mut from = 0;
             while from < piece.rows.num_rows() {
-                let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from)?;
-                cuts.push(Cut { piece: index, from, rows, bytes_bound, partition_id: ONLY_PARTITION });
+                let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from, kinds.as_deref())?;
+                let kinds = kinds.as_ref().map(|kinds| kinds[from..from + rows].to_vec());
+                cuts.push(Cut { piece: index, from, rows, bytes_bound, partition_id: ONLY_PARTITION, kinds });
                 from += rows;
             }
         }
@@ -272,7 +277,7 @@ impl Writer {
     }
 
     /// Sends the pieces up to the first that fails.
-    fn put(&mut self, pieces: &[Piece], cuts: &[Cut], inline: bool) {
+    pub(super) fn put(&mut self, pieces: &[Piece], cuts: &[Cut], inline: bool) {
         let mut left: u64 = pieces.iter().map(|piece| piece.rows.num_rows() as u64).sum();
         for cut in cuts {
             if let Err(error) = self.put_cut(&pieces[cut.piece], cut, inline) {
@@ -285,7 +290,7 @@ impl Writer {
     }
 
     /// The table may have been altered since the last batch.
-    fn refresh(&mut self) -> Result<()> {
+    pub(super) fn refresh(&mut self) -> Result<()> {
         let catalog = self.table.store.catalog()?;
         if Arc::ptr_eq(&catalog, &self.catalog) {
             return Ok(());
@@ -338,8 +343,8 @@ impl Writer {
     fn put_cut(&mut self, piece: &Piece, cut: &Cut, inline: bool) -> Result<()> {
         let bucket = self.bucket(cut.partition_id, piece.bucket)?;
         let record = match cut.rows == piece.rows.num_rows() {
-            true => self.encode(&piece.rows, cut.bytes_bound, None)?,
-            false => self.encode(&piece.rows.slice(cut.from, cut.rows), cut.bytes_bound, None)?,
+            true => self.encode(&piece.rows, cut.kinds.as_deref(), cut.bytes_bound, None)?,
+            false => self.encode(&piece.rows.slice(cut.from, cut.rows), cut.kinds.as_deref(), cut.bytes_bound, None)?,
         };
         self.hand_over(&bucket, piece, record, inline)
     }
@@ -370,11 +375,12 @@ impl Writer {
     /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
     ///
     /// Errors: Exhausted when one row alone is too large.
-    fn rows_that_fit(&self, rows: &RecordBatch, from: usize) -> Result<(usize, usize)> {
+    fn rows_that_fit(&self, rows: &RecordBatch, from: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
         let limit = self.spec.options.batch_bytes_max as usize;
-        let meta = BatchMeta::append(self.spec.schema().version());
         let mut count = rows.num_rows() - from;
         loop {
+            let change_types = kinds.map(|kinds| &kinds[from..from + count]);
+            let meta = BatchMeta { change_types, ..BatchMeta::append(self.spec.schema().version()) };
             let bytes = match count == rows.num_rows() {
                 true => self.encoders.of(count).size_bound(rows, &meta),
                 false => self.encoders.of(count).size_bound(&rows.slice(from, count), &meta),
@@ -390,8 +396,8 @@ impl Writer {
         }
     }
 
-    fn encode(&self, rows: &RecordBatch, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {
-        let mut meta = BatchMeta::append(self.spec.schema().version());
+    fn encode(&self, rows: &RecordBatch, kinds: Option<&[i8]>, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {
+        let mut meta = BatchMeta { change_types: kinds, ..BatchMeta::append(self.spec.schema().version()) };
         if let Some(Producer { id, sequence }) = producer {
             meta.writer_id = id;
             meta.sequence = sequence;
@@ -409,7 +415,7 @@ impl Writer {
         Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while !self.sent.is_empty() {
             self.wait_for_oldest();
         }
@@ -455,7 +461,7 @@ impl Writer {
     }
 
     /// Says what failed since the last time, once.
-    fn tell_failure(&mut self) -> Result<()> {
+    pub(super) fn tell_failure(&mut self) -> Result<()> {
         match self.failed.take() {
             Some(Failed { error, rows }) => Err(error.at("rows_failed", rows)),
             None => Ok(()),

@@ -27,6 +27,14 @@ impl Rows {
         }
     }
 
+    /// What these rows have of `values`, one for each row of the batch.
+    pub fn pick<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match self {
+            Rows::All => values.to_vec(),
+            Rows::Some(indices) => indices.values().iter().map(|index| values[*index as usize]).collect(),
+        }
+    }
+
     /// How many rows these are of a batch of `rows`.
     pub fn count(&self, rows: usize) -> usize {
         match self {
@@ -67,6 +75,7 @@ mod tests {
         assert_eq!(group_rows(&[], 4), []);
         let batch = RecordBatch::try_from_iter([("a", Arc::new(UInt32Array::from(vec![10, 11, 12, 13])) as _)]).expect("batch");
         assert_eq!(groups[1].1.of(&batch).expect("take").column(0).as_ref(), &UInt32Array::from(vec![10, 12, 13]));
+        assert_eq!(groups[1].1.pick(&[1, 2, 3, 4]), [1, 3, 4]);
         assert_eq!((Rows::All.count(4), groups[1].1.count(4)), (4, 3));
     }
 }
