@@ -1,7 +1,7 @@
 //! Where a scan begins, where it ends, and which columns it brings.
 
 use aquifer_node::Kind;
-use aquifer_node::store::{CreateTable, Next, Start, Store, Table};
+use aquifer_node::store::{CreateTable, Next, ScanBuilder, Start, Store, Table};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::{rows, scratch};
@@ -78,6 +78,36 @@ fn an_offset_that_some_bucket_has_begins_the_others_at_their_end() {
     };
     assert_eq!((count(2).unwrap(), count(5).unwrap(), count(10).unwrap()), (9, 5, 0));
     assert_eq!(count(11).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn an_offset_in_one_bucket_means_its_rows_alone() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).buckets(3).option("bucket.assign", "round-robin");
+    let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+    let bucket = writer.append(&rows::batch(0..10)).unwrap()[0].bucket;
+    let next = writer.append(&rows::batch(10..13)).unwrap()[0].bucket;
+    for reader in [store.clone(), scratch::follow(dir.path())] {
+        let table = reader.table("t").unwrap();
+        let scan = |buckets: &[u32]| table.scan().buckets(buckets);
+        let numbers = |scan: ScanBuilder| rows::numbers(scan.build().unwrap());
+        assert_eq!(numbers(scan(&[bucket]).start(Start::Offset(8))), [8, 9]);
+        assert_eq!(numbers(scan(&[next]).start(Start::Offset(1))), [11, 12]);
+        assert_eq!(numbers(scan(&[next, next])), [10, 11, 12], "a bucket said twice is read once");
+        assert_eq!(numbers(scan(&[3 - bucket - next])), [0; 0]);
+        let error = |scan: ScanBuilder| scan.build().map(|_| ()).unwrap_err();
+        assert!(error(scan(&[next]).start(Start::Offset(4))).to_string().contains("0 to 3"), "no other bucket counts");
+        let unknown = error(scan(&[0, 3]));
+        assert!(unknown.kind() == Kind::Invalid && unknown.to_string().contains("buckets 0 to 2"), "{unknown}");
+        assert_eq!(error(table.scan().partition("country=CH")).kind(), Kind::Invalid);
+    }
+    let mut following = store.table("t").unwrap().scan().buckets(&[bucket]).start(Start::Latest).follow(true).build().unwrap();
+    for from in [20, 30, 40] {
+        writer.append(&rows::batch(from..from + 1)).unwrap();
+    }
+    assert_eq!(rows::next(&mut following).bucket, bucket);
+    assert!(matches!(following.next_within(Some(std::time::Duration::from_millis(5))).unwrap(), Next::Waiting));
 }
 
 #[test]

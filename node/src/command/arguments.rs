@@ -119,12 +119,16 @@ Of a damaged parquet or arrow file, the batches before the damage are kept.")]
     /// Rows as they become durable
     #[command(after_help = "Examples:
   aquifer tail clicks --follow --from latest --columns user_id,price --where \"price > 100\"
-  aquifer tail clicks --from timestamp:2026-01-31T12:00:00Z --meta --limit 10")]
+  aquifer tail clicks --from timestamp:2026-01-31T12:00:00Z --meta --limit 10
+  aquifer tail clicks --bucket 3 --from offset:1200 --follow
+
+An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition).")]
     Tail(Tail),
     /// The rows of a table now
     #[command(after_help = "Examples:
   aquifer scan clicks --columns user_id,price --where \"country = 'NL'\" --limit 20
-  aquifer scan clicks --output parquet --out clicks.parquet")]
+  aquifer scan clicks --output parquet --out clicks.parquet
+  aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta")]
     Scan(Scan),
     /// Drop what is older or more than the table's retention allows
     #[command(after_help = "Example: aquifer expire clicks")]
@@ -265,7 +269,7 @@ pub(crate) enum From {
     Earliest,
     /// Behind the last row.
     Latest,
-    /// This offset, in every bucket.
+    /// This offset, in every bucket that is read.
     Offset(u64),
     /// The first batch committed at or after this moment, in milliseconds since 1970.
     TimestampMs(i64),
@@ -308,10 +312,16 @@ pub(crate) struct Select {
     /// Only rows for which this holds, as in "a > 5 and b = 'x'"
     #[arg(long = "where", value_name = "CONDITION")]
     pub(crate) filter: Option<String>,
+    /// Only this bucket; may be said again for more [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) bucket: Vec<u32>,
+    /// Only this partition, as `aquifer describe` names it [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
     /// Rows at most
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
-    /// Add _bucket, _offset, _timestamp and _op
+    /// Add _bucket, _offset, _timestamp and _op, and _partition before them where there are partitions
     #[arg(long)]
     pub(crate) meta: bool,
 }

@@ -42,6 +42,12 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
     if let Some(filter) = &select.filter {
         scan = scan.filter(filter);
     }
+    if !select.bucket.is_empty() {
+        scan = scan.buckets(&select.bucket);
+    }
+    if let Some(partition) = &select.partition {
+        scan = scan.partition(partition);
+    }
     if let Some(limit) = select.limit {
         scan = scan.limit(limit);
     }

@@ -38,6 +38,7 @@ mod catalog;
 mod inspect;
 mod open;
 mod options;
+mod part;
 mod reading;
 mod route;
 mod scanner;

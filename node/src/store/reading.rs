@@ -45,7 +45,9 @@ pub(super) struct Reading {
     shown: usize,
     filter: Option<Bound>,
     schema: SchemaRef,
+    /// Where a row was is wanted.
     meta: bool,
+    has_partitions: bool,
     versions: Mutex<HashMap<i16, Arc<Version>>>,
 }
 
@@ -68,11 +70,14 @@ impl Reading {
                 read.push(column.name.clone());
             }
         }
+        let has_partitions = !spec.partition_by.is_empty();
         if meta {
+            fields.extend(has_partitions.then(|| Field::new("_partition", DataType::Utf8, false)));
             fields.extend(meta_fields());
         }
-        let schema = Arc::new(Schema::new(fields));
-        Ok(Reading { spec: ArcSwap::from_pointee(spec), newest, wanted, read, shown, filter, schema, meta, versions: Mutex::default() })
+        let (schema, versions) = (Arc::new(Schema::new(fields)), Mutex::default());
+        let spec = ArcSwap::from_pointee(spec);
+        Ok(Reading { spec, newest, wanted, read, shown, filter, schema, meta, has_partitions, versions })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -132,8 +137,8 @@ impl Reading {
         Ok(made)
     }
 
-    /// The wanted rows among those with an offset in `offsets`; `None` when there are none.
-    pub(super) fn rows(&self, stored: &Stored, bucket: u32, offsets: Range<u64>) -> Result<Option<RecordBatch>> {
+    /// The wanted rows among those with an offset in `offsets` of a partition's bucket; `None` when there are none.
+    pub(super) fn rows(&self, stored: &Stored, place: (&str, u32), offsets: Range<u64>) -> Result<Option<RecordBatch>> {
         let version = self.version(stored.schema_id)?;
         let all = version.mapping.apply(&stored.decode(&version.decoder)?)?;
         let skip = (offsets.start - stored.first_offset) as usize;
@@ -143,7 +148,7 @@ impl Reading {
         }
         let rows = if count == all.num_rows() { all } else { all.slice(skip, count) };
         let passed = self.filter.as_ref().map(|filter| filter.evaluate(&rows)).transpose()?;
-        let shown = self.show(rows, bucket, offsets.start, stored.timestamp_ms)?;
+        let shown = self.show(rows, place, offsets.start, stored.timestamp_ms)?;
         let kept = match passed {
             None => shown,
             Some(passed) => filter_record_batch(&shown, &passed).map_err(|error| Error::internal("cannot filter rows").caused_by(error))?,
@@ -152,9 +157,9 @@ impl Reading {
     }
 
     /// The columns that come out, with those that say where a row was.
-    fn show(&self, rows: RecordBatch, bucket: u32, first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
+    fn show(&self, rows: RecordBatch, place: (&str, u32), first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
         if self.meta {
-            return self.with_meta(&rows, bucket, first_offset, timestamp_ms);
+            return self.with_meta(&rows, place, first_offset, timestamp_ms);
         }
         if rows.num_columns() == self.shown {
             return Ok(rows);
@@ -163,9 +168,12 @@ impl Reading {
         rows.project(&shown).map_err(|error| Error::internal("cannot leave out the columns of the filter").caused_by(error))
     }
 
-    fn with_meta(&self, rows: &RecordBatch, bucket: u32, first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
+    fn with_meta(&self, rows: &RecordBatch, (partition, bucket): (&str, u32), first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
         let count = rows.num_rows();
         let mut columns: Vec<ArrayRef> = rows.columns()[..self.shown].to_vec();
+        if self.has_partitions {
+            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(partition, count))));
+        }
         columns.push(Arc::new(UInt32Array::from_value(bucket, count)));
         columns.push(Arc::new(Int64Array::from_iter_values((0..count as i64).map(|row| first_offset as i64 + row))));
         columns.push(Arc::new(TimestampMillisecondArray::from_value(timestamp_ms, count).with_timezone("UTC")));

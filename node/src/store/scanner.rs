@@ -12,8 +12,9 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, TableEntry};
 use super::open::{Inner, dropped};
+use super::part::Part;
 use super::reading::Reading;
 use super::table::Table;
 use crate::bucket::Bucket;
@@ -52,6 +53,7 @@ pub struct ScanBuilder {
     table: Table,
     columns: Option<Vec<String>>,
     filter: Option<String>,
+    part: Part,
     limit: Option<u64>,
     start: Start,
     follow: bool,
@@ -60,7 +62,8 @@ pub struct ScanBuilder {
 
 impl ScanBuilder {
     pub(super) fn new(table: Table) -> Self {
-        ScanBuilder { table, columns: None, filter: None, limit: None, start: Start::Earliest, follow: false, meta: false }
+        let part = Part::default();
+        ScanBuilder { table, columns: None, filter: None, part, limit: None, start: Start::Earliest, follow: false, meta: false }
     }
 
     /// Only these columns, in this order. Only their bytes are read where batches are large.
@@ -74,6 +77,20 @@ impl ScanBuilder {
     #[must_use]
     pub fn filter(mut self, condition: &str) -> Self {
         self.filter = Some(condition.to_string());
+        self
+    }
+
+    /// Only these buckets (of each partition that is read), so that an offset to start at names one row of each.
+    #[must_use]
+    pub fn buckets(mut self, buckets: &[u32]) -> Self {
+        self.part.buckets = Some(buckets.to_vec());
+        self
+    }
+
+    /// Only this partition, by its name, as in `country=CH/day=2026-01-31`.
+    #[must_use]
+    pub fn partition(mut self, name: &str) -> Self {
+        self.part.partition = Some(name.to_string());
         self
     }
 
@@ -98,7 +115,7 @@ impl ScanBuilder {
         self
     }
 
-    /// With the columns `_bucket`, `_offset`, `_timestamp` and `_op` behind the others.
+    /// With the columns `_bucket`, `_offset`, `_timestamp` and `_op` behind the others, and `_partition` before them in a table with partitions.
     #[must_use]
     pub fn meta(mut self, meta: bool) -> Self {
         self.meta = meta;
@@ -107,10 +124,13 @@ impl ScanBuilder {
 
     /// Starts the scan.
     ///
-    /// Errors: Invalid for an unknown column (with the nearest) or a filter that does not parse, NotFound when the table was dropped.
+    /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, or a
+    /// partition of a table without; NotFound for an unknown partition, or when the table was dropped.
     pub fn build(self) -> Result<Scanner> {
-        let ScanBuilder { table, columns, filter, limit, start, follow, meta } = self;
-        let spec = table.store.entry(table.id, &table.name)?.spec;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, meta } = self;
+        let entry = table.store.entry(table.id, &table.name)?;
+        part.check(&entry)?;
+        let spec = entry.spec;
         let handle = table.clone();
         let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), meta)?);
@@ -123,6 +143,7 @@ impl ScanBuilder {
             start,
             follow,
             limit,
+            part,
             catalog: Arc::default(),
             table,
         };
@@ -191,6 +212,7 @@ pub struct Scanner {
     start: Start,
     follow: bool,
     limit: Option<u64>,
+    part: Part,
     catalog: Arc<Catalog>,
 }
 
@@ -281,26 +303,14 @@ impl Scanner {
         let mut beyond = Vec::new();
         for (&partition_id, partition) in &entry.partitions {
             let name: Arc<str> = Arc::from(partition.name.as_str());
-            if !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
+            if !self.part.has_partition(&name) || !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
                 continue;
             }
-            for bucket in 0..entry.spec.buckets {
+            for bucket in (0..entry.spec.buckets).filter(|bucket| self.part.has_bucket(*bucket)).collect::<Vec<_>>() {
                 if !self.known.insert((partition_id, bucket)) {
                     continue;
                 }
-                let (origin, view) = match store.is_writable() {
-                    true => {
-                        let open = store.bucket(&entry, partition_id, bucket)?;
-                        let view = open.view().clone();
-                        (Origin::Own(open), view)
-                    }
-                    false => {
-                        let follower = store.follower(&entry, partition_id, bucket)?;
-                        follower.refresh(store.writer_state()?)?;
-                        let view = follower.view().clone();
-                        (Origin::Followed(follower), view)
-                    }
-                };
+                let (origin, view) = origin(&store, &entry, partition_id, bucket)?;
                 let start = match start {
                     Start::Offset(offset) if offset > view.end() => {
                         beyond.push(self.out_of_range(bucket, offset, &view));
@@ -400,7 +410,7 @@ impl Scanner {
                 continue;
             }
             let to = stored.end_offset.min(lane.end);
-            let rows = self.reading.rows(&stored, lane.bucket, from.max(stored.first_offset)..to);
+            let rows = self.reading.rows(&stored, (&lane.partition, lane.bucket), from.max(stored.first_offset)..to);
             let rows = rows.map_err(|error| explain(&self.table, lane.bucket, error))?;
             let Some(mut batch) = rows else { continue };
             if let Some(limit) = &mut self.limit {
@@ -438,6 +448,19 @@ impl Lane {
             next => next,
         }
     }
+}
+
+/// A bucket to read, as this process has it.
+fn origin(store: &Inner, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<(Origin, Arc<View>)> {
+    if store.is_writable() {
+        let open = store.bucket(entry, partition_id, bucket)?;
+        let view = open.view().clone();
+        return Ok((Origin::Own(open), view));
+    }
+    let follower = store.follower(entry, partition_id, bucket)?;
+    follower.refresh(store.writer_state()?)?;
+    let view = follower.view().clone();
+    Ok((Origin::Followed(follower), view))
 }
 
 /// Adds where to an error of a bucket; when its table was dropped, that is why.
