@@ -3,11 +3,15 @@
 //! Invariant: aggregating adjacent stretches and then their results gives the same, for floats but for rounding. It holds for retractions too where the
 //! value itself says what was taken back (sum, count, last_value); the other functions take back only what stands in the same merge.
 
+use arrow::array::RecordBatch;
+
+use super::aggregation::{NAME, OPTION};
 use super::function::{Column, Groups, RETRACTED};
 use super::reference::Ref;
 use super::sequence::Sequence;
 use super::{numbers, pick, text};
 use crate::error::{Error, Result};
+use crate::table::ChangeType;
 
 /// How values become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,18 +122,32 @@ impl Aggregate {
             let (order, ends) = without_retractions(groups);
             return self.values(Groups { slots: groups.slots, order: &order, ends: &ends }, sequence);
         }
-        if !self.function.has_retraction() {
-            self.refuse_retraction(groups)?;
+        if let Some(row) = groups.order.iter().find(|row| groups.slots[row.slot()].is_retraction(row.row())) {
+            self.check_retraction(groups.slots[row.slot()].kind(row.row()), row.row())?;
         }
         self.values(groups, sequence)
     }
 
-    fn refuse_retraction(&self, groups: Groups<'_>) -> Result<()> {
-        if !groups.order.iter().any(|row| groups.slots[row.slot()].is_retraction(row.row())) {
+    /// Whether a row of this kind can take back what it says.
+    ///
+    /// # Errors
+    /// Invalid where it cannot.
+    pub fn check_retraction(&self, kind: u8, row: usize) -> Result<()> {
+        if self.ignore_retract || self.function.has_retraction() {
             return Ok(());
         }
-        let error = Error::invalid(format!("`{}` has no way to take a value back", self.function.name())).at("column", &self.name);
-        Err(error.hint(format!("set `fields.{}.ignore-retract` = true", self.name)))
+        let kind = ChangeType::from_byte(kind).unwrap_or(ChangeType::Delete);
+        let message = format!("the merge engine `{NAME}` takes no {kind}: `{}` has no way to take a value back", self.function.name());
+        let error = Error::invalid(message).at("row", row).at("column", &self.name);
+        Err(error.hint(format!("set `fields.{}.ignore-retract` or {OPTION} = true", self.name)))
+    }
+
+    /// Checks the values that the function reads.
+    ///
+    /// # Errors
+    /// Invalid for one that it cannot read.
+    pub fn check_rows(&self, _rows: &RecordBatch) -> Result<()> {
+        Ok(())
     }
 
     fn values(&self, groups: Groups<'_>, sequence: &Sequence) -> Result<Column> {

@@ -2,6 +2,8 @@
 //!
 //! Columns of the sequence are taken from the newest row. A key whose rows are all retractions has a row, whose values are what was taken back.
 
+use arrow::array::RecordBatch;
+
 use super::aggregate::Aggregate;
 use super::deletes::{Deletes, Living};
 use super::function::{Column, Groups, MergeFunction, Merged};
@@ -20,9 +22,25 @@ pub struct Aggregation {
     pub deletes: Deletes,
 }
 
+/// How the engine is called.
+pub(super) const NAME: &str = "aggregation";
+
+/// What allows retractions, whatever the columns are.
+pub(super) const OPTION: &str = "`ignore-delete`";
+
 impl MergeFunction for Aggregation {
+    fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
+        self.deletes.check_kinds(kinds, NAME, OPTION)?;
+        let Some(row) = kinds.iter().position(|kind| self.deletes.leaves_to_columns(*kind)) else { return Ok(()) };
+        self.aggregates.iter().try_for_each(|aggregate| aggregate.check_retraction(kinds[row], row))
+    }
+
+    fn check_rows(&self, rows: &RecordBatch) -> Result<()> {
+        self.aggregates.iter().try_for_each(|aggregate| aggregate.check_rows(rows))
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
-        let living = Living::of(groups, self.deletes, "aggregation", "`ignore-delete`")?;
+        let living = Living::of(groups, self.deletes, NAME, OPTION)?;
         let left = living.groups(groups.slots);
         let mut columns = Vec::with_capacity(self.aggregates.len() + self.sequence.columns().len());
         if !self.sequence.is_empty() {

@@ -3,7 +3,7 @@
 //! With sequence columns the newest is the one with the largest sequence, the later one of equals; a null sequence is the smallest. A delete takes part
 //! by its sequence as any row does, and stays behind as a delete where it is the newest.
 
-use super::function::{Groups, MergeFunction, Merged};
+use super::function::{Groups, MergeFunction, Merged, check_changes};
 use super::reference::Ref;
 use super::sequence::Sequence;
 use crate::error::Result;
@@ -18,6 +18,10 @@ pub struct Deduplicate {
 }
 
 impl MergeFunction for Deduplicate {
+    fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
+        check_changes(kinds)
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
         let slots = groups.slots;
         let newest = |group: &[Ref]| match group {

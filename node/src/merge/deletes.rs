@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::function::{Groups, RESTART, RETRACTED, Slot};
+use super::function::{Groups, RESTART, RETRACTED, Slot, check_changes, is_retraction};
 use super::reference::Ref;
 use crate::error::{Error, Result};
 use crate::table::ChangeType;
@@ -22,6 +22,27 @@ pub enum Deletes {
     Remove,
     /// It is left for each column to take its value back.
     Retract,
+}
+
+impl Deletes {
+    /// As [`super::MergeFunction::check_kinds`], where columns take back everything. `engine` and `options`, which would allow deletes, are for the error.
+    ///
+    /// # Errors
+    /// Invalid for a delete where it is refused, as [`Living::of`] has it.
+    pub fn check_kinds(self, kinds: &[u8], engine: &str, options: &str) -> Result<()> {
+        check_changes(kinds)?;
+        let refused = kinds.iter().position(|kind| self == Deletes::Refuse && is_retraction(*kind));
+        refused.map_or(Ok(()), |row| Err(refusal(kinds[row], row, engine, options)))
+    }
+
+    /// Whether columns see a row of this kind as one that takes values back.
+    pub fn leaves_to_columns(self, kind: u8) -> bool {
+        match self {
+            Deletes::Refuse | Deletes::Ignore => false,
+            Deletes::Remove => kind == ChangeType::UpdateBefore.to_byte(),
+            Deletes::Retract => is_retraction(kind),
+        }
+    }
 }
 
 /// The rows of each key that a row is made of.
@@ -67,9 +88,12 @@ impl<'a> Living<'a> {
 
 fn check(groups: Groups<'_>, engine: &str, options: &str) -> Result<()> {
     let refused = groups.order.iter().find(|row| groups.slots[row.slot()].is_retraction(row.row()));
-    let Some(row) = refused else { return Ok(()) };
-    let kind = ChangeType::from_byte(groups.slots[row.slot()].kind(row.row())).unwrap_or(ChangeType::Delete);
-    Err(Error::invalid(format!("the merge engine `{engine}` takes no {kind}")).at("row", row.row()).hint(format!("set {options}")))
+    refused.map_or(Ok(()), |row| Err(refusal(groups.slots[row.slot()].kind(row.row()), row.row(), engine, options)))
+}
+
+fn refusal(kind: u8, row: usize, engine: &str, options: &str) -> Error {
+    let kind = ChangeType::from_byte(kind).unwrap_or(ChangeType::Delete);
+    Error::invalid(format!("the merge engine `{engine}` takes no {kind}")).at("row", row).hint(format!("set {options} = true"))
 }
 
 /// Adds the rows of a key that are left; gives the mark of the row that is made of them.

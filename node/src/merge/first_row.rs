@@ -13,10 +13,22 @@ pub struct FirstRow {
     pub ignore_delete: bool,
 }
 
+const NAME: &str = "first-row";
+const OPTION: &str = "`ignore-delete`";
+
+impl FirstRow {
+    fn deletes(&self) -> Deletes {
+        if self.ignore_delete { Deletes::Ignore } else { Deletes::Refuse }
+    }
+}
+
 impl MergeFunction for FirstRow {
+    fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
+        self.deletes().check_kinds(kinds, NAME, OPTION)
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
-        let deletes = if self.ignore_delete { Deletes::Ignore } else { Deletes::Refuse };
-        let living = Living::of(groups, deletes, "first-row", "`ignore-delete`")?;
+        let living = Living::of(groups, self.deletes(), NAME, OPTION)?;
         let first = |(group, left): (&[_], &[_])| left.first().copied().unwrap_or(group[0]);
         let rows = groups.iter().zip(living.groups(groups.slots).iter()).map(first).collect();
         Ok(Merged { deleted: living.deleted, marks: living.marks, ..Merged::of_rows(rows) })

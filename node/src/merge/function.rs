@@ -22,6 +22,26 @@ pub fn is_telling(kind: u8) -> bool {
     kind == ChangeType::Delete.to_byte() || kind == ChangeType::UpdateBefore.to_byte() || kind == RESTART || kind == RETRACTED
 }
 
+/// Whether a kind takes back what another row said: it is a delete, or the row before an update.
+#[inline]
+pub fn is_retraction(kind: u8) -> bool {
+    kind == ChangeType::Delete.to_byte() || kind == ChangeType::UpdateBefore.to_byte()
+}
+
+/// Checks that these are kinds that rows of a user can have: those of run files are not.
+///
+/// # Errors
+/// Invalid, with the row.
+pub fn check_changes(kinds: &[u8]) -> Result<()> {
+    match kinds.iter().position(|kind| ChangeType::from_byte(*kind).is_none()) {
+        None => Ok(()),
+        Some(row) => {
+            let error = Error::invalid(format!("{} is not the number of a change", kinds[row])).at("row", row);
+            Err(error.hint("0 to 4 stand for +A, +I, -U, +U, -D"))
+        }
+    }
+}
+
 /// Rows of one source.
 #[derive(Clone, Copy)]
 pub struct Slot<'a> {
@@ -41,7 +61,7 @@ impl Slot<'_> {
     /// Whether a row takes back what another one said: it is a delete, or the row before an update.
     #[inline]
     pub fn is_retraction(&self, row: usize) -> bool {
-        self.is_delete(row) || self.kind(row) == ChangeType::UpdateBefore.to_byte()
+        is_retraction(self.kind(row))
     }
 
     /// What a row says, as in a log batch, or [`RESTART`] or [`RETRACTED`].
@@ -148,9 +168,26 @@ impl Merged {
 
 /// Makes one row of the rows of each key.
 pub trait MergeFunction: Send + Sync {
+    /// Checks what rows say that a user hands in, before they are in the log, where a merge could only fail over them for ever. Kinds that pass never make
+    /// [`MergeFunction::merge`] fail, however their rows are grouped. Kinds as in a log batch; rows without kinds always pass.
+    ///
+    /// # Errors
+    /// Invalid for a kind that the function cannot take, with the option that would allow it: the error that a merge of the row alone would have.
+    fn check_kinds(&self, kinds: &[u8]) -> Result<()>;
+
+    /// Checks the values of rows that a user hands in, where the function reads them: their columns are the table's. Rows that pass never make
+    /// [`MergeFunction::merge`] fail, but for results that are too large.
+    ///
+    /// # Errors
+    /// Invalid for a value that the function cannot read.
+    fn check_rows(&self, _rows: &RecordBatch) -> Result<()> {
+        Ok(())
+    }
+
     /// Merges each key's rows.
     ///
     /// # Errors
-    /// Invalid for rows that the function cannot take, such as a retraction that it lacks; Plugin for those of a plugin.
+    /// Invalid for rows that the function cannot take, such as a retraction that it lacks; Exhausted for a value that is too large for one array; Plugin
+    /// for those of a plugin.
     fn merge(&self, groups: Groups<'_>) -> Result<Merged>;
 }

@@ -3,6 +3,8 @@
 //! Columns of a sequence group go by a sequence of their own: all are taken, nulls too, from the row with the group's largest sequence, the later one of
 //! equals; rows that have no sequence say nothing about the group. Columns of a group may be aggregated instead.
 
+use arrow::array::RecordBatch;
+
 use super::aggregate::Aggregate;
 use super::deletes::{Deletes, Living};
 use super::function::{Column, Groups, MergeFunction, Merged};
@@ -33,9 +35,21 @@ pub struct SequenceGroup {
     pub aggregates: Vec<Aggregate>,
 }
 
+const NAME: &str = "partial-update";
+const OPTIONS: &str = "`ignore-delete` or `partial-update.remove-record-on-delete`";
+
 impl MergeFunction for PartialUpdate {
+    fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
+        // Aggregates of groups hear of no retraction: a delete never comes to the columns, and the row before an update says nothing.
+        self.deletes.check_kinds(kinds, NAME, OPTIONS)
+    }
+
+    fn check_rows(&self, rows: &RecordBatch) -> Result<()> {
+        self.groups.iter().flat_map(|group| &group.aggregates).try_for_each(|aggregate| aggregate.check_rows(rows))
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
-        let living = Living::of(groups, self.deletes, "partial-update", "`ignore-delete` or `partial-update.remove-record-on-delete`")?;
+        let living = Living::of(groups, self.deletes, NAME, OPTIONS)?;
         let left = living.groups(groups.slots);
         let mut columns: Vec<(usize, Column)> =
             self.columns.iter().map(|column| (*column, Column::Picked(newest_values(left, *column)))).collect();

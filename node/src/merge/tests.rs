@@ -8,9 +8,10 @@ use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
 use super::{Groups, MergeFunction, Ref, Slot, merge_function};
-use crate::error::Kind;
+use crate::error::{Kind, Result};
 use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 
+mod kinds;
 mod model;
 
 /// A change of one key.
@@ -64,6 +65,10 @@ fn stretch(rows: &[Row]) -> Stretch {
 }
 
 fn merge(function: &dyn MergeFunction, stretches: &[&Stretch], drop_deletes: bool) -> Stretch {
+    try_merge(function, stretches, drop_deletes).unwrap()
+}
+
+fn try_merge(function: &dyn MergeFunction, stretches: &[&Stretch], drop_deletes: bool) -> Result<Stretch> {
     let mut keys: BTreeMap<i64, Vec<Ref>> = BTreeMap::new();
     for (slot, (batch, _)) in stretches.iter().enumerate() {
         let numbers = batch.column(0).as_primitive::<Int64Type>().values();
@@ -78,8 +83,7 @@ fn merge(function: &dyn MergeFunction, stretches: &[&Stretch], drop_deletes: boo
             Some(*end)
         })
         .collect();
-    let merged = function.merge(Groups { slots: &slots, order: &order, ends: &ends }).unwrap();
-    merged.batch(&slots, drop_deletes).unwrap()
+    function.merge(Groups { slots: &slots, order: &order, ends: &ends })?.batch(&slots, drop_deletes)
 }
 
 fn rows((batch, _): &Stretch) -> Vec<Row> {

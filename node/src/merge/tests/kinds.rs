@@ -1,0 +1,114 @@
+//! What `check_kinds` lets through never makes a merge fail, and what it refuses a merge refuses in the same words.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Error;
+use crate::merge::function::{RESTART, RETRACTED};
+
+/// Options of any engine, with what allows deletes and retractions or without.
+fn engines() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+    let flag = |name: &'static str| proptest::sample::select(vec![None, Some((name, "true"))]);
+    let sequence = proptest::sample::select(vec![None, Some(("sequence.field", "first"))]);
+    let group = proptest::sample::select(vec![&SUM_GROUP[..1], SUM_GROUP]);
+    let deduplicate = (flag("ignore-delete"), sequence).prop_map(|(ignore, sequence)| ignore.into_iter().chain(sequence).collect());
+    let first_row = flag("ignore-delete").prop_map(|ignore| [("merge-engine", "first-row")].into_iter().chain(ignore).collect());
+    let partial_deletes =
+        proptest::sample::select(vec![None, Some(("ignore-delete", "true")), Some(("partial-update.remove-record-on-delete", "true"))]);
+    let partial_update = (group, partial_deletes).prop_map(|(group, deletes)| group.iter().copied().chain(deletes).collect());
+    let deletes =
+        proptest::sample::select(vec![None, Some(("ignore-delete", "true")), Some(("aggregation.remove-record-on-delete", "true"))]);
+    let aggregation =
+        (proptest::sample::select(FUNCTIONS), deletes, flag("fields.number.ignore-retract"), flag("fields.text.ignore-retract")).prop_map(
+            |(function, deletes, number, text)| {
+                let base = [
+                    ("merge-engine", "aggregation"),
+                    ("fields.number.aggregate-function", function),
+                    ("fields.text.aggregate-function", "listagg"),
+                ];
+                base.into_iter().chain(deletes).chain(number).chain(text).collect()
+            },
+        );
+    prop_oneof![deduplicate.boxed(), first_row.boxed(), partial_update.boxed(), aggregation.boxed()]
+}
+
+fn said(error: &Error) -> (String, Option<String>, Vec<(&'static str, String)>) {
+    let context = error.context().map(|(name, value)| (name, value.to_string())).collect();
+    (error.message().to_string(), error.advice().map(str::to_string), context)
+}
+
+/// Rows of one stretch, each a key of its own.
+fn merge_apart(function: &dyn MergeFunction, stretch: &Stretch) -> Result<()> {
+    let slots = [Slot { batch: &stretch.0, kinds: stretch.1.as_deref() }];
+    let order: Vec<Ref> = (0..stretch.0.num_rows()).map(|row| Ref::new(0, row)).collect();
+    let ends: Vec<u32> = (1..=order.len() as u32).collect();
+    function.merge(Groups { slots: &slots, order: &order, ends: &ends }).map(drop)
+}
+
+/// Merges in whole and at every cut, also what was merged before.
+fn assert_merges(function: &dyn MergeFunction, history: &[Row]) {
+    merge(function, &[&stretch(history)], true);
+    for cut in 1..history.len() {
+        let (old, new) = (stretch(&history[..cut]), stretch(&history[cut..]));
+        let (merged_old, merged_new) = (merge(function, &[&old], false), merge(function, &[&new], false));
+        for parts in [[&merged_old, &merged_new], [&merged_old, &new], [&old, &merged_new]] {
+            let again = merge(function, &parts, false);
+            merge(function, &[&again], true);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn kinds_that_pass_are_merged(pairs in engines(), history in histories(&ChangeType::ALL)) {
+        let function = engine(&pairs);
+        let kinds: Vec<u8> = history.iter().map(|row| row.kind.to_byte()).collect();
+        let refused = function.check_kinds(&kinds).err();
+        if refused.is_none() {
+            assert_merges(&*function, &history);
+        }
+        let apart = merge_apart(&*function, &stretch(&history)).err();
+        prop_assert_eq!(apart.as_ref().map(said), refused.as_ref().map(said), "{:?}", pairs);
+        if let Some(error) = refused {
+            prop_assert_eq!(error.kind(), Kind::Invalid);
+            let engine = pairs.iter().find(|(name, _)| *name == "merge-engine").expect("it is not the default").1;
+            prop_assert!(error.message().contains(engine));
+        }
+        // What passes alone passes together.
+        let alone: Vec<u8> = kinds.into_iter().filter(|kind| function.check_kinds(&[*kind]).is_ok()).collect();
+        prop_assert!(function.check_kinds(&alone).is_ok());
+    }
+}
+
+#[test]
+fn what_allows_a_delete_is_said() {
+    let aggregation = [("merge-engine", "aggregation"), ("fields.number.aggregate-function", "max")];
+    let removing = [&aggregation[..], &[("aggregation.remove-record-on-delete", "true")]].concat();
+    let allowed = [&removing[..], &[("fields.number.ignore-retract", "true")]].concat();
+    let (before, delete) = (ChangeType::UpdateBefore.to_byte(), ChangeType::Delete.to_byte());
+    let cases: &[(&[(&str, &str)], u8, &str)] = &[
+        (&[("merge-engine", "first-row")], delete, "ignore-delete"),
+        (&[("merge-engine", "partial-update")], before, "partial-update.remove-record-on-delete"),
+        (&aggregation, delete, "fields.number.ignore-retract"),
+        (&removing, before, "fields.number.ignore-retract"),
+    ];
+    for (pairs, kind, option) in cases {
+        let error = engine(pairs).check_kinds(&[0, *kind]).expect_err("refused");
+        assert!(error.advice().unwrap_or_default().contains(option), "{error}");
+        assert_eq!(error.context().next(), Some(("row", "1")));
+    }
+    assert!(engine(&removing).check_kinds(&[delete]).is_ok());
+    assert!(engine(&allowed).check_kinds(&[delete, before]).is_ok());
+}
+
+#[test]
+fn kinds_of_run_files_are_refused() {
+    for name in super::super::engine::ENGINES {
+        for kind in [5, RESTART, RETRACTED] {
+            let error = engine(&[("merge-engine", name), ("ignore-delete", "true")]).check_kinds(&[1, kind]).expect_err(name);
+            assert_eq!(error.kind(), Kind::Invalid);
+        }
+    }
+}
