@@ -192,12 +192,12 @@ impl Tree {
         }
         let reader = self.keyed.load().reader.clone();
         let decoders = move |schema_id| Ok(Arc::new(Decoder::new(reader.schema_at(schema_id)?.arrow())?));
-        let plan = Plan { decoder: Arc::new(decoders), may_match: Arc::new(|_, _, _| true) };
+        let plan = Plan { decoder: Arc::new(decoders), may_match: Arc::new(|_, _, _| true), is_whole: true };
         let mut cursor = Cursor::new(view, self.resources.source(), plan, from);
         loop {
             match cursor.next(end)? {
                 Next::Batch(stored) => {
-                    let Body::Whole(bytes) = &stored.body else { unreachable!("all columns were asked for") };
+                    let Body::Whole(bytes) = &stored.body else { unreachable!("whole batches were asked for") };
                     self.add(bytes, bytes.len())?;
                 }
                 Next::End => return Ok(()),

@@ -40,6 +40,8 @@ pub struct Plan {
     pub decoder: Arc<dyn Fn(i16) -> Result<Arc<Decoder>> + Send + Sync>,
     /// Whether a batch of a schema, with these statistics and so many rows, may hold a wanted row.
     pub may_match: MayMatch,
+    /// Batches are read whole, with their heads, whatever of them the decoder needs.
+    pub is_whole: bool,
 }
 
 /// How to get at segments.
@@ -410,7 +412,7 @@ fn wanted(plan: &Plan, entry: Entry) -> Result<Option<(What, Vec<Range<u64>>)>> 
     let start = large.position + u64::from(large.batch.start);
     let planned = decoder.plan(&large.layout)?;
     let needed: usize = large.layout.body_start + planned.iter().map(|range| range.len()).sum::<usize>();
-    if needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0 {
+    if plan.is_whole || needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0 {
         let range = start..start + u64::from(large.batch.length);
         return Ok(Some((What::Whole(large), vec![range])));
     }
@@ -467,7 +469,7 @@ mod tests {
             files: Arc::new(FileCache::new(1, Mode::Read)),
             bytes_max: 1 << 20,
         };
-        let plan = Plan { decoder: Arc::new(|_| unreachable!("nothing is read")), may_match: Arc::new(|_, _, _| true) };
+        let plan = Plan { decoder: Arc::new(|_| unreachable!("nothing is read")), may_match: Arc::new(|_, _, _| true), is_whole: false };
         let mut cursor = Cursor::new(&view, source, plan, 4);
         for _ in 0..2 {
             let next = cursor.next(9).unwrap();

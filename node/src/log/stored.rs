@@ -61,6 +61,17 @@ impl Stored {
         }
     }
 
+    /// What each row says, as change types; `None` when all are appends, or the batch is not whole.
+    ///
+    /// # Errors
+    /// Corrupt for a damaged head.
+    pub fn kinds(&self) -> Result<Option<ArrowBuffer>> {
+        let Body::Whole(bytes) = &self.body else { return Ok(None) };
+        let header = BatchHeader::read(bytes)?;
+        let range = header.change_types_range();
+        Ok((!header.append_only).then(|| bytes.slice_with_length(range.start, range.len())))
+    }
+
     /// Bytes held in memory.
     pub fn bytes(&self) -> usize {
         match &self.body {

@@ -75,7 +75,11 @@ impl Writer {
         if changes.contains(&ChangeType::UpdateBefore) {
             self.check_updates(batch, changes)?;
         }
-        Ok(changes.iter().map(|change| change.to_byte() as i8).collect())
+        let kinds: Vec<u8> = changes.iter().map(|change| change.to_byte()).collect();
+        if let Some(merge) = &self.merge {
+            merge.check_kinds(&kinds).map_err(|error| error.at("table", &self.table.name))?;
+        }
+        Ok(kinds.into_iter().map(|kind| kind as i8).collect())
     }
 
     fn check_updates(&self, batch: &RecordBatch, changes: &[ChangeType]) -> Result<()> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::catalog::TableEntry;
 use super::open::{Inner, no_such_table};
+use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
 use crate::log::segment::Segment;
@@ -215,6 +216,16 @@ pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
         Ok(())
     })?;
     Ok(report)
+}
+
+/// Does something for each bucket of a table with a primary key.
+pub(super) fn each_tree(store: &Inner, table: &str, work: impl Fn(&Arc<Bucket>) -> Result<()>) -> Result<()> {
+    let entries = entries(store, Some(table))?;
+    if let Some(keyless) = entries.iter().find(|entry| entry.spec.primary_key.is_empty()) {
+        let no_runs = Error::invalid("a table without a primary key has no runs").at("table", &keyless.spec.name);
+        return Err(no_runs.hint("its rows are durable in its log, and stay there"));
+    }
+    each_bucket(&entries, |place| work(&store.bucket(place.entry, place.partition_id, place.bucket)?))
 }
 
 /// See [`super::Store::settle`].

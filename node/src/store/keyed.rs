@@ -10,6 +10,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::catalog::TableEntry;
+use super::part::Part;
 use super::scanner::ScanBatch;
 use super::table::Table;
 use crate::bucket::tree::Pinned;
@@ -80,7 +81,7 @@ pub(super) struct MergedScan {
 
 impl MergedScan {
     /// Pins the buckets of a table that may hold a wanted row.
-    pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>) -> Result<Self> {
+    pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>, part: &Part) -> Result<Self> {
         let entry = table.store.entry(table.id, &table.name)?;
         let (schema, columns) = shown(&entry.spec, columns)?;
         let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(entry.spec.schema()))).transpose()?;
@@ -94,11 +95,11 @@ impl MergedScan {
                 }
                 _ => true,
             };
-            if !may_hold {
+            if !may_hold || !part.has_partition(&partition.name) {
                 continue;
             }
             let name: Arc<str> = Arc::from(partition.name.as_str());
-            for bucket in 0..entry.spec.buckets {
+            for bucket in (0..entry.spec.buckets).filter(|bucket| part.has_bucket(*bucket)) {
                 let pinned = with_lost_runs(|is_lost| pin(table, &entry, Place { partition_id, bucket }, is_lost))?;
                 lanes.push(Lane { partition: name.clone(), bucket, pinned, rows: None });
             }
@@ -155,3 +156,6 @@ fn shown(spec: &TableSpec, columns: Option<&[String]>) -> Result<(SchemaRef, Vec
     let fields: Vec<_> = places.iter().map(|place| schema.arrow().fields()[*place].clone()).collect();
     Ok((Arc::new(Schema::new(fields)), places))
 }
+
+#[cfg(test)]
+mod tests;

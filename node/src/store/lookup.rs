@@ -2,7 +2,7 @@
 //!
 //! Invariant: a key's row is what a scan begun at the same moment gives. This module knows nothing of where rows lie.
 
-use arrow::array::{Array, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
 use super::changes::{key_columns, key_spec};

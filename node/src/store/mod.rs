@@ -35,7 +35,10 @@
 
 mod alter;
 mod catalog;
+mod changes;
 mod inspect;
+mod keyed;
+mod lookup;
 mod open;
 mod options;
 mod part;
@@ -53,9 +56,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::io::probe::{MachineFact, examine_machine};
-pub use crate::table::{Assign, TableOptions};
+pub use crate::table::{Assign, ChangeType, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
 pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
+pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
 pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
@@ -154,6 +158,20 @@ impl Store {
     /// What is stored of one table or of all, bucket by bucket.
     pub fn stats(&self, table: Option<&str>) -> Result<Vec<BucketStats>> {
         inspect::stats(&self.0, table)
+    }
+
+    /// Brings all rows of a table with a primary key that are durable now from its log into runs.
+    ///
+    /// Errors: Invalid for a table without a primary key, and for a store that is open read-only; those of the device.
+    pub fn flush(&self, table: &str) -> Result<()> {
+        inspect::each_tree(&self.0, table, |bucket| bucket.flush())
+    }
+
+    /// Merges runs of a table with a primary key where there are many; with `full`, each bucket's into one.
+    ///
+    /// Errors: as [`Store::flush`].
+    pub fn compact(&self, table: &str, full: bool) -> Result<()> {
+        inspect::each_tree(&self.0, table, |bucket| bucket.compact(full))
     }
 
     /// Drops what a table's retention no longer keeps, now.

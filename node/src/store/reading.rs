@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use crate::log::stored::Stored;
 use crate::table::filter::{Bound, Filter};
 use crate::table::mapping::Mapping;
 use crate::table::partition::Partitioner;
-use crate::table::{ColumnStatistics, ScalarRef, TableSchema, TableSpec};
+use crate::table::{ChangeType, ColumnStatistics, ScalarRef, TableSchema, TableSpec};
 
 /// How batches of one schema version are read.
 struct Version {
@@ -27,6 +27,15 @@ struct Version {
     decoder: Arc<Decoder>,
     /// From those to the scan's schema.
     mapping: Mapping,
+}
+
+/// What a scan shows of each row besides its columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extras {
+    /// Where it is in the log.
+    pub(super) place: bool,
+    /// What it says.
+    pub(super) op: bool,
 }
 
 /// Looks a table up in the catalog.
@@ -45,15 +54,14 @@ pub(super) struct Reading {
     shown: usize,
     filter: Option<Bound>,
     schema: SchemaRef,
-    /// Where a row was is wanted.
-    meta: bool,
+    extras: Extras,
     has_partitions: bool,
     versions: Mutex<HashMap<i16, Arc<Version>>>,
 }
 
 impl Reading {
     /// Prepares to read `columns` (all without) of the rows for which `filter` holds, of the table `spec`, which `newest` looks up again.
-    pub(super) fn new(spec: TableSpec, newest: Newest, columns: Option<&[String]>, filter: Option<&str>, meta: bool) -> Result<Self> {
+    pub(super) fn new(spec: TableSpec, newest: Newest, columns: Option<&[String]>, filter: Option<&str>, extras: Extras) -> Result<Self> {
         let wanted = spec.schema().clone();
         let mut read: Vec<String> = match columns {
             None => wanted.fields().iter().map(|field| field.name.clone()).collect(),
@@ -71,13 +79,14 @@ impl Reading {
             }
         }
         let has_partitions = !spec.partition_by.is_empty();
-        if meta {
+        if extras.place {
             fields.extend(has_partitions.then(|| Field::new("_partition", DataType::Utf8, false)));
-            fields.extend(meta_fields());
+            fields.extend(place_fields());
         }
+        fields.extend(extras.op.then(|| Field::new("_op", DataType::Utf8, false)));
         let (schema, versions) = (Arc::new(Schema::new(fields)), Mutex::default());
         let spec = ArcSwap::from_pointee(spec);
-        Ok(Reading { spec, newest, wanted, read, shown, filter, schema, meta, has_partitions, versions })
+        Ok(Reading { spec, newest, wanted, read, shown, filter, schema, extras, has_partitions, versions })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -86,6 +95,8 @@ impl Reading {
         Plan {
             decoder: Arc::new(move |schema_id| Ok(decoding.version(schema_id)?.decoder.clone())),
             may_match: Arc::new(move |schema_id, statistics, rows| judging.may_match(schema_id, statistics, rows)),
+            // What a row says stands in the head of its batch.
+            is_whole: self.extras.op && !self.spec.load().primary_key.is_empty(),
         }
     }
 
@@ -148,7 +159,7 @@ impl Reading {
         }
         let rows = if count == all.num_rows() { all } else { all.slice(skip, count) };
         let passed = self.filter.as_ref().map(|filter| filter.evaluate(&rows)).transpose()?;
-        let shown = self.show(rows, place, offsets.start, stored.timestamp_ms)?;
+        let shown = self.show(rows, stored, place, offsets)?;
         let kept = match passed {
             None => shown,
             Some(passed) => filter_record_batch(&shown, &passed).map_err(|error| Error::internal("cannot filter rows").caused_by(error))?,
@@ -156,29 +167,38 @@ impl Reading {
         Ok((kept.num_rows() > 0).then_some(kept))
     }
 
-    /// The columns that come out, with those that say where a row was.
-    fn show(&self, rows: RecordBatch, place: (&str, u32), first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
-        if self.meta {
-            return self.with_meta(&rows, place, first_offset, timestamp_ms);
-        }
-        if rows.num_columns() == self.shown {
+    /// The columns that come out, with what else is wanted of each row.
+    fn show(&self, rows: RecordBatch, stored: &Stored, place: (&str, u32), offsets: Range<u64>) -> Result<RecordBatch> {
+        if rows.num_columns() == self.shown && !self.extras.place && !self.extras.op {
             return Ok(rows);
         }
-        let shown: Vec<usize> = (0..self.shown).collect();
-        rows.project(&shown).map_err(|error| Error::internal("cannot leave out the columns of the filter").caused_by(error))
+        let mut columns: Vec<ArrayRef> = rows.columns()[..self.shown].to_vec();
+        if self.extras.place {
+            columns.extend(self.place_columns(place, stored.timestamp_ms, offsets.clone()));
+        }
+        if self.extras.op {
+            let kinds = stored.kinds()?;
+            let first = (offsets.start - stored.first_offset) as usize;
+            let kind = |row: usize| {
+                kinds.as_ref().map_or(ChangeType::Append, |kinds| ChangeType::from_byte(kinds[first + row]).unwrap_or_default())
+            };
+            columns.push(Arc::new(StringArray::from_iter_values((0..rows.num_rows()).map(|row| kind(row).as_str()))));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| Error::internal("cannot put columns together").caused_by(error))
     }
 
-    fn with_meta(&self, rows: &RecordBatch, (partition, bucket): (&str, u32), first_offset: u64, timestamp_ms: i64) -> Result<RecordBatch> {
-        let count = rows.num_rows();
-        let mut columns: Vec<ArrayRef> = rows.columns()[..self.shown].to_vec();
+    fn place_columns(&self, (partition, bucket): (&str, u32), timestamp_ms: i64, offsets: Range<u64>) -> Vec<ArrayRef> {
+        let count = (offsets.end - offsets.start) as usize;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(4);
         if self.has_partitions {
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(partition, count))));
         }
         columns.push(Arc::new(UInt32Array::from_value(bucket, count)));
-        columns.push(Arc::new(Int64Array::from_iter_values((0..count as i64).map(|row| first_offset as i64 + row))));
+        columns.push(Arc::new(Int64Array::from_iter_values(offsets.map(|offset| offset as i64))));
         columns.push(Arc::new(TimestampMillisecondArray::from_value(timestamp_ms, count).with_timezone("UTC")));
-        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("+A", count))));
-        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| Error::internal("cannot add the meta columns").caused_by(error))
+        columns
     }
 }
 
@@ -192,12 +212,11 @@ fn scalar(value: &statistics::Value) -> ScalarRef<'_> {
     }
 }
 
-fn meta_fields() -> [Field; 4] {
+fn place_fields() -> [Field; 3] {
     [
         Field::new("_bucket", DataType::UInt32, false),
         Field::new("_offset", DataType::Int64, false),
         Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false),
-        Field::new("_op", DataType::Utf8, false),
     ]
 }
 
@@ -213,7 +232,7 @@ mod tests {
         let spec = CreateTable::like(Arc::new(columns)).spec(&"t".parse().unwrap(), 1, 0).unwrap();
         let evolved = spec.evolve(&[Change::parse_add("more int64").unwrap()]).unwrap();
         let (before, after) = (spec.schema().version(), evolved.schema().version());
-        let reading = Reading::new(spec, Box::new(move || Ok(evolved.clone())), None, None, false).unwrap();
+        let reading = Reading::new(spec, Box::new(move || Ok(evolved.clone())), None, None, Extras::default()).unwrap();
         assert!(reading.version(before).is_ok());
         assert!(reading.version(after).is_ok());
         let error = reading.version(after + 1).map(|_| ()).unwrap_err();

@@ -13,14 +13,15 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::{Catalog, TableEntry};
+use super::keyed::MergedScan;
 use super::open::{Inner, dropped};
 use super::part::Part;
-use super::reading::Reading;
+use super::reading::{Extras, Reading};
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Kind, Result};
-use crate::log::cursor::{Cursor, Next as CursorNext, Source};
+use crate::log::cursor::{Cursor, Next as CursorNext};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
 
@@ -57,13 +58,29 @@ pub struct ScanBuilder {
     limit: Option<u64>,
     start: Start,
     follow: bool,
-    meta: bool,
+    extras: Extras,
+    changes: bool,
 }
 
 impl ScanBuilder {
     pub(super) fn new(table: Table) -> Self {
         let part = Part::default();
-        ScanBuilder { table, columns: None, filter: None, part, limit: None, start: Start::Earliest, follow: false, meta: false }
+        ScanBuilder {
+            table,
+            columns: None,
+            filter: None,
+            part,
+            limit: None,
+            start: Start::Earliest,
+            follow: false,
+            extras: Extras::default(),
+            changes: false,
+        }
+    }
+
+    /// Of the log of a table with a primary key, where [`ScanBuilder::new`] is of its rows as they are now.
+    pub(super) fn of_changes(table: Table) -> Self {
+        ScanBuilder { changes: true, extras: Extras { op: true, place: false }, ..ScanBuilder::new(table) }
     }
 
     /// Only these columns, in this order. Only their bytes are read where batches are large.
@@ -118,7 +135,7 @@ impl ScanBuilder {
     /// With the columns `_bucket`, `_offset`, `_timestamp` and `_op` behind the others, and `_partition` before them in a table with partitions.
     #[must_use]
     pub fn meta(mut self, meta: bool) -> Self {
-        self.meta = meta;
+        self.extras = Extras { place: meta, op: meta || self.changes };
         self
     }
 
@@ -127,13 +144,22 @@ impl ScanBuilder {
     /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, or a
     /// partition of a table without; NotFound for an unknown partition, or when the table was dropped.
     pub fn build(self) -> Result<Scanner> {
-        let ScanBuilder { table, columns, filter, part, limit, start, follow, meta } = self;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
         let spec = entry.spec;
+        let is_merged = !spec.primary_key.is_empty() && !changes;
+        if is_merged && (follow || extras.place || start != Start::Earliest) {
+            let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
+            return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
+        }
+        let merged = match is_merged {
+            true => Some(MergedScan::new(&table, columns.as_deref(), filter.as_deref(), &part)?),
+            false => None,
+        };
         let handle = table.clone();
         let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
-        let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), meta)?);
+        let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
         let mut scanner = Scanner {
             reading,
             lanes: Vec::new(),
@@ -146,8 +172,11 @@ impl ScanBuilder {
             part,
             catalog: Arc::default(),
             table,
+            merged,
         };
-        scanner.add_lanes(start)?;
+        if scanner.merged.is_none() {
+            scanner.add_lanes(start)?;
+        }
         Ok(scanner)
     }
 }
@@ -214,12 +243,14 @@ pub struct Scanner {
     limit: Option<u64>,
     part: Part,
     catalog: Arc<Catalog>,
+    /// The rows of a table with a primary key; then there are no lanes.
+    merged: Option<MergedScan>,
 }
 
 impl Scanner {
     /// The columns that come out.
     pub fn schema(&self) -> SchemaRef {
-        self.reading.schema().clone()
+        self.merged.as_ref().map_or(self.reading.schema(), MergedScan::schema).clone()
     }
 
     /// The next rows. Waits for them up to `timeout` (for ever without one) when the scan follows.
@@ -228,6 +259,10 @@ impl Scanner {
     pub fn next_within(&mut self, timeout: Option<Duration>) -> Result<Next> {
         if self.limit == Some(0) {
             return Ok(Next::End);
+        }
+        if let Some(merged) = &mut self.merged {
+            let next = merged.next().map_err(|error| error.at("table", &self.table.name))?;
+            return Ok(next.map_or(Next::End, |batch| Next::Batch(self.within_limit(batch))));
         }
         let clock = self.table.store.resources.driver.clock().clone();
         let deadline = timeout.map(|timeout| clock.monotonic().saturating_add(timeout));
@@ -248,6 +283,14 @@ impl Scanner {
         }
     }
 
+    fn within_limit(&mut self, mut found: ScanBatch) -> ScanBatch {
+        if let Some(limit) = &mut self.limit {
+            found.batch = found.batch.slice(0, found.batch.num_rows().min(*limit as usize));
+            *limit -= found.batch.num_rows() as u64;
+        }
+        found
+    }
+
     /// The reads of segment files, as path and bytes, that a bounded scan makes from where it is: to hold it to the limit of the device.
     #[doc(hidden)]
     pub fn reads(&self) -> Result<Vec<(PathBuf, Range<u64>)>> {
@@ -259,9 +302,10 @@ impl Scanner {
         Ok(reads)
     }
 
-    /// The offset of the next row of each bucket that is read, by the name of its partition (empty in a table without) and its number.
+    /// The offset of the next row, or the next change, of each bucket that is read, by the name of its partition (empty in a table without) and its number.
     pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
-        self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).collect()
+        let merged = self.merged.iter().flat_map(MergedScan::ends);
+        self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).chain(merged).collect()
     }
 
     /// The word that changes with every commit to the table, read before looking for rows.
@@ -330,7 +374,7 @@ impl Scanner {
 
     fn lane(&self, partition: Arc<str>, bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
         let store = &self.table.store;
-        let source = source(store);
+        let source = store.resources.source();
         let end = if self.follow { u64::MAX } else { view.end() };
         let offset = match start {
             Start::Earliest => view.start(),
@@ -412,19 +456,16 @@ impl Scanner {
             let to = stored.end_offset.min(lane.end);
             let rows = self.reading.rows(&stored, (&lane.partition, lane.bucket), from.max(stored.first_offset)..to);
             let rows = rows.map_err(|error| explain(&self.table, lane.bucket, error))?;
-            let Some(mut batch) = rows else { continue };
-            if let Some(limit) = &mut self.limit {
-                batch = batch.slice(0, batch.num_rows().min(*limit as usize));
-                *limit -= batch.num_rows() as u64;
-            }
-            return Ok(Some(ScanBatch {
+            let Some(batch) = rows else { continue };
+            let found = ScanBatch {
                 partition: lane.partition.clone(),
                 bucket: lane.bucket,
                 first_offset: from.max(stored.first_offset),
                 next_offset: to,
                 timestamp_ms: stored.timestamp_ms,
                 batch,
-            }));
+            };
+            return Ok(Some(self.within_limit(found)));
         }
     }
 }
@@ -481,17 +522,6 @@ fn explain(table: &Table, bucket: u32, error: Error) -> Error {
 fn fell_behind(table: &Table, bucket: u32, offset: u64, start: u64) -> Error {
     let gone = Error::invalid(format!("rows {offset} to {} were dropped before they were read", start - 1));
     gone.at("table", &table.name).at("bucket", bucket).hint("start at `earliest`, or keep rows longer with the table's option retention.ms")
-}
-
-pub(super) fn source(store: &Arc<Inner>) -> Source {
-    let resources = store.resources.clone();
-    Source {
-        driver: resources.driver.clone(),
-        pool: resources.pool.clone(),
-        files: resources.files.clone(),
-        bytes_max: store.options.scan_bytes_max,
-        directories: Arc::new(move |segment| resources.directories.get(segment)),
-    }
 }
 
 impl Iterator for Scanner {

@@ -2,16 +2,20 @@
 //!
 //! Invariant: a handle stays good when the table is altered, and answers NotFound once it is dropped. This module knows nothing of files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
+use super::lookup::{Rows, lookup};
 use super::open::Inner;
 use super::scanner::ScanBuilder;
 use super::writer::{Writer, WriterOptions};
 use crate::error::Result;
-use crate::table::{PartitionField, TableName, TableSpec, parse_schema_file, supported, types};
+use crate::merge::merge_function;
+use crate::table::{KeyEncoder, PartitionField, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -24,14 +28,23 @@ pub struct CreateTable {
     pub buckets: u32,
     /// Columns whose hash says which bucket a row goes to; empty lets the writer spread batches.
     pub bucket_key: Vec<String>,
-    /// As in `compression` = `zstd`; see [`super::TableOptions`].
+    /// Columns whose values tell one row from another; empty for a log table. They hold no nulls, whatever `schema` says.
+    pub primary_key: Vec<String>,
+    /// As in `compression` = `zstd`, or `merge-engine` = `first-row` in a table with a primary key; see [`super::TableOptions`].
     pub options: Vec<(String, String)>,
 }
 
 impl CreateTable {
     /// A table of these columns with one bucket and default options.
     pub fn like(schema: SchemaRef) -> Self {
-        CreateTable { schema, partition_by: String::new(), buckets: 1, bucket_key: Vec::new(), options: Vec::new() }
+        CreateTable {
+            schema,
+            partition_by: String::new(),
+            buckets: 1,
+            bucket_key: Vec::new(),
+            primary_key: Vec::new(),
+            options: Vec::new(),
+        }
     }
 
     /// With so many buckets.
@@ -45,6 +58,13 @@ impl CreateTable {
     #[must_use]
     pub fn bucket_key(mut self, columns: &[&str]) -> Self {
         self.bucket_key = columns.iter().map(|column| column.to_string()).collect();
+        self
+    }
+
+    /// With rows that are told apart by these columns: they are upserted, not appended.
+    #[must_use]
+    pub fn primary_key(mut self, columns: &[&str]) -> Self {
+        self.primary_key = columns.iter().map(|column| column.to_string()).collect();
         self
     }
 
@@ -64,18 +84,35 @@ impl CreateTable {
 
     /// The spec, checked.
     pub(super) fn spec(&self, name: &TableName, id: u32, created_ms: u64) -> Result<TableSpec> {
-        let schema = supported(&self.schema)?;
+        let schema = self.with_key_columns(supported(&self.schema)?)?;
         let mut spec = TableSpec::new(name.clone(), id, schema, created_ms);
         if !self.partition_by.trim().is_empty() {
             spec.partition_by = PartitionField::parse_list(&self.partition_by, spec.schema())?;
         }
         spec.buckets = self.buckets;
         spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
+        spec.primary_key = spec.schema().ids_of(&self.primary_key)?;
         for (name, value) in &self.options {
-            spec.options.set(name, value)?;
+            match spec.options.get(name) {
+                None if !self.primary_key.is_empty() => drop(spec.merge.insert(name.trim().to_string(), value.trim().to_string())),
+                _ => spec.options.set(name, value)?,
+            }
         }
         spec.check()?;
+        if !spec.primary_key.is_empty() {
+            KeyEncoder::new(spec.schema(), &spec.primary_key)?;
+            merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
+        }
         Ok(spec)
+    }
+
+    /// What tells rows apart is never null.
+    fn with_key_columns(&self, schema: TableSchema) -> Result<TableSchema> {
+        let mut fields = schema.fields().to_vec();
+        for field in fields.iter_mut().filter(|field| self.primary_key.contains(&field.name)) {
+            field.nullable = false;
+        }
+        TableSchema::from_parts(schema.version(), fields, schema.highest_field_id())
     }
 }
 
@@ -135,6 +172,10 @@ pub struct TableDescription {
     pub buckets: u32,
     /// Columns of the bucket key.
     pub bucket_key: Vec<String>,
+    /// Columns of the primary key; empty in a log table.
+    pub primary_key: Vec<String>,
+    /// How rows of one key are merged, as it was asked for.
+    pub merge: BTreeMap<String, String>,
     /// Its options: name, value, whether that is the default, what for.
     pub options: Vec<OptionDescription>,
     /// When it was made, in milliseconds since 1970.
@@ -198,6 +239,18 @@ impl Table {
         ScanBuilder::new(self.clone())
     }
 
+    /// The changes of a table with a primary key as they were written, each with its `_op`: a scan of its log.
+    pub fn changes(&self) -> ScanBuilder {
+        ScanBuilder::of_changes(self.clone())
+    }
+
+    /// The row of each key, as it is now. `keys` has the columns of the primary key; others do not matter.
+    ///
+    /// Errors: Invalid for a table without a primary key, or for values that are no keys; Exhausted for more than [`super::LOOKUP_KEYS_MAX`].
+    pub fn lookup(&self, keys: &RecordBatch) -> Result<Rows> {
+        lookup(self, keys)
+    }
+
     /// Everything that is known of it but its rows.
     pub fn describe(&self) -> Result<TableDescription> {
         let entry = self.store.entry(self.id, &self.name)?;
@@ -224,6 +277,8 @@ impl Table {
             partitions: entry.partitions.values().filter(|partition| !partition.name.is_empty()).map(|p| p.name.clone()).collect(),
             buckets: spec.buckets,
             bucket_key: spec.bucket_key.iter().map(name_of).collect(),
+            primary_key: spec.primary_key.iter().map(name_of).collect(),
+            merge: spec.merge.clone(),
             options: spec.options.describe().into_iter().map(option).collect(),
             created_ms: spec.created_ms,
         })

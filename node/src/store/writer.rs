@@ -19,6 +19,7 @@ use crate::format::{BatchMeta, Compression, Encoder, Layout, statistics};
 use crate::io::BLOCK_BYTES;
 use crate::log::producers::Producer;
 use crate::log::writer::{HEAD_ROOM, Record};
+use crate::merge::{MergeFunction, merge_function};
 use crate::table::options::STATISTICS_ROWS_MIN;
 use crate::table::{self, TableSpec, conform};
 
@@ -85,6 +86,8 @@ pub struct Writer {
     catalog: Arc<Catalog>,
     pub(super) spec: Arc<TableSpec>,
     encoders: Encoders,
+    /// What checks changes before they are in the log; of a table with a primary key.
+    pub(super) merge: Option<Arc<dyn MergeFunction>>,
     router: Router,
     /// The last schema of rows that fit the table as they are.
     fitting: Option<SchemaRef>,
@@ -110,9 +113,9 @@ impl Writer {
         }
         let catalog = table.store.catalog()?;
         let spec = table.store.entry(table.id, &table.name)?.spec;
-        spec.check_appendable()?;
+        spec.check_writable()?;
         let encoders = Encoders::new(&spec)?;
-        let merge = spec.merge_function()?;
+        let merge = merge_of(&spec)?;
         let router = Router::new(&spec)?;
         Ok(Writer {
             table,
@@ -120,6 +123,7 @@ impl Writer {
             catalog,
             spec: Arc::new(spec),
             encoders,
+            merge,
             router,
             fitting: None,
             partitions: HashMap::new(),
@@ -139,6 +143,7 @@ impl Writer {
     /// Nothing is under way after an error, so none is told twice.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<Vec<Ack>> {
         self.refuse_without_number()?;
+        self.refuse_without_change()?;
         // Told before anything new is sent: who then appends this batch again does not write it twice.
         self.drain();
         self.tell_failure()?;
@@ -157,13 +162,19 @@ impl Writer {
     /// had to make room (nothing was sent); those of a log that takes no rows, with how many rows failed: the others are under way.
     pub fn send(&mut self, batch: &RecordBatch) -> Result<()> {
         self.refuse_without_number()?;
+        self.refuse_without_change()?;
+        self.make_room()?;
+        let (pieces, cuts) = self.pieces(batch, None)?;
+        self.put(&pieces, &cuts, false);
+        self.tell_failure()
+    }
+
+    /// Waits until what is under way is within the writer's budget.
+    pub(super) fn make_room(&mut self) -> Result<()> {
         let budget = self.table.store.options.writer_bytes_max as u64;
         while self.sent_bytes > budget {
             self.wait_for_oldest();
         }
-        self.tell_failure()?;
-        let (pieces, cuts) = self.pieces(batch, None)?;
-        self.put(&pieces, &cuts, false);
         self.tell_failure()
     }
 
@@ -196,6 +207,7 @@ impl Writer {
         let Some(id) = self.options.id else {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
         };
+        self.refuse_without_change()?;
         self.refresh()?;
         let rows = self.fit(batch)?;
         let piece = self.only_piece(&rows)?;
@@ -237,6 +249,16 @@ impl Writer {
         large.at("table", &self.table.name).hint("split it before it is numbered, or raise the table's option batch.bytes.max")
     }
 
+    /// Appended to a table with a primary key, rows of one key would stand side by side.
+    fn refuse_without_change(&self) -> Result<()> {
+        match self.spec.primary_key.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid("a table with a primary key takes upserts and deletes, not appends")
+                .at("table", &self.table.name)
+                .hint("call `upsert`, `delete` or `apply`; on the command line `aquifer upsert`")),
+        }
+    }
+
     pub(super) fn refuse_without_number(&self) -> Result<()> {
         if self.options.id.is_none() {
             return Ok(());
@@ -258,6 +280,9 @@ impl Writer {
         }
         self.refresh()?;
         let rows = self.fit(batch)?;
+        if let Some(merge) = &self.merge {
+            merge.check_rows(&rows).map_err(|error| error.at("table", &self.table.name))?;
+        }
         let pieces = self.router.route(&rows)?;
         let mut cuts = Vec::with_capacity(pieces.len());
         for (index, piece) in pieces.iter().enumerate() {
@@ -298,8 +323,9 @@ impl Writer {
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
         if entry.spec != *self.spec {
-            entry.spec.check_appendable()?;
+            entry.spec.check_writable()?;
             self.encoders = Encoders::new(&entry.spec)?;
+            self.merge = merge_of(&entry.spec)?;
             self.fitting = None;
             self.router = Router::new(&entry.spec)?;
             self.spec = Arc::new(entry.spec);
@@ -467,6 +493,11 @@ impl Writer {
             None => Ok(()),
         }
     }
+}
+
+fn merge_of(spec: &TableSpec) -> Result<Option<Arc<dyn MergeFunction>>> {
+    let has_key = !spec.primary_key.is_empty();
+    has_key.then(|| merge_function(&spec.merge, spec.schema(), &spec.primary_key)).transpose()
 }
 
 /// The encoders of a table: statistics pay only in batches of many rows.

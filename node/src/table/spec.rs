@@ -114,6 +114,7 @@ impl TableSpec {
             return Err(located(Error::invalid("a column of the primary key is nullable").at("column", &column.name)));
         }
         PartitionField::check(&self.partition_by, self.schema()).map_err(located)?;
+        self.check_places().map_err(located)?;
         self.check_statistics().map_err(located)
     }
 
@@ -133,6 +134,24 @@ impl TableSpec {
         Ok(())
     }
 
+    /// All rows of a key must go to one bucket, or they would not meet.
+    fn check_places(&self) -> Result<()> {
+        if self.primary_key.is_empty() {
+            return Ok(());
+        }
+        let named = self
+            .partition_by
+            .iter()
+            .map(|field| ("is partitioned by", field.source))
+            .chain(self.bucket_key.iter().map(|id| ("has a bucket key with", *id)));
+        for (how, id) in named {
+            let Some(column) = self.schema().field(id).filter(|_| !self.primary_key.contains(&id)) else { continue };
+            let outside = Error::invalid(format!("a table with a primary key {how} a column outside of it")).at("column", &column.name);
+            return Err(outside.hint("add the column to the primary key, or rows of one key would be in several places"));
+        }
+        Ok(())
+    }
+
     fn check_statistics(&self) -> Result<()> {
         let Statistics::Columns(names) = &self.options.statistics else { return Ok(()) };
         for name in names {
@@ -145,19 +164,12 @@ impl TableSpec {
         Ok(())
     }
 
-    /// Whether this program may append rows to the table.
+    /// Whether this program may write rows to the table.
     ///
     /// # Errors
     /// Invalid for a table that says more than this program understands.
-    pub fn check_appendable(&self) -> Result<()> {
-        self.options.check_known().map_err(|error| error.at("table", &self.name))?;
-        if !self.primary_key.is_empty() {
-            let keyed = Error::invalid("a table with a primary key takes no rows from this program").at("table", &self.name);
-            return Err(
-                keyed.hint("upgrade to a program that keeps primary keys; this one would append rows with the same key side by side")
-            );
-        }
-        Ok(())
+    pub fn check_writable(&self) -> Result<()> {
+        self.options.check_known().map_err(|error| error.at("table", &self.name))
     }
 
     /// The JSON that the catalog keeps.

@@ -20,9 +20,9 @@ fn writer(dir: &std::path::Path, compression: &str) -> Writer {
 
 /// Bytes used and held of these rows, encoded.
 fn encoded(writer: &Writer, rows: &RecordBatch) -> (usize, usize) {
-    let (count, bytes_bound) = writer.rows_that_fit(rows, 0).unwrap();
+    let (count, bytes_bound) = writer.rows_that_fit(rows, 0, None).unwrap();
     assert_eq!(count, rows.num_rows());
-    let record = writer.encode(rows, bytes_bound, None).unwrap();
+    let record = writer.encode(rows, None, bytes_bound, None).unwrap();
     (record.buffer.len(), record.buffer.capacity())
 }
 

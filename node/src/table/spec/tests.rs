@@ -101,9 +101,9 @@ fn statistics_are_kept_of_plain_columns() {
 #[test]
 fn rows_are_appended_to_log_tables_only() {
     let mut spec = clicks();
-    spec.check_appendable().expect("a log table");
+    spec.check_writable().expect("a log table");
     spec.primary_key = vec![1];
-    let error = spec.check_appendable().expect_err("a primary key").to_string();
+    let error = spec.check_writable().expect_err("a primary key").to_string();
     assert!(error.contains("primary key") && error.contains("table shop.clicks"), "{error}");
 }
 

@@ -1,0 +1,281 @@
+//! Tables with a primary key, held against a map: upserts, deletes, flushes, compactions and reopenings in any order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use proptest::prelude::*;
+
+use crate::error::Kind;
+use crate::io::Driver;
+use crate::io::sim::{Faults, Sim};
+use crate::store::{ChangeType, CreateTable, Options, Start, Store, Table};
+
+const DIR: &str = "/store";
+
+/// A small store: memtables are flushed every few batches.
+fn options() -> Options {
+    Options { memtable_bytes_max: 256 << 10, ..Options::default() }
+}
+
+fn rows(rows: &[(u8, i64)]) -> RecordBatch {
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(key, _)| i64::from(*key))));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(key, _)| format!("customer-{key}"))));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, value)| *value)));
+    RecordBatch::try_from_iter([("key", keys), ("name", names), ("value", values)]).unwrap()
+}
+
+fn create(buckets: u32) -> CreateTable {
+    CreateTable::like(rows(&[]).schema()).primary_key(&["key"]).buckets(buckets)
+}
+
+/// All rows, which are checked to be in key order and to belong together.
+fn scanned(table: &Table) -> BTreeMap<u8, i64> {
+    let mut all = BTreeMap::new();
+    let mut last = None;
+    for found in table.scan().build().unwrap() {
+        let found = found.unwrap();
+        let (keys, names, values) = (found.batch.column(0), found.batch.column(1), found.batch.column(2));
+        for row in 0..found.batch.num_rows() {
+            let key = keys.as_primitive::<Int64Type>().value(row);
+            assert!(last < Some((found.bucket, key)), "keys of a bucket ascend");
+            last = Some((found.bucket, key));
+            assert_eq!(names.as_string::<i32>().value(row), format!("customer-{key}"));
+            assert!(all.insert(key as u8, values.as_primitive::<Int64Type>().value(row)).is_none(), "key {key} once");
+        }
+    }
+    all
+}
+
+fn check(table: &Table, model: &BTreeMap<u8, i64>) {
+    assert_eq!(&scanned(table), model);
+    let keys: Vec<u8> = (0..=255).rev().collect();
+    let batch = rows(&keys.iter().map(|key| (*key, 0)).collect::<Vec<_>>());
+    let found = table.lookup(&batch).unwrap();
+    for (key, place) in keys.iter().zip(&found.places) {
+        let value = place.map(|place| found.rows.column(2).as_primitive::<Int64Type>().value(place));
+        assert_eq!(value, model.get(key).copied(), "key {key}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Upsert(Vec<(u8, i64)>),
+    Delete(Vec<u8>),
+    Mixed(Vec<(u8, Option<i64>)>),
+    Flush,
+    Compact(bool),
+    Reopen,
+    Pump,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let row = || (any::<u8>(), any::<i64>());
+    let step = prop_oneof![
+        6 => proptest::collection::vec(row(), 1..200).prop_map(Step::Upsert),
+        2 => proptest::collection::vec(any::<u8>(), 1..40).prop_map(Step::Delete),
+        2 => proptest::collection::vec((any::<u8>(), any::<Option<i64>>()), 1..60).prop_map(Step::Mixed),
+        2 => Just(Step::Flush),
+        1 => any::<bool>().prop_map(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Pump),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// Does a step to the store and to the model.
+fn take(sim: &Arc<Sim>, store: &mut Store, model: &mut BTreeMap<u8, i64>, step: &Step) {
+    let mut writer = store.table("t").unwrap().writer().unwrap();
+    match step {
+        Step::Upsert(batch) => {
+            writer.upsert(&rows(batch)).unwrap();
+            model.extend(batch.iter().copied());
+        }
+        Step::Delete(keys) => {
+            writer.delete(&rows(&keys.iter().map(|key| (*key, 0)).collect::<Vec<_>>()).project(&[0]).unwrap()).unwrap();
+            keys.iter().for_each(|key| drop(model.remove(key)));
+        }
+        Step::Mixed(changes) => {
+            let batch: Vec<_> = changes.iter().map(|(key, value)| (*key, value.unwrap_or(7))).collect();
+            let kind = |value: &Option<i64>| if value.is_some() { ChangeType::Insert } else { ChangeType::Delete };
+            writer.apply(&rows(&batch), &changes.iter().map(|(_, value)| kind(value)).collect::<Vec<_>>()).unwrap();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => drop(model.insert(*key, *value)),
+                    None => drop(model.remove(key)),
+                }
+            }
+        }
+        Step::Flush => store.flush("t").unwrap(),
+        Step::Compact(full) => store.compact("t", *full).unwrap(),
+        Step::Pump => store.pump().unwrap(),
+        Step::Reopen => {
+            drop(writer);
+            let closed = std::mem::replace(store, Store::open_read_only_with(sim.clone(), DIR, options()).unwrap());
+            closed.close().unwrap();
+            *store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_table_is_a_map(steps in steps(), buckets in 1_u32..4) {
+        let sim = Sim::new(1, Faults::default());
+        let mut store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+        store.create_table("t", create(buckets)).unwrap();
+        let mut model = BTreeMap::new();
+        for (index, step) in steps.iter().enumerate() {
+            take(&sim, &mut store, &mut model, step);
+            if index % 4 == 3 {
+                check(&store.table("t").unwrap(), &model);
+            }
+        }
+        check(&store.table("t").unwrap(), &model);
+        let follower = Store::open_read_only_with(sim.clone(), DIR, options()).unwrap();
+        check(&follower.table("t").unwrap(), &model);
+        store.close().unwrap();
+        check(&Store::open_with(sim, DIR, options()).unwrap().table("t").unwrap(), &model);
+    }
+}
+
+fn real() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn many_upserts_are_flushed_and_merged_in_the_background_while_a_follower_reads() {
+    let (dir, store) = real();
+    let table = store.create_table("t", create(2)).unwrap();
+    let outside = Store::open_read_only(dir.path(), options()).unwrap().table("t").unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut model = BTreeMap::new();
+    for round in 0..400_i64 {
+        let batch: Vec<(u8, i64)> = (0..64).map(|key| ((key * 3 + round % 5) as u8, round)).collect();
+        writer.send_changes(&rows(&batch), &[ChangeType::UpdateAfter; 64]).unwrap();
+        model.extend(batch);
+        if round % 100 == 99 {
+            writer.flush().unwrap();
+            check(&outside, &model);
+        }
+    }
+    writer.flush().unwrap();
+    check(&table, &model);
+    store.compact("t", true).unwrap();
+    check(&outside, &model);
+    let runs = |dir: &Path| {
+        std::fs::read_dir(dir).unwrap().filter(|entry| entry.as_ref().unwrap().path().extension() == Some("run".as_ref())).count()
+    };
+    let of_bucket = |bucket| runs(&dir.path().join(format!("tables/1/p0/b{bucket}")));
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    assert_eq!((of_bucket(0), of_bucket(1)), (1, 1), "what was replaced is gone");
+    assert!(store.take_background_failures().is_empty());
+}
+
+#[test]
+fn changes_continue_a_scan() {
+    let (_dir, store) = real();
+    let table = store.create_table("t", create(1)).unwrap();
+    let mut writer = table.writer().unwrap();
+    writer.upsert(&rows(&[(1, 10), (2, 20)])).unwrap();
+    let scan = table.scan().build().unwrap();
+    let end = scan.positions().into_values().next().unwrap();
+    writer.upsert(&rows(&[(1, 11)])).unwrap();
+    writer.delete(&rows(&[(2, 0)])).unwrap();
+    assert_eq!(scan.map(|found| found.unwrap().batch.num_rows()).sum::<usize>(), 2, "as it was when the scan began");
+    let mut changes = Vec::new();
+    for found in table.changes().start(Start::Offset(end)).columns(&["key"]).build().unwrap() {
+        let batch = found.unwrap().batch;
+        let (keys, ops) = (batch.column(0).as_primitive::<Int64Type>().clone(), batch.column(1).as_string::<i32>().clone());
+        changes.extend((0..batch.num_rows()).map(|row| (keys.value(row), ops.value(row).to_string())));
+    }
+    assert_eq!(changes, [(1, "+U".to_string()), (2, "-D".to_string())]);
+}
+
+#[test]
+fn columns_filters_and_limits_are_those_of_any_scan() {
+    let (_dir, store) = real();
+    let table = store.create_table("t", create(1)).unwrap();
+    table.writer().unwrap().upsert(&rows(&[(1, 10), (2, 20), (3, 30)])).unwrap();
+    let scan = table.scan().columns(&["value"]).filter("key >= 2").limit(1).build().unwrap();
+    assert_eq!(scan.schema().fields().len(), 1);
+    let found: Vec<i64> = scan.flat_map(|found| found.unwrap().batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(found, [20]);
+}
+
+#[test]
+fn what_is_no_change_is_refused_and_nothing_is_written() {
+    let (_dir, store) = real();
+    let table = store.create_table("t", create(1)).unwrap();
+    let log = store.create_table("log", CreateTable::like(rows(&[]).schema())).unwrap();
+    let mut writer = table.writer().unwrap();
+    let refused = [
+        writer.append(&rows(&[(1, 1)])),
+        writer.apply(&rows(&[(1, 1)]), &[ChangeType::Append]),
+        writer.apply(&rows(&[(1, 1)]), &[ChangeType::UpdateBefore]),
+        writer.apply(&rows(&[(1, 1), (2, 1)]), &[ChangeType::UpdateBefore, ChangeType::UpdateAfter]),
+        writer.apply(&rows(&[(1, 1)]), &[]),
+        writer.upsert(&rows(&[(1, 1)]).project(&[1, 2]).unwrap()),
+        writer.delete(&rows(&[(1, 1)]).project(&[1]).unwrap()),
+        log.writer().unwrap().upsert(&rows(&[(1, 1)])),
+        log.writer().unwrap().delete(&rows(&[(1, 1)])),
+    ];
+    for (index, refused) in refused.into_iter().enumerate() {
+        assert_eq!(refused.unwrap_err().kind(), Kind::Invalid, "case {index}");
+    }
+    assert!(scanned(&table).is_empty());
+    assert_eq!(table.changes().build().unwrap().count(), 0);
+    let keyless = [store.flush("log").unwrap_err(), log.lookup(&rows(&[(1, 1)])).unwrap_err()];
+    assert!(keyless.iter().all(|error| error.kind() == Kind::Invalid));
+    let null_key: ArrayRef = Arc::new(Int64Array::from(vec![None]));
+    let keys = RecordBatch::try_from_iter([("key", null_key)]).unwrap();
+    assert_eq!(table.lookup(&keys).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(table.writer().unwrap().delete(&keys).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn tables_whose_keys_cannot_work_are_refused() {
+    let (_dir, store) = real();
+    let refused = [
+        create(1).bucket_key(&["name"]),
+        create(1).partition_by("name"),
+        create(1).option("merge-engine", "dedup"),
+        create(1).option("merge-engine", "aggregation").option("fields.name.aggregate-function", "sum"),
+        create(1).option("no.such.option", "1"),
+        CreateTable::like(rows(&[]).schema()).primary_key(&["no_column"]),
+    ];
+    for (index, create) in refused.into_iter().enumerate() {
+        assert_eq!(store.create_table(&format!("t{index}"), create).map(|_| ()).unwrap_err().kind(), Kind::Invalid, "case {index}");
+    }
+}
+
+#[test]
+fn an_aggregation_adds_up_over_flushes() {
+    let (_dir, store) = real();
+    let schema = rows(&[]).schema();
+    let nullable: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let like = CreateTable::like(Arc::new(arrow::datatypes::Schema::new(nullable))).primary_key(&["key"]);
+    let create = like.option("merge-engine", "aggregation").option("fields.value.aggregate-function", "sum");
+    let table = store.create_table("t", create).unwrap();
+    for round in 1..=5 {
+        table.writer().unwrap().upsert(&rows(&[(1, round), (2, 1)])).unwrap();
+        if round % 2 == 0 {
+            store.flush("t").unwrap();
+        }
+    }
+    assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
+    store.compact("t", true).unwrap();
+    assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
+}
+
+#[test]
+fn the_driver_of_the_tests_runs_everything_in_one_thread() {
+    assert!(Sim::new(1, Faults::default()).is_single_threaded());
+}
