@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::catalog::TableEntry;
+use super::keyed;
 use super::open::{Inner, no_such_table};
+use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
@@ -76,6 +78,8 @@ pub struct VerifyReport {
     pub buckets: u64,
     /// Segments checked.
     pub segments: u64,
+    /// Runs of tables with a primary key checked.
+    pub runs: u64,
     /// Batches with good checksums.
     pub batches: u64,
     /// Rows in them.
@@ -234,7 +238,7 @@ pub(super) fn settle(store: &Inner) -> Result<()> {
 }
 
 /// See [`super::Store::verify`].
-pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+pub(super) fn verify(store: &Arc<Inner>, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
     let entries = entries(store, table)?;
     let mut report = VerifyReport { tables: entries.len() as u64, ..VerifyReport::default() };
     each_bucket(&entries, |place| {
@@ -270,9 +274,32 @@ pub(super) fn verify(store: &Inner, table: Option<&str>, progress: &mut dyn FnMu
             report.problems.extend(found.1.iter().map(|error| place.problem(error)));
             progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
         }
+        if !place.entry.spec.primary_key.is_empty() {
+            check_runs(store, &place, &mut report);
+            progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
+        }
         Ok(())
     })?;
     Ok(report)
+}
+
+/// Checks the runs of a bucket of a table with a primary key.
+fn check_runs(store: &Arc<Inner>, place: &Place<'_>, report: &mut VerifyReport) {
+    let table = Table::new(store.clone(), place.entry.spec.id, place.entry.spec.name.clone());
+    let at = keyed::Place { partition_id: place.partition_id, bucket: place.bucket };
+    let checked = match keyed::steadily(&table, |entry, is_again| keyed::pin(&table, entry, at, is_again)) {
+        Ok(pinned) => pinned.check(),
+        Err(error) => vec![Err(error)],
+    };
+    for checked in checked {
+        match checked {
+            Ok(found) => {
+                report.runs += 1;
+                report.bytes += found.bytes;
+            }
+            Err(error) => report.problems.push(place.problem(&error)),
+        }
+    }
 }
 
 fn check(store: &Inner, segment: &Segment, end: u64) -> (walk::Checked, Option<Error>) {

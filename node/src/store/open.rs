@@ -408,9 +408,11 @@ impl Inner {
 
     /// New options reach the open buckets of a table.
     pub(super) fn apply_policy(&self, spec: &TableSpec) -> Result<()> {
+        let keyed = keyed(spec)?;
         for ((table_id, _, _), bucket) in self.writing()?.buckets.lock().iter() {
             if *table_id == spec.id {
                 bucket.set_policy(segment_policy(spec));
+                keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed))?;
             }
         }
         Ok(())
@@ -486,7 +488,7 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
 }
 
 /// How rows of a table with a primary key are merged; `None` for a log table.
-fn keyed(spec: &TableSpec) -> Result<Option<Arc<Keyed>>> {
+pub(super) fn keyed(spec: &TableSpec) -> Result<Option<Arc<Keyed>>> {
     match spec.primary_key.is_empty() {
         true => Ok(None),
         false => Keyed::new(&Arc::new(spec.clone())).map(|keyed| Some(Arc::new(keyed))),
