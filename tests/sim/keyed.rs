@@ -200,7 +200,7 @@ impl History {
             Ok(()) => Ok(Outcome::Done),
             Err(_) if self.sim.is_crashed() => Ok(Outcome::Over),
             // What came to nothing changes nothing.
-            Err(error) if matches!(error.kind(), Kind::Io | Kind::Exhausted | Kind::Unavailable) => Ok(Outcome::Done),
+            Err(error) if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => Ok(Outcome::Done),
             Err(error) => Err(format!("background work: {error}")),
         }
     }
@@ -215,7 +215,7 @@ impl History {
                 self.model = with(&self.model, &changes);
                 Ok(Outcome::Done)
             }
-            Err(error) if self.sim.is_crashed() || matches!(error.kind(), Kind::Io | Kind::Exhausted | Kind::Unavailable) => {
+            Err(error) if self.sim.is_crashed() || matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => {
                 self.unsure = Some(changes);
                 Ok(Outcome::Over)
             }
