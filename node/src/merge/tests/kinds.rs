@@ -1,5 +1,7 @@
 //! What `check_kinds` lets through never makes a merge fail, and what it refuses a merge refuses in the same words.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -46,10 +48,10 @@ fn merge_apart(function: &dyn MergeFunction, stretch: &Stretch) -> Result<()> {
 }
 
 /// Merges in whole and at every cut, also what was merged before.
-fn assert_merges(function: &dyn MergeFunction, history: &[Row]) {
-    merge(function, &[&stretch(history)], true);
-    for cut in 1..history.len() {
-        let (old, new) = (stretch(&history[..cut]), stretch(&history[cut..]));
+fn assert_merges(function: &dyn MergeFunction, rows: usize, stretch: impl Fn(Range<usize>) -> Stretch) {
+    merge(function, &[&stretch(0..rows)], true);
+    for cut in 1..rows {
+        let (old, new) = (stretch(0..cut), stretch(cut..rows));
         let (merged_old, merged_new) = (merge(function, &[&old], false), merge(function, &[&new], false));
         for parts in [[&merged_old, &merged_new], [&merged_old, &new], [&old, &merged_new]] {
             let again = merge(function, &parts, false);
@@ -58,27 +60,37 @@ fn assert_merges(function: &dyn MergeFunction, history: &[Row]) {
     }
 }
 
+/// What passes is merged, and what is refused is refused in the words of a merge.
+pub(super) fn assert_agrees(
+    pairs: &[(&str, &str)],
+    function: &dyn MergeFunction,
+    kinds: &[ChangeType],
+    stretch: impl Fn(Range<usize>) -> Stretch,
+) {
+    let kinds: Vec<u8> = kinds.iter().map(|kind| kind.to_byte()).collect();
+    let refused = function.check_kinds(&kinds).err();
+    if refused.is_none() {
+        assert_merges(function, kinds.len(), &stretch);
+    }
+    let apart = merge_apart(function, &stretch(0..kinds.len())).err();
+    assert_eq!(apart.as_ref().map(said), refused.as_ref().map(said), "{pairs:?}");
+    if let Some(error) = refused {
+        assert_eq!(error.kind(), Kind::Invalid);
+        let engine = pairs.iter().find(|(name, _)| *name == "merge-engine").expect("it is not the default").1;
+        assert!(error.message().contains(engine), "{error}");
+    }
+    // What passes alone passes together.
+    let alone: Vec<u8> = kinds.into_iter().filter(|kind| function.check_kinds(&[*kind]).is_ok()).collect();
+    assert!(function.check_kinds(&alone).is_ok(), "{pairs:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn kinds_that_pass_are_merged(pairs in engines(), history in histories(&ChangeType::ALL)) {
-        let function = engine(&pairs);
-        let kinds: Vec<u8> = history.iter().map(|row| row.kind.to_byte()).collect();
-        let refused = function.check_kinds(&kinds).err();
-        if refused.is_none() {
-            assert_merges(&*function, &history);
-        }
-        let apart = merge_apart(&*function, &stretch(&history)).err();
-        prop_assert_eq!(apart.as_ref().map(said), refused.as_ref().map(said), "{:?}", pairs);
-        if let Some(error) = refused {
-            prop_assert_eq!(error.kind(), Kind::Invalid);
-            let engine = pairs.iter().find(|(name, _)| *name == "merge-engine").expect("it is not the default").1;
-            prop_assert!(error.message().contains(engine));
-        }
-        // What passes alone passes together.
-        let alone: Vec<u8> = kinds.into_iter().filter(|kind| function.check_kinds(&[*kind]).is_ok()).collect();
-        prop_assert!(function.check_kinds(&alone).is_ok());
+        let kinds: Vec<ChangeType> = history.iter().map(|row| row.kind).collect();
+        assert_agrees(&pairs, &*engine(&pairs), &kinds, |rows| stretch(&history[rows]));
     }
 }
 
