@@ -14,6 +14,7 @@ use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 mod kinds;
 mod model;
 mod nested;
+mod page;
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq)]

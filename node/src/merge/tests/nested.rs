@@ -250,7 +250,7 @@ fn check_changes(pairs: &[(&str, &str)], history: &[Change], expected: &[Change]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn lists_maps_and_bitmaps(settings in settings(), upserts in changes(UPSERTS), all in changes(ALL)) {
@@ -268,7 +268,6 @@ proptest! {
 
     #[test]
     fn collect_and_bitmaps_in_a_sequence_group(upserts in changes(UPSERTS)) {
-        // `items` as the sequence would be nested; the key of `rows` decides nothing, so a table of its own.
         let schema = TableSchema::new(std::vec![
             Field::new("key", ColumnType::Int64, false),
             Field::new("version", ColumnType::Int64, true),
