@@ -196,9 +196,9 @@ fn write_node(keys: &[[u8; KEY_BYTES]], depth: usize, place: u64, out: &mut Vec<
     let at = (depth..KEY_BYTES).find(|at| first[*at] != last[*at]).expect("they differ");
     let children: Vec<&[[u8; KEY_BYTES]]> = keys.chunk_by(|left, right| left[at] == right[at]).collect();
     let (kind, mut index) = match children.len() {
-        ..=4 => (NODE_4, vec![0; 4]),
-        ..=16 => (NODE_16, vec![0; 16]),
-        ..=48 => (NODE_48, vec![0xff; 256]),
+        2..=4 => (NODE_4, vec![0; 4]),
+        5..=16 => (NODE_16, vec![0; 16]),
+        17..=48 => (NODE_48, vec![0xff; 256]),
         _ => (NODE_256, vec![0; 32]),
     };
     for (number, child) in children.iter().enumerate() {

@@ -1,3 +1,5 @@
+//! Bytes that Java wrote, and bytes of all kinds.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -8,11 +8,11 @@ use super::*;
 use crate::error::Error;
 use crate::merge::function::{RESTART, RETRACTED};
 
-type Pair = (&'static str, &'static str);
+pub(super) type Pair = (&'static str, &'static str);
 
-const IGNORE_DELETE: Pair = ("ignore-delete", "true");
+pub(super) const IGNORE_DELETE: Pair = ("ignore-delete", "true");
 
-fn maybe(options: &[Pair]) -> impl Strategy<Value = Option<Pair>> + use<> {
+pub(super) fn maybe(options: &[Pair]) -> impl Strategy<Value = Option<Pair>> + use<> {
     proptest::option::of(proptest::sample::select(options.to_vec()))
 }
 
@@ -112,7 +112,7 @@ fn what_allows_a_delete_is_said() {
     let removing = [&aggregation[..], &[("aggregation.remove-record-on-delete", "true")]].concat();
     let allowed = [&removing[..], &[("fields.number.ignore-retract", "true")]].concat();
     let (before, delete) = (ChangeType::UpdateBefore.to_byte(), ChangeType::Delete.to_byte());
-    let cases: &[(&[(&str, &str)], u8, &str)] = &[
+    let cases: &[(&[Pair], u8, &str)] = &[
         (&[("merge-engine", "first-row")], delete, "ignore-delete"),
         (&[("merge-engine", "partial-update")], before, "partial-update.remove-record-on-delete"),
         (&aggregation, delete, "fields.number.ignore-retract"),

@@ -9,7 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::option;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
-use super::kinds::assert_agrees;
+use super::kinds::{IGNORE_DELETE, assert_agrees, maybe};
 use super::*;
 use crate::merge::roaring64;
 
@@ -260,8 +260,13 @@ proptest! {
     }
 
     #[test]
-    fn kinds_that_pass_are_merged(settings in settings(), ignore_bitmaps: bool, all in changes(&ChangeType::ALL)) {
-        let pairs = settings.pairs(ignore_bitmaps);
+    fn kinds_that_pass_are_merged(
+        settings in settings(),
+        ignore_bitmaps: bool,
+        deletes in maybe(&[IGNORE_DELETE, ("aggregation.remove-record-on-delete", "true")]),
+        all in changes(&ChangeType::ALL),
+    ) {
+        let pairs: Vec<_> = settings.pairs(ignore_bitmaps).into_iter().chain(deletes).collect();
         let kinds: Vec<ChangeType> = all.iter().map(|change| change.kind).collect();
         assert_agrees(&pairs, &*function(&pairs), &kinds, |rows| stretch_of(&all[rows]));
     }

@@ -77,7 +77,7 @@ fn the_table_of_functions_is_true() {
     ];
     for function in functions {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{}` |", function.name())) && line.matches('|').count() == 6);
-        let cells: Vec<&str> = row.expect(function.name()).split('|').map(str::trim).collect();
+        let cells: Vec<&str> = row.unwrap_or_else(|| panic!("{}", function.name())).split('|').map(str::trim).collect();
         assert_eq!(cells[4] != "no", function.has_retraction(), "{}", function.name());
         assert_eq!(cells[5] == "yes", function.takes_sequence(), "{}", function.name());
         for kind in kinds.map(|kind| parse_type(kind).unwrap()) {
