@@ -52,6 +52,16 @@ fn every_node_and_container_is_written_as_java_writes_it() {
 }
 
 #[test]
+fn places_without_a_container_are_read() {
+    // Written by Java, which put the larger numbers in first and left room behind the last container.
+    let padded = "010500000000000000010500050000000000000000040302010000000000000000000400000000000000000004000000000000000400000000000000
+        000103000000000000000400000000000000000202000000000000000400000000000000000301000000000000000400000000000000000400000000
+        0000000001000000fe060000000102010000000400010201000000030001020100000002000102010000000100010201000000000000050000000000
+        00000000000004000000";
+    assert_eq!(decode(&bytes(padded)).unwrap(), (0..5).map(|key| (key << 16) + key).collect());
+}
+
+#[test]
 fn a_container_stands_for_one_key() {
     let mut bytes = encode(&mut numbers_of_keys(2));
     let leaf = |key: u8| [[4, 0, 0, 0, 0, 0].as_slice(), &[key, 0, 0, key], &[key]].concat();

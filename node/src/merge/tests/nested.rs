@@ -1,6 +1,7 @@
 //! Functions of lists, maps and bitmaps against a model that goes row by row.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use arrow::array::{BinaryArray, ListArray, MapArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -110,6 +111,12 @@ fn stretch_of(changes: &[Change]) -> Stretch {
     let kinds = changes.iter().any(|change| change.kind != ChangeType::Insert);
     let kinds = kinds.then(|| changes.iter().map(|change| change.kind.to_byte()).collect());
     (RecordBatch::try_new(table().arrow().clone(), columns).unwrap(), kinds)
+}
+
+/// Some changes as a slice of all, whose lists begin within their arrays.
+fn part_of(changes: &[Change], rows: Range<usize>) -> Stretch {
+    let (batch, kinds) = stretch_of(changes);
+    (batch.slice(rows.start, rows.len()), kinds.map(|kinds| kinds[rows].to_vec()))
 }
 
 /// Adds to what is there, or takes from it, element by element: `same` tells whether two are one.
@@ -239,7 +246,7 @@ fn check_changes(pairs: &[(&str, &str)], history: &[Change], expected: &[Change]
     let visible = merge(&*function, &[&stretch_of(history)], true);
     assert_eq!(visible.0, stretch_of(expected).0, "{pairs:?}");
     for cut in 1..if has_law { history.len() } else { 0 } {
-        let (old, new) = (stretch_of(&history[..cut]), stretch_of(&history[cut..]));
+        let (old, new) = (part_of(history, 0..cut), part_of(history, cut..history.len()));
         let (merged_old, merged_new) = (merge(&*function, &[&old], false), merge(&*function, &[&new], false));
         for parts in [[&merged_old, &merged_new], [&merged_old, &new], [&old, &merged_new]] {
             assert_eq!(merge(&*function, &parts, true), visible, "{pairs:?} cut at {cut}");
