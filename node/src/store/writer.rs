@@ -110,7 +110,7 @@ impl Writer {
         let spec = table.store.entry(table.id, &table.name)?.spec;
         spec.check_appendable()?;
         let encoders = Encoders::new(&spec)?;
-        let router = Router::new(&spec)?;
+        let router = Router::new(&spec, table.store.turns(table.id)?)?;
         Ok(Writer {
             table,
             options,
@@ -296,7 +296,7 @@ impl Writer {
             entry.spec.check_appendable()?;
             self.encoders = Encoders::new(&entry.spec)?;
             self.fitting = None;
-            self.router = Router::new(&entry.spec)?;
+            self.router = Router::new(&entry.spec, self.table.store.turns(self.table.id)?)?;
             self.spec = Arc::new(entry.spec);
         }
         Ok(())
