@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::fate::Deciding;
 use super::segment::Segment;
 use super::writer::Durable;
 use crate::error::Error;
@@ -166,9 +167,9 @@ impl View {
         (group.first_offset <= offset).then(|| group.frames.clone())
     }
 
-    /// Takes a durable group in. The caller holds the log's head, so groups come in order.
-    pub fn publish(&self, durable: Durable) {
-        let Durable { segment, position, frames, first_offset, end_offset, .. } = durable;
+    /// Takes a durable group in, and gives its fate back to be decided. The caller holds the log's head, so groups come in order.
+    pub fn publish(&self, durable: Durable) -> Deciding {
+        let Durable { fate, segment, position, frames, first_offset, end_offset, .. } = durable;
         if position == 0 {
             // Retention trims without the head of the log: neither may undo what the other did.
             self.segments.rcu(|segments| segments.iter().chain([&segment]).cloned().collect::<Vec<_>>());
@@ -188,6 +189,7 @@ impl View {
         self.keep(HotGroup { first_offset, end_offset, held_bytes, frames: hot });
         let before = self.end.swap(end_offset, Ordering::Release);
         assert!(before <= end_offset, "the end of a log only grows");
+        fate
     }
 
     fn keep(&self, group: HotGroup) {
@@ -266,7 +268,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::log::fate::Fate;
     use crate::log::segment::Sealed;
 
     #[test]
@@ -278,8 +279,16 @@ mod tests {
             Arc::new(Segment::sealed_at(id, PathBuf::from("segment"), id, sealed))
         };
         let publish = |id: u64| {
-            let (fate, segment) = (Fate::pending(), segment(id));
-            view.publish(Durable { fate, segment, position: 0, frames: Vec::new(), first_offset: id, end_offset: id + 1, timestamp_ms: 0 });
+            let (fate, segment) = (Deciding::begin(), segment(id));
+            let _ = view.publish(Durable {
+                fate,
+                segment,
+                position: 0,
+                frames: Vec::new(),
+                first_offset: id,
+                end_offset: id + 1,
+                timestamp_ms: 0,
+            });
         };
         std::thread::scope(|scope| {
             scope.spawn(|| (0..SEGMENTS).for_each(publish));
