@@ -13,6 +13,7 @@ use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Result};
+use crate::log::cursor::{Cursor, Plan};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::walk;
@@ -165,13 +166,19 @@ fn open(store: &Inner, place: &Place<'_>) -> Result<Opened> {
     Ok(Opened { view, end, follower: Some(follower) })
 }
 
-/// Bytes of frames in a segment whose rows end at `end`. Of one that another process writes only as much is known as was read; until that is all of
-/// it, its file counts.
-fn frame_bytes(segment: &Segment, end: u64) -> u64 {
-    match segment.open_directory() {
+/// Bytes of frames in a segment whose rows end at `end`. One that another process writes is read as far as nobody has yet: its file is longer.
+fn frame_bytes(store: &Arc<Inner>, view: &Arc<View>, segment: &Arc<Segment>, end: u64) -> u64 {
+    let known = |segment: &Segment| segment.open_directory().map(|directory| (directory.next_offset(), directory.end()));
+    match known(segment) {
         None => segment.used_bytes(),
-        Some(directory) if directory.next_offset() >= end => directory.end(),
-        Some(_) => segment.capacity_bytes(),
+        Some((next_offset, bytes)) if next_offset >= end => bytes,
+        Some(_) => {
+            // No row is decoded on the way.
+            let decoder = Arc::new(|_| Err(Error::internal("nothing is decoded for figures")));
+            let plan = Plan { decoder, may_match: Arc::new(|_, _, _| false), is_whole: false };
+            Cursor::new(view, store.resources.source(), plan, end).learn(segment);
+            known(segment).map_or_else(|| segment.used_bytes(), |(_, bytes)| bytes)
+        }
     }
 }
 
@@ -185,7 +192,7 @@ fn with_ends(segments: &[Arc<Segment>], end: u64) -> impl Iterator<Item = (&Arc<
 }
 
 /// See [`super::Store::stats`].
-pub(super) fn stats(store: &Inner, table: Option<&str>) -> Result<Vec<BucketStats>> {
+pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<BucketStats>> {
     let mut all = Vec::new();
     each_bucket(&entries(store, table)?, |place| {
         let Opened { view, end, .. } = open(store, &place)?;
@@ -198,7 +205,7 @@ pub(super) fn stats(store: &Inner, table: Option<&str>) -> Result<Vec<BucketStat
             end_offset: view.end(),
             rows: view.end() - view.start(),
             segments: segments.len(),
-            bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(segment, end)).sum(),
+            bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(store, &view, segment, end)).sum(),
             recent_bytes: view.recent_bytes(),
         });
         Ok(())

@@ -2,13 +2,15 @@
 //!
 //! Invariant: a key's row is what a scan begun at the same moment gives. This module knows nothing of where rows lie.
 
+use std::sync::Arc;
+
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
 use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
 use super::keyed::{Place, pin, steadily};
-use super::route::Router;
+use super::route::{Router, Turns};
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::table::key::KeyEncoder;
@@ -48,7 +50,7 @@ fn lookup_in(table: &Table, entry: &TableEntry, keys: &RecordBatch, is_again: bo
     let mut found = vec![None; keys.num_rows()];
     let mut batches = Vec::new();
     let mut rows = 0;
-    let pieces = if keys.num_rows() == 0 { Vec::new() } else { Router::new(&key_spec)?.route(&keys)? };
+    let pieces = if keys.num_rows() == 0 { Vec::new() } else { Router::new(&key_spec, Arc::new(Turns::new(0)))?.route(&keys)? };
     for piece in pieces {
         let Some(partition_id) = entry.partition(&piece.partition) else { continue };
         let wanted = encoder.encode(&piece.rows)?;
