@@ -37,14 +37,22 @@ fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
     let driver = Arc::new(Disk(sim.clone()));
     driver.create_dir_all(Path::new("/s")).and_then(|()| driver.sync_dir(Path::new("/"))).expect("a healthy disk");
     let page = driver.page(Path::new("/s/commit.page"), 4 * SLOT_BYTES, true).expect("a healthy disk");
-    let limits = Limits { files_open_max: 16, pool_bytes_max: 4 << 20, recent_bytes_max: 0, spare_bytes_max: 1 << 20 };
+    let limits = Limits {
+        files_open_max: 16,
+        pool_bytes_max: 4 << 20,
+        recent_bytes_max: 0,
+        spare_bytes_max: 1 << 20,
+        scan_bytes_max: 1 << 20,
+        memtable_bytes_max: 1 << 20,
+        block_bytes_max: 1 << 20,
+    };
     Resources::new(driver, page, PathBuf::from("/s"), epoch, true, limits)
 }
 
 fn open(resources: &Arc<Resources>) -> Result<Arc<Bucket>> {
     let dir = PathBuf::from("/s/tables/1/p0/b0");
     let address = Address { dir, table_id: 1, partition_id: 0, bucket: 0, slot: SLOT, table_slot: 2 };
-    Bucket::open(resources, address, SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None })
+    Bucket::open(resources, address, SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: false }, None)
 }
 
 impl World {

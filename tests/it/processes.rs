@@ -71,6 +71,21 @@ fn what_a_follower_saw_outlives_the_killed_writer() {
 }
 
 #[test]
+fn figures_of_what_nobody_has_read_are_those_of_the_writer() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB");
+    let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+    for round in 0..40 {
+        writer.append(&rows::batch(round * 2_000..round * 2_000 + 2_000)).unwrap();
+        writer.append(&rows::batch(0..1)).unwrap();
+        let figures = |store: &Store| store.stats(Some("t")).unwrap().remove(0);
+        let (own, seen) = (figures(&store), figures(&scratch::follow(dir.path())));
+        assert_eq!((seen.bytes, seen.segments, seen.rows), (own.bytes, own.segments, own.rows));
+    }
+}
+
+#[test]
 fn one_process_may_follow_what_it_writes() {
     let dir = scratch::directory();
     let store = scratch::open(dir.path());

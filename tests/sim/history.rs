@@ -58,6 +58,8 @@ pub(crate) struct Summary {
 pub(crate) struct Weather {
     /// The device fails now and then, or did since the store was opened: logs may be poisoned until it is opened again.
     pub(crate) has_failed: bool,
+    /// It fails now.
+    pub(crate) fails_now: bool,
     /// The disk is small.
     pub(crate) is_tight: bool,
 }
@@ -141,6 +143,15 @@ impl History {
         if is_doubtful && error.kind() == Kind::NotFound { Ok(()) } else { self.excuse(what, error) }
     }
 
+    /// As [`History::excuse_at`], for a scan: once the device is well again, rows that are there can be read, whatever has become of their log.
+    pub(crate) fn excuse_scan(&mut self, table: u64, error: &Error) -> Finding {
+        let is_well = !self.weather.fails_now && !self.weather.is_tight && !self.sim.is_crashed();
+        match is_well && error.kind() != Kind::NotFound {
+            true => Err(format!("a scan failed on a disk that is well again: {error}")),
+            false => self.excuse_at(table, "scan", error),
+        }
+    }
+
     fn options(&mut self) -> Options {
         let random = &mut self.random;
         self.buckets_open_max = *random.pick(&[1, 3, BUCKETS]);
@@ -165,7 +176,7 @@ impl History {
             if attempt < OPENS_MAX && self.random.one_in(4) {
                 let healthy = self.healthy();
                 self.sim.set_faults(disk::failing(&mut self.random, healthy));
-                self.weather.has_failed = true;
+                (self.weather.has_failed, self.weather.fails_now) = (true, true);
             }
             if attempt < OPENS_MAX && self.random.one_in(4) {
                 let steps = self.random.below(60);
@@ -337,6 +348,21 @@ impl History {
                 break;
             }
             self.act_once()?;
+            if self.weather.fails_now && self.oracle.had_errors && self.random.one_in(2) {
+                self.read_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The device is well again. Logs whose writes it failed take no rows until the store is opened again, and all of their rows can be read.
+    fn read_on(&mut self) -> Finding {
+        self.say(|| "the device is well again".to_string());
+        self.sim.set_faults(self.healthy());
+        self.senders.iter_mut().for_each(Sender::weather_changes);
+        self.weather.fails_now = false;
+        for _ in 0..3 {
+            self.scan()?;
         }
         Ok(())
     }
@@ -387,7 +413,7 @@ impl History {
         self.say(|| format!("weather {kind}: {faults:?}"));
         self.sim.set_faults(faults);
         self.senders.iter_mut().for_each(Sender::weather_changes);
-        self.weather = Weather { has_failed: kind == 0 || self.weather.has_failed, is_tight: kind == 1 };
+        self.weather = Weather { has_failed: kind == 0 || self.weather.has_failed, fails_now: kind == 0, is_tight: kind == 1 };
         Ok(())
     }
 

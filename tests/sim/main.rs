@@ -8,6 +8,7 @@ mod changing;
 mod directed;
 mod disk;
 mod history;
+mod keyed;
 mod oracle;
 mod random;
 mod reading;
@@ -39,8 +40,11 @@ fn setting(name: &str) -> Option<u64> {
 
 /// One history; a panic in it is a finding as well.
 fn run(seed: u64, planted: Planted, verbose: bool) -> Result<Summary, String> {
-    let ran = catch_unwind(AssertUnwindSafe(|| History::run(seed, planted, verbose)));
-    ran.unwrap_or_else(|panic| {
+    caught(|| History::run(seed, planted, verbose))
+}
+
+fn caught<R>(run: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
         Err(format!("panic: {}", text.unwrap_or_default()))
     })

@@ -156,7 +156,7 @@ impl History {
         });
         let batches = match scanned {
             Ok(batches) => batches,
-            Err(error) => return self.excuse_at(table, "scan", &error),
+            Err(error) => return self.excuse_scan(table, &error),
         };
         let mut seen = BTreeSet::new();
         for next in &batches {

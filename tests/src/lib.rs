@@ -1,15 +1,18 @@
-//! The commit path of the engine (`log` and `bucket`, the very files), compiled against the types of a model checker, for `tests/interleave`.
+//! The commit path of the engine (`log`, `lsm` and `bucket`, the very files), compiled against the types of a model checker, for `tests/interleave`.
 //! Everything else comes from the engine as it is.
 //!
 //! The other tests of Aquifer as a whole are the targets named in `Cargo.toml`.
 
-pub use aquifer_node::{error, format};
+pub use aquifer_node::{error, format, merge, table};
 
 #[path = "../interleave/io.rs"]
 pub mod io;
 
 #[path = "../../node/src/log/mod.rs"]
 pub mod log;
+
+#[path = "../../node/src/lsm/mod.rs"]
+pub mod lsm;
 
 #[path = "../../node/src/bucket/mod.rs"]
 pub mod bucket;

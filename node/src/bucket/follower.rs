@@ -31,7 +31,7 @@ pub struct Follower {
     /// One at a time looks at the manifest. The last writer's epoch when its log was recovered: the log has not changed since, unless a later
     /// writer opened it.
     recovered: Mutex<Option<u32>>,
-    keyed: Option<Arc<Keyed>>,
+    keyed: Mutex<Option<Arc<Keyed>>>,
     /// The index over the log, made when it is first asked for.
     tree: Mutex<Option<Arc<Tree>>>,
 }
@@ -49,7 +49,7 @@ impl Follower {
     /// Looks at the bucket for the first time.
     pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState, keyed: Option<Arc<Keyed>>) -> Result<Arc<Self>> {
         let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
-        let (recovered, tree) = (Mutex::new(None), Mutex::new(None));
+        let (recovered, keyed, tree) = (Mutex::new(None), Mutex::new(keyed), Mutex::new(None));
         let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered, keyed, tree });
         follower.refresh(writer)?;
         Ok(follower)
@@ -82,8 +82,8 @@ impl Follower {
     /// # Errors
     /// Corrupt for damaged runs or rows; those of the device.
     pub fn tree(&self, is_lost: bool) -> Result<Option<Arc<Tree>>> {
-        let Some(keyed) = &self.keyed else { return Ok(None) };
         let mut known = self.tree.lock();
+        let Some(keyed) = self.keyed.lock().clone() else { return Ok(None) };
         let is_behind = |tree: &Arc<Tree>| {
             let levels = tree.levels();
             levels.memtables.len() > tree::WAITING_MAX || levels.active().end_offset() < self.view.start()
@@ -91,11 +91,21 @@ impl Follower {
         let kept = known.as_ref().filter(|tree| !is_lost && !is_behind(tree)).cloned();
         let tree = match kept {
             Some(tree) => tree,
-            None => self.open_tree(keyed).map_err(|error| here(&self.address, error))?,
+            None => self.open_tree(&keyed).map_err(|error| here(&self.address, error))?,
         };
         *known = Some(tree.clone());
         tree.replay(&self.view).map_err(|error| here(&self.address, error))?;
         Ok(Some(tree))
+    }
+
+    /// Makes its tree that of a table that was altered, unless it is already.
+    pub fn alter(&self, keyed: &Arc<Keyed>) {
+        let mut tree = self.tree.lock();
+        let mut known = self.keyed.lock();
+        if known.as_ref().is_some_and(|known| known.version() < keyed.version()) {
+            *known = Some(keyed.clone());
+            *tree = None;
+        }
     }
 
     fn open_tree(&self, keyed: &Arc<Keyed>) -> Result<Arc<Tree>> {

@@ -225,6 +225,18 @@ impl Bucket {
         *self.policy.lock() = policy;
     }
 
+    /// Makes its tree that of a table that was altered, unless it is already.
+    ///
+    /// # Errors
+    /// Those of reading its log.
+    pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        self.log.with_writer(|_| match tree.keyed().version() < keyed.version() {
+            true => tree.alter(keyed.clone(), self.view()),
+            false => Ok(()),
+        })
+    }
+
     /// Takes a batch in and starts to write it. With `inline`, the calling thread writes it itself while the log is quiet, so the call takes as
     /// long as the write; without, it returns at once.
     ///

@@ -4,7 +4,7 @@
 //! Invariants: levels change under one lock, and after the manifest; all rows before a pinned end are in the pinned levels. This module decides nothing
 //! about when memtables are flushed, and writes no manifest: see `upkeep`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::lsm::lookup::{Found, lookup};
 use crate::lsm::memtable::Memtable;
 use crate::lsm::pick::{Rules, pick};
 use crate::lsm::rows::Reader;
-use crate::lsm::run::Run;
+use crate::lsm::run::{Checked, Run};
 use crate::lsm::sorted::Sorted;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
@@ -59,6 +59,11 @@ impl Keyed {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
         Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function })
     }
+
+    /// The version of the schema that rows come out in.
+    pub fn version(&self) -> i16 {
+        self.reader.schema().version()
+    }
 }
 
 /// What is wrong with the pace of writers.
@@ -75,7 +80,6 @@ pub enum Pressure {
 /// See the head of this module.
 pub struct Tree {
     resources: Arc<Resources>,
-    pub(super) dir: PathBuf,
     keyed: ArcSwap<Keyed>,
     levels: ArcSwap<Levels>,
     /// Held by whoever changes levels.
@@ -100,13 +104,14 @@ impl Tree {
     ///
     /// # Errors
     /// Corrupt for a damaged run; those of the device.
-    pub fn open(resources: &Arc<Resources>, dir: &std::path::Path, keyed: Arc<Keyed>, state: &State) -> Result<Arc<Self>> {
+    pub fn open(resources: &Arc<Resources>, dir: &Path, keyed: Arc<Keyed>, state: &State) -> Result<Arc<Self>> {
         let reach = resources.reach();
-        let runs = state.runs.iter().map(|meta| Run::open(reach.clone(), dir, *meta).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        // A follower's runs may be replaced by the writer while they are read.
+        let holds = resources.epoch == 0;
+        let runs = state.runs.iter().map(|meta| Run::open(reach.clone(), dir, *meta, holds).map(Arc::new)).collect::<Result<Vec<_>>>()?;
         resources.memtables.enter();
         Ok(Arc::new(Tree {
             resources: resources.clone(),
-            dir: dir.to_path_buf(),
             keyed: ArcSwap::new(keyed),
             levels: ArcSwap::from_pointee(Levels::new(runs, state.flushed_to)),
             change: Mutex::new(()),
@@ -210,6 +215,19 @@ impl Tree {
         }
     }
 
+    /// The table was altered: rows that are not in runs are taken from the log again, as it is now. For who holds the head of the log.
+    ///
+    /// # Errors
+    /// As [`Tree::replay`]; reads fail until the bucket is opened again.
+    pub(super) fn alter(&self, keyed: Arc<Keyed>, view: &Arc<View>) -> Result<()> {
+        self.keyed.store(keyed);
+        self.change(|levels| {
+            self.resources.memtables.subtract(levels.memory_bytes());
+            Levels::new(levels.runs.clone(), levels.flushed_to)
+        });
+        self.replay(view).inspect_err(|error| _ = self.failed.lock().get_or_insert(error.replica()))
+    }
+
     /// What a reader sees now: every row before an offset that is no less than the end of `view`, each key once.
     ///
     /// # Errors
@@ -296,6 +314,11 @@ impl Pinned {
     /// The columns that come out.
     pub fn schema(&self) -> &TableSchema {
         self.keyed.reader.schema()
+    }
+
+    /// Checks every run: what was found, and what is damaged.
+    pub fn check(&self) -> Vec<Result<Checked>> {
+        self.levels.runs.iter().map(|run| run.check(&self.keyed.reader)).collect()
     }
 
     /// Rows by key.

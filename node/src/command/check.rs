@@ -27,12 +27,13 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
     if session.format() == Format::Json {
         return session.print_json(found);
     }
-    let VerifyReport { tables, buckets, segments, batches, rows, bytes, problems } = found;
+    let VerifyReport { tables, buckets, segments, runs, batches, rows, bytes, problems } = found;
     if problems.is_empty() {
         return session.print(&Report::one([
             ("tables", (*tables).into()),
             ("buckets", (*buckets).into()),
             ("segments", (*segments).into()),
+            ("runs", (*runs).into()),
             ("batches", (*batches).into()),
             ("rows", (*rows).into()),
             ("bytes", (*bytes).into()),

@@ -52,6 +52,11 @@ impl Config {
         named.extend(global.dir.iter().map(|dir| flag("dir", dir.display().to_string(), "--dir")));
         named.extend(global.output.iter().map(|format| flag("output", format.name().into(), "--output")));
         let mut config = Config::of(named)?;
+        if let Some(dir) = global.out.as_deref().filter(|out| out.is_dir()) {
+            // Said before anything is read for a file that cannot be made.
+            let directory = Error::invalid("--out names a directory").at("out", dir.display());
+            return Err(directory.hint("name a file in it"));
+        }
         config.out = global.out.clone();
         config.quiet = global.quiet;
         config.verbose = global.verbose > 0;

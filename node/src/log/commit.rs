@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fate::Fate;
+use super::fate::{Deciding, died};
 use super::gather::{Place, gather};
 use super::segment::Segment;
 use super::view::View;
@@ -54,7 +54,8 @@ pub enum Turn {
 #[derive(Debug, Default)]
 #[must_use = "waiters must be woken"]
 pub struct Effects {
-    decided: Vec<Arc<Fate>>,
+    /// Dropped, they wake as well: a thread that dies with them in its hands leaves nobody asleep.
+    decided: Vec<Deciding>,
     /// Segments that are full and durable, oldest first.
     pub sealed: Vec<Arc<Segment>>,
     /// Groups became durable.
@@ -71,13 +72,6 @@ impl Effects {
         for fate in self.decided.drain(..) {
             fate.wake(now);
         }
-    }
-}
-
-impl Drop for Effects {
-    fn drop(&mut self) {
-        // A thread that dies with them in its hands leaves nobody asleep.
-        self.wake(Duration::from_nanos(1));
     }
 }
 
@@ -228,8 +222,7 @@ impl Log {
             Some(Hand::Ring) => head.ring -= 1,
             None => {}
         }
-        let error = Error::internal("the thread that wrote died")
-            .hint("close and open the store again; it recovers everything that was acknowledged");
+        let error = died();
         head.writer.poison_with(error.replica());
         let outcome = head.writer.abandon();
         self.publish(head, outcome, Some(error))
@@ -264,13 +257,13 @@ impl Log {
             call_ring: head.writer.queued() > 0 && !head.is_busy(),
             wants_segment: head.wants_segment(),
         };
+        // Whatever panics in here drops the rest of what it has in hand, which fails those who wait for it.
         for durable in outcome.durable {
-            let fate = durable.fate.clone();
             // Whoever sees the new end finds the rows before it in the index.
             if let Some(sink) = &self.sink {
                 sink(&durable);
             }
-            self.view.publish(durable);
+            let fate = self.view.publish(durable);
             fate.succeed();
             effects.decided.push(fate);
         }
@@ -330,3 +323,6 @@ impl Head {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

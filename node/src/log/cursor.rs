@@ -109,11 +109,17 @@ impl Cursor {
     /// Finds out where its first row lies, so that the first wait is not longer than later ones: the directory of another process's open segment is
     /// made by reading it. What is wrong there, [`Cursor::next`] will say.
     pub fn locate(&mut self) {
-        let Some(segment) = self.view.segment_of(self.offset).filter(|segment| segment.sealed().is_none()) else { return };
+        if let Some(segment) = self.view.segment_of(self.offset).filter(|segment| segment.sealed().is_none()) {
+            self.learn(&segment);
+        }
+    }
+
+    /// Reads another process's open segment into its directory, up to the cursor's offset or the segment's end.
+    pub fn learn(&mut self, segment: &Arc<Segment>) {
         let known = |segment: &Segment| segment.directory.lock().next_offset();
-        let mut before = known(&segment);
-        while before < self.offset && matches!(self.walk(&segment, self.offset), Ok(None)) && known(&segment) > before {
-            before = known(&segment);
+        let mut before = known(segment);
+        while before < self.offset && matches!(self.walk(segment, self.offset), Ok(None)) && known(segment) > before {
+            before = known(segment);
         }
     }
 

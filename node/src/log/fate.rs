@@ -1,6 +1,7 @@
 //! What becomes of a group: durable or failed, and a word to wait on.
 //!
-//! Invariant: decided once. One wake serves every waiter of the group. This module knows nothing of files.
+//! Invariants: decided once, by who holds its [`Deciding`]; and whoever loses that, wherever a panic comes from, leaves nobody asleep. One wake serves
+//! every waiter of the group. This module knows nothing of files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +26,57 @@ pub struct Fate {
     error: Mutex<Option<Error>>,
 }
 
-impl Fate {
-    /// Not decided yet.
-    pub fn pending() -> Arc<Self> {
-        Arc::new(Self::at(PENDING))
+/// The right to decide a fate; goes from hand to hand with the group. Dropped too early, the group failed, and who waits is woken.
+#[derive(Debug)]
+pub struct Deciding(Arc<Fate>);
+
+impl Deciding {
+    /// Of a fate that is not decided yet.
+    pub fn begin() -> Self {
+        Deciding(Arc::new(Fate::at(PENDING)))
     }
 
+    /// For those who wait.
+    pub fn fate(&self) -> &Arc<Fate> {
+        &self.0
+    }
+
+    /// The group is on the device. Wakes nobody yet: see [`Deciding::wake`].
+    pub fn succeed(&self) {
+        self.0.decide(DURABLE);
+    }
+
+    /// The group will never be durable. Wakes nobody yet: see [`Deciding::wake`].
+    pub fn fail(&self, error: Error) {
+        *self.0.error.lock() = Some(error);
+        self.0.decide(FAILED);
+    }
+
+    /// Wakes all who sleep, and keeps the time for those who look later.
+    pub fn wake(self, now: Duration) {
+        self.0.wake(now);
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        // Nobody waits: most often it was woken, or its log goes away with it.
+        if self.0.woken_at().is_some() || Arc::strong_count(&self.0) == 1 {
+            return;
+        }
+        if self.0.poll().is_none() {
+            self.fail(died());
+        }
+        self.0.wake(Duration::from_nanos(1));
+    }
+}
+
+/// Why groups fail that somebody had in hand who died.
+pub fn died() -> Error {
+    Error::internal("the thread that wrote died").hint("close and open the store again; it recovers everything that was acknowledged")
+}
+
+impl Fate {
     /// Durable from the start: for a batch that was here before.
     pub fn durable() -> Arc<Self> {
         Arc::new(Self::at(DURABLE))
@@ -40,25 +86,13 @@ impl Fate {
         Fate { word: AtomicU32::new(word), was_slept_on: AtomicBool::new(false), woken_ns: AtomicU64::new(0), error: Mutex::new(None) }
     }
 
-    /// The group is on the device. Wakes nobody yet: see [`Fate::wake`].
-    pub fn succeed(&self) {
-        self.decide(DURABLE);
-    }
-
-    /// The group will never be durable. Wakes nobody yet: see [`Fate::wake`].
-    pub fn fail(&self, error: Error) {
-        *self.error.lock() = Some(error);
-        self.decide(FAILED);
-    }
-
     fn decide(&self, fate: u32) {
         let before = self.word.swap(fate, Ordering::AcqRel);
         assert!(matches!(before, PENDING | SLEPT_ON), "a fate is decided once");
         self.was_slept_on.store(before == SLEPT_ON, Ordering::Relaxed);
     }
 
-    /// Wakes all who sleep, and keeps the time for those who look later. For the thread that decided.
-    pub fn wake(&self, now: Duration) {
+    fn wake(&self, now: Duration) {
         self.woken_ns.store(now.as_nanos() as u64, Ordering::Release);
         // A writer that waits awake, or for itself alone, spares the system call.
         if self.was_slept_on.load(Ordering::Relaxed) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::fate::Deciding;
 use super::segment::Segment;
 use super::writer::Durable;
 use crate::error::Error;
@@ -166,13 +167,12 @@ impl View {
         (group.first_offset <= offset).then(|| group.frames.clone())
     }
 
-    /// Takes a durable group in. The caller holds the log's head, so groups come in order.
-    pub fn publish(&self, durable: Durable) {
-        let Durable { segment, position, frames, first_offset, end_offset, .. } = durable;
+    /// Takes a durable group in, and gives its fate back to be decided. The caller holds the log's head, so groups come in order.
+    pub fn publish(&self, durable: Durable) -> Deciding {
+        let Durable { fate, segment, position, frames, first_offset, end_offset, .. } = durable;
         if position == 0 {
-            let mut segments = Vec::clone(&self.segments.load());
-            segments.push(segment.clone());
-            self.segments.store(Arc::new(segments));
+            // Retention trims without the head of the log: neither may undo what the other did.
+            self.segments.rcu(|segments| segments.iter().chain([&segment]).cloned().collect::<Vec<_>>());
         }
         let mut at = position;
         let mut hot = Vec::with_capacity(frames.len());
@@ -189,6 +189,7 @@ impl View {
         self.keep(HotGroup { first_offset, end_offset, held_bytes, frames: hot });
         let before = self.end.swap(end_offset, Ordering::Release);
         assert!(before <= end_offset, "the end of a log only grows");
+        fate
     }
 
     fn keep(&self, group: HotGroup) {
@@ -218,13 +219,11 @@ impl View {
     pub fn trim(&self, offset: u64) -> Vec<Arc<Segment>> {
         assert!(offset >= self.start() && offset <= self.end(), "trim to {offset} within the log");
         self.start.store(offset, Ordering::Release);
-        let segments = self.segments.load();
         let is_gone = |segment: &&Arc<Segment>| segment.sealed().is_some_and(|sealed| sealed.end_offset <= offset);
-        let gone: Vec<_> = segments.iter().take_while(is_gone).cloned().collect();
-        if !gone.is_empty() {
-            self.segments.store(Arc::new(segments[gone.len()..].to_vec()));
-        }
-        gone
+        let gone = |segments: &[Arc<Segment>]| segments.iter().take_while(is_gone).count();
+        // The log may begin a segment meanwhile.
+        let before = self.segments.rcu(|segments| segments[gone(segments)..].to_vec());
+        before[..gone(&before)].to_vec()
     }
 
     /// Replaces what a follower knows: new segments, both ends. The start moves first, so that who misses a segment finds that it was dropped.
@@ -261,5 +260,43 @@ impl Drop for View {
     fn drop(&mut self) {
         let bytes = self.recent.lock().bytes;
         self.budget.subtract(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::log::segment::Sealed;
+
+    #[test]
+    fn a_segment_that_begins_while_others_are_dropped_stays() {
+        const SEGMENTS: u64 = 20_000;
+        let view = View::new(Vec::new(), 0, 0, RecentBudget::new(0));
+        let segment = |id: u64| {
+            let sealed = Sealed { end_offset: id + 1, bytes: 0, timestamps_ms: (0, 0) };
+            Arc::new(Segment::sealed_at(id, PathBuf::from("segment"), id, sealed))
+        };
+        let publish = |id: u64| {
+            let (fate, segment) = (Deciding::begin(), segment(id));
+            let _ = view.publish(Durable {
+                fate,
+                segment,
+                position: 0,
+                frames: Vec::new(),
+                first_offset: id,
+                end_offset: id + 1,
+                timestamp_ms: 0,
+            });
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..SEGMENTS).for_each(publish));
+            while view.end() < SEGMENTS {
+                view.trim(view.end().saturating_sub(2).max(view.start()));
+            }
+        });
+        let kept: Vec<u64> = view.segments().iter().map(|segment| segment.id()).collect();
+        assert_eq!(kept, (view.start()..SEGMENTS).collect::<Vec<_>>());
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::fate::Fate;
+use super::fate::{Deciding, Fate};
 use super::producers::{Producer, Producers, Sent, Verdict};
 use super::segment::{Sealed, Segment};
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Durable {
     /// To tell those who wait.
-    pub fate: Arc<Fate>,
+    pub fate: Deciding,
     /// Where its frames lie.
     pub segment: Arc<Segment>,
     /// Bytes from the start of the segment.
@@ -119,7 +119,7 @@ pub struct Outcome {
     /// In order.
     pub durable: Vec<Durable>,
     /// Given up; the reason is the error handed to `completed`, or the one that led to `refuse`.
-    pub failed: Vec<Arc<Fate>>,
+    pub failed: Vec<Deciding>,
     /// Segments that have just been sealed, oldest first.
     pub sealed: Vec<Arc<Segment>>,
 }
@@ -127,7 +127,7 @@ pub struct Outcome {
 #[derive(Debug)]
 struct Group {
     id: u64,
-    fate: Arc<Fate>,
+    fate: Deciding,
     records: Vec<Placed>,
     /// Bytes if each batch were a frame of its own: an upper bound that needs no layout.
     bytes_bound: usize,
@@ -136,7 +136,7 @@ struct Group {
 #[derive(Debug)]
 struct InFlight {
     group: u64,
-    fate: Arc<Fate>,
+    fate: Deciding,
     segment: Arc<Segment>,
     position: u64,
     bytes: usize,
@@ -238,8 +238,8 @@ impl Writer {
 
     /// A repeat waits for the group that carries the first.
     fn fate_of(&self, sent: Sent) -> Arc<Fate> {
-        let in_flight = self.in_flight.iter().find(|entry| entry.group == sent.group).map(|entry| &entry.fate);
-        let queued = || self.queue.iter().find(|group| group.id == sent.group).map(|group| &group.fate);
+        let in_flight = self.in_flight.iter().find(|entry| entry.group == sent.group).map(|entry| entry.fate.fate());
+        let queued = || self.queue.iter().find(|group| group.id == sent.group).map(|group| group.fate.fate());
         in_flight.or_else(queued).cloned().unwrap_or_else(Fate::durable)
     }
 
@@ -251,12 +251,13 @@ impl Writer {
         {
             group.bytes_bound += bytes;
             group.records.push(placed);
-            return (group.id, group.fate.clone());
+            return (group.id, group.fate.fate().clone());
         }
         let id = self.next_group;
         self.next_group += 1;
-        let fate = Fate::pending();
-        self.queue.push_back(Group { id, fate: fate.clone(), records: vec![placed], bytes_bound: bytes });
+        let deciding = Deciding::begin();
+        let fate = deciding.fate().clone();
+        self.queue.push_back(Group { id, fate: deciding, records: vec![placed], bytes_bound: bytes });
         (id, fate)
     }
 
@@ -381,7 +382,7 @@ impl Writer {
     }
 
     /// Everything in flight and queued will never be durable.
-    fn give_up_from_front(&mut self) -> Vec<Arc<Fate>> {
+    fn give_up_from_front(&mut self) -> Vec<Deciding> {
         let in_flight = self.in_flight.drain(..).map(|entry| entry.fate);
         let fates = in_flight.chain(self.queue.drain(..).map(|group| group.fate)).collect();
         self.producers.rewind(self.durable_offset);

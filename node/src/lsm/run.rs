@@ -14,7 +14,7 @@ use super::rows::{Chunk, Reader};
 use crate::error::{Error, Result};
 use crate::format::log_batch::BatchHeader;
 use crate::format::{RunIndex, bloom};
-use crate::io::{BLOCK_BYTES, Driver, FileCache, Pool};
+use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
 use crate::table::key::KeyRef;
 
 /// What a manifest says of a run.
@@ -85,7 +85,23 @@ pub struct Run {
     path: PathBuf,
     index: RunIndex,
     reach: Reach,
+    /// Held open where another process may remove the file.
+    held: Option<File>,
 }
+
+/// What a check of a run found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Blocks with good checksums.
+    pub blocks: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// Blocks that a check reads at once.
+const CHECKED_TOGETHER: usize = 16;
 
 /// File of a run in the directory of its bucket.
 pub fn run_path(dir: &Path, id: u64) -> PathBuf {
@@ -113,20 +129,64 @@ pub fn key_hash(key: KeyRef<'_>) -> u64 {
 }
 
 impl Run {
-    /// Opens a run of the bucket in `dir`: reads its index.
+    /// Opens a run of the bucket in `dir`: reads its index. With `holds` the file stays open, so that it can be read when its name is gone.
     ///
     /// # Errors
     /// Corrupt for a damaged index; those of the device.
-    pub fn open(reach: Reach, dir: &Path, meta: RunMeta) -> Result<Self> {
+    pub fn open(reach: Reach, dir: &Path, meta: RunMeta, holds: bool) -> Result<Self> {
         let path = run_path(dir, meta.id);
-        let bytes = read(&reach, &path, meta.index_at..meta.index_at + u64::from(meta.index_bytes))?;
+        let file = reach.files.open(&*reach.driver, &path, true).map_err(|error| Error::io("open", &path, error))?;
+        let bytes = read(&reach, &path, &file, meta.index_at..meta.index_at + u64::from(meta.index_bytes))?;
         let index = RunIndex::decode(&bytes).map_err(|error| error.at("run", path.display()))?;
-        Ok(Run { meta, path, index, reach })
+        Ok(Run { meta, path, index, reach, held: holds.then_some(file) })
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<crate::io::Frozen> {
+        let opened = match &self.held {
+            Some(file) => Ok(file.clone()),
+            None => self.reach.files.open(&*self.reach.driver, &self.path, true),
+        };
+        let file = opened.map_err(|error| Error::io("open", &self.path, error))?;
+        read(&self.reach, &self.path, &file, range)
+    }
+
+    /// Reads everything and checks it: checksums, the order of keys, and that index and filter tell of every row.
+    ///
+    /// # Errors
+    /// Corrupt, naming the run and the block; those of the device.
+    pub fn check(&self, reader: &Reader) -> Result<Checked> {
+        let mut checked = Checked::default();
+        let mut last: Option<Vec<u8>> = None;
+        let count = self.index.blocks().len();
+        for start in (0..count).step_by(CHECKED_TOGETHER) {
+            let numbers = start..(start + CHECKED_TOGETHER).min(count);
+            for (number, chunk) in numbers.clone().zip(self.read_blocks(reader, numbers)?) {
+                let wrong = |what: &str| Err(Error::corrupt(what.to_string()).at("run", self.path.display()).at("block", number));
+                for row in 0..chunk.rows() {
+                    let mut as_number = [0; 8];
+                    let key = key_bytes(chunk.keys.get(row), &mut as_number);
+                    if last.as_deref().is_some_and(|last| last >= key) {
+                        return wrong("keys of a run are out of order");
+                    }
+                    if !self.index.bloom().may_hold(key_hash(chunk.keys.get(row))) || self.index.find(key, 0) != Some(number) {
+                        return wrong("the index of a run does not tell of a row");
+                    }
+                    last = Some(key.to_vec());
+                }
+                checked.blocks += 1;
+                checked.rows += chunk.rows() as u64;
+                checked.bytes += u64::from(self.index.blocks()[number].length);
+            }
+        }
+        match checked.rows == self.meta.rows {
+            true => Ok(checked),
+            false => Err(Error::corrupt("a run has another number of rows than its manifest says").at("run", self.path.display())),
+        }
     }
 
     /// A run that was just made.
     pub(super) fn made(reach: Reach, dir: &Path, meta: RunMeta, index: RunIndex) -> Self {
-        Run { meta, path: run_path(dir, meta.id), index, reach }
+        Run { meta, path: run_path(dir, meta.id), index, reach, held: None }
     }
 
     /// What the manifest says of it.
@@ -165,7 +225,7 @@ impl Run {
     pub fn read_blocks(&self, reader: &Reader, numbers: Range<usize>) -> Result<Vec<Chunk>> {
         let blocks = &self.index.blocks()[numbers.clone()];
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
-        let bytes = read(&self.reach, &self.path, first.position..last.position + u64::from(last.length))?;
+        let bytes = self.read(first.position..last.position + u64::from(last.length))?;
         let mut chunks = Vec::with_capacity(blocks.len());
         for (number, block) in numbers.zip(blocks) {
             let start = (block.position - first.position) as usize;
@@ -187,14 +247,13 @@ impl Run {
 }
 
 /// Reads a range of a file, by the pages that cover it.
-fn read(reach: &Reach, path: &Path, range: Range<u64>) -> Result<crate::io::Frozen> {
+fn read(reach: &Reach, path: &Path, file: &File, range: Range<u64>) -> Result<crate::io::Frozen> {
     let failed = |error| Error::io("read", path, error);
-    let file = reach.files.open(&*reach.driver, path, true).map_err(failed)?;
     let start = range.start - range.start % BLOCK_BYTES as u64;
     let bytes = (range.end - start) as usize;
     let mut buffer = reach.pool.get(bytes.next_multiple_of(BLOCK_BYTES));
     let room = buffer.len();
-    let read = reach.driver.read_at(&file, &mut buffer, room, start).map_err(failed)?;
+    let read = reach.driver.read_at(file, &mut buffer, room, start).map_err(failed)?;
     if read < bytes {
         return Err(Error::corrupt("a run is shorter than its manifest says").at("run", path.display()).at("bytes", start + read as u64));
     }

@@ -116,7 +116,7 @@ impl Tree {
     /// Opens every run from its file again.
     fn reopen(&mut self) {
         for run in &mut self.levels.runs {
-            *run = Arc::new(Run::open(self.reach.clone(), Path::new(DIR), run.meta()).unwrap());
+            *run = Arc::new(Run::open(self.reach.clone(), Path::new(DIR), run.meta(), false).unwrap());
         }
     }
 

@@ -9,9 +9,9 @@ use super::aggregation::{NAME, OPTION};
 use super::function::{Column, Groups, RETRACTED};
 use super::reference::Ref;
 use super::sequence::Sequence;
-use super::{numbers, pick, text};
+use super::{bitmaps, lists, numbers, pick, text};
 use crate::error::{Error, Result};
-use crate::table::ChangeType;
+use crate::table::{ChangeType, ColumnType};
 
 /// How values become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +45,27 @@ pub enum Function {
     BoolAnd,
     /// Whether a value is true.
     BoolOr,
+    /// The elements of all lists, oldest first; a retraction removes those that it lists.
+    Collect {
+        /// Whether equal elements come only once, at the first place.
+        distinct: bool,
+    },
+    /// The entries of all maps, of each key the newest, at the key's first place; a retraction removes the keys that it has.
+    MergeMap,
+    /// The structs of all lists, of each nested key the newest, at the key's first place; a retraction removes the nested keys that it has.
+    NestedUpdate {
+        /// The places of the nested key's fields; with none all structs stay, and a retraction removes equal ones.
+        key: Vec<usize>,
+    },
+    /// The union of serialized bitmaps of 32-bit numbers.
+    Bitmap32,
+    /// The union of serialized bitmaps of 64-bit numbers.
+    Bitmap64,
 }
 
 impl Function {
     /// All names, as options write them.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 17] = [
         "sum",
         "product",
         "count",
@@ -62,6 +78,11 @@ impl Function {
         "listagg",
         "bool_and",
         "bool_or",
+        "collect",
+        "merge_map",
+        "nested_update",
+        "rbm32",
+        "rbm64",
     ];
 
     /// The name, as options write it.
@@ -79,21 +100,60 @@ impl Function {
             Function::ListAgg { .. } => "listagg",
             Function::BoolAnd => "bool_and",
             Function::BoolOr => "bool_or",
+            Function::Collect { .. } => "collect",
+            Function::MergeMap => "merge_map",
+            Function::NestedUpdate { .. } => "nested_update",
+            Function::Bitmap32 => "rbm32",
+            Function::Bitmap64 => "rbm64",
         }
     }
 
     /// Whether a row can take its value back.
     pub fn has_retraction(&self) -> bool {
         use Function::*;
-        matches!(self, Sum | Product | Count | LastValue | LastNonNullValue)
+        matches!(self, Sum | Product | Count | LastValue | LastNonNullValue | Collect { .. } | MergeMap | NestedUpdate { .. })
     }
 
     /// Whether the result is the same in whatever order rows come, or a sequence that the result keeps says all about the order: only then do rows that
-    /// are ordered by a sequence merge to the same whatever was merged before.
+    /// are ordered by a sequence merge to the same whatever was merged before. The list of `collect` keeps the order in which rows came, which is the same
+    /// whatever was merged before.
     pub fn takes_sequence(&self) -> bool {
         use Function::*;
-        !matches!(self, LastNonNullValue | FirstValue | FirstNonNullValue | ListAgg { .. })
+        !matches!(self, LastNonNullValue | FirstValue | FirstNonNullValue | ListAgg { .. } | MergeMap | NestedUpdate { .. })
     }
+
+    /// Whether it is one of columns of a type.
+    pub fn takes_type(&self, kind: &ColumnType) -> bool {
+        use ColumnType::*;
+        let is_whole = matches!(kind, Int8 | Int16 | Int32 | Int64);
+        let is_float = matches!(kind, Float32 | Float64);
+        match self {
+            Function::Sum => is_whole || is_float || matches!(kind, Decimal { .. }),
+            // A product with digits behind the point would have to be rounded, and rounding depends on what was merged first.
+            Function::Product => is_whole || is_float || matches!(kind, Decimal { scale: 0, .. }),
+            Function::Count => is_whole,
+            Function::Max | Function::Min => !kind.is_nested(),
+            Function::BoolAnd | Function::BoolOr => *kind == Boolean,
+            Function::ListAgg { .. } => *kind == Utf8,
+            Function::LastValue | Function::LastNonNullValue | Function::FirstValue | Function::FirstNonNullValue => true,
+            Function::Collect { .. } => matches!(kind, List(element) if has_identity(&element.kind)),
+            Function::MergeMap => matches!(kind, Map { key, .. } if has_identity(&key.kind)),
+            Function::NestedUpdate { key } => match kind {
+                List(element) => match &element.kind {
+                    Struct(_) if key.is_empty() => has_identity(&element.kind),
+                    Struct(fields) => key.iter().all(|place| fields.get(*place).is_some_and(|field| has_identity(&field.kind))),
+                    _ => false,
+                },
+                _ => false,
+            },
+            Function::Bitmap32 | Function::Bitmap64 => *kind == Binary,
+        }
+    }
+}
+
+/// Whether two values can be told to be equal: maps cannot, whose entries have no order.
+fn has_identity(kind: &ColumnType) -> bool {
+    !matches!(kind, ColumnType::Map { .. }) && kind.children().into_iter().all(|child| has_identity(&child.kind))
 }
 
 /// A column that is aggregated.
@@ -113,7 +173,7 @@ impl Aggregate {
     /// The value of each key; null for a key without rows. `sequence` says which row is newer.
     ///
     /// # Errors
-    /// Invalid for a retraction that the function lacks; Exhausted for a text that is too long for one array.
+    /// Invalid for a retraction that the function lacks, and for bytes that are no bitmap; Exhausted for a value that is too long for one array.
     pub fn merge(&self, groups: Groups<'_>, sequence: &Sequence) -> Result<Column> {
         if groups.slots.iter().all(|slot| slot.kinds.is_none()) {
             return self.values(groups, sequence);
@@ -146,14 +206,23 @@ impl Aggregate {
     ///
     /// # Errors
     /// Invalid for one that it cannot read.
-    pub fn check_rows(&self, _rows: &RecordBatch) -> Result<()> {
-        Ok(())
+    pub fn check_rows(&self, rows: &RecordBatch) -> Result<()> {
+        match self.function {
+            Function::Bitmap32 | Function::Bitmap64 => {
+                bitmaps::check(rows.column(self.column), &self.function).map_err(|error| error.at("column", &self.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn values(&self, groups: Groups<'_>, sequence: &Sequence) -> Result<Column> {
         use Function::*;
         Ok(match &self.function {
             Sum | Product | Count => Column::Built(numbers::fold(groups, self.column, &self.function)?),
+            Collect { .. } | MergeMap | NestedUpdate { .. } => Column::Built(lists::put_together(groups, self.column, &self.function)?),
+            Bitmap32 | Bitmap64 => {
+                Column::Built(bitmaps::unite(groups, self.column, &self.function).map_err(|error| error.at("column", &self.name))?)
+            }
             ListAgg { delimiter, distinct } => Column::Built(text::join(groups, self.column, delimiter, *distinct)?),
             Max | BoolOr => Column::Picked(pick::largest(groups, self.column)),
             Min | BoolAnd => Column::Picked(pick::smallest(groups, self.column)),

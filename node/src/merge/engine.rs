@@ -31,7 +31,8 @@ pub const OPTIONS: [&str; 6] = [
 ];
 
 /// Options of a field: `fields.X.` and one of these.
-pub const FIELD_OPTIONS: [&str; 5] = ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", SEQUENCE_GROUP];
+pub const FIELD_OPTIONS: [&str; 6] =
+    ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", "nested-key", SEQUENCE_GROUP];
 
 const DEFAULT_FUNCTION: &str = "fields.default-aggregate-function";
 const SEQUENCE_GROUP: &str = "sequence-group";
@@ -106,7 +107,13 @@ impl<'a> Table<'a> {
         }
         let error = Error::invalid(format!("the merge engine `{engine}` has no option `{name}`"));
         Err(match (name, engine) {
-            ("sequence.field", "partial-update") => error.hint("say which columns go by which sequence: `fields.X.sequence-group` = a,b"),
+            ("sequence.field", "partial-update") => {
+                let error = Error::invalid(
+                    "the merge engine `partial-update` cannot go by one `sequence.field`: a merged row would not say by which sequence each of its \
+                     columns came, so that what a late row changes would depend on what was merged before it",
+                );
+                error.hint("say which columns go by which sequence: `fields.X.sequence-group` = a,b")
+            }
             _ => error.hint(format!("it is one of {}", engines.join(", "))),
         })
     }
@@ -213,8 +220,8 @@ impl<'a> Table<'a> {
         let field = &self.schema.fields()[column];
         let option = |name: &str| format!("fields.{}.{name}", field.name);
         let located = |error: Error| error.at("column", &field.name);
-        let function = self.function(&field.name, self.get(&option("aggregate-function")).unwrap_or(default)).map_err(located)?;
-        if !has_type(&function, &field.kind) {
+        let function = self.function(field, self.get(&option("aggregate-function")).unwrap_or(default)).map_err(located)?;
+        if !function.takes_type(&field.kind) {
             return Err(located(Error::invalid(format!("there is no `{}` of {}", function.name(), field.kind))));
         }
         if has_sequence && !function.takes_sequence() {
@@ -225,7 +232,7 @@ impl<'a> Table<'a> {
         Ok(Aggregate { column, name: field.name.clone(), function, ignore_retract: self.flag(&option("ignore-retract"))? })
     }
 
-    fn function(&self, column: &str, name: &str) -> Result<Function> {
+    fn function(&self, field: &Field, name: &str) -> Result<Function> {
         Ok(match name {
             "sum" => Function::Sum,
             "product" => Function::Product,
@@ -239,9 +246,36 @@ impl<'a> Table<'a> {
             "first_non_null_value" | "first_not_null_value" => Function::FirstNonNullValue,
             "bool_and" => Function::BoolAnd,
             "bool_or" => Function::BoolOr,
-            "listagg" => self.listagg(column)?,
+            "listagg" => self.listagg(&field.name)?,
+            "collect" => Function::Collect { distinct: self.flag(&format!("fields.{}.distinct", field.name))? },
+            "merge_map" => Function::MergeMap,
+            "nested_update" => Function::NestedUpdate { key: self.nested_key(field)? },
+            "rbm32" => Function::Bitmap32,
+            "rbm64" => Function::Bitmap64,
             _ => return Err(Error::invalid(format!("unknown aggregate function `{name}`")).hint(did_you_mean(name, Function::NAMES))),
         })
+    }
+
+    /// The places of the fields that tell the structs of a list apart.
+    fn nested_key(&self, field: &Field) -> Result<Vec<usize>> {
+        let option = format!("fields.{}.nested-key", field.name);
+        let fields = match &field.kind {
+            ColumnType::List(element) => element.kind.children(),
+            _ => Vec::new(),
+        };
+        let names = self.get(&option).unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty());
+        let mut key = Vec::new();
+        for name in names {
+            let Some(place) = fields.iter().position(|field| field.name == name) else {
+                let unknown = Error::invalid(format!("unknown nested field `{name}`")).at("option", option);
+                return Err(unknown.hint(did_you_mean(name, fields.iter().map(|field| field.name.as_str()))));
+            };
+            if key.contains(&place) {
+                return Err(Error::invalid(format!("nested field `{name}` is named twice")).at("option", option));
+            }
+            key.push(place);
+        }
+        Ok(key)
     }
 
     fn listagg(&self, column: &str) -> Result<Function> {
@@ -259,21 +293,4 @@ impl<'a> Table<'a> {
 /// The columns and the name of an option of a field.
 fn field_option(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'))
-}
-
-/// Whether a function is one of columns of a type.
-fn has_type(function: &Function, kind: &ColumnType) -> bool {
-    use ColumnType::*;
-    let is_whole = matches!(kind, Int8 | Int16 | Int32 | Int64);
-    let is_float = matches!(kind, Float32 | Float64);
-    match function {
-        Function::Sum => is_whole || is_float || matches!(kind, Decimal { .. }),
-        // A product with digits behind the point would have to be rounded, and rounding depends on what was merged first.
-        Function::Product => is_whole || is_float || matches!(kind, Decimal { scale: 0, .. }),
-        Function::Count => is_whole,
-        Function::Max | Function::Min => !kind.is_nested(),
-        Function::BoolAnd | Function::BoolOr => *kind == Boolean,
-        Function::ListAgg { .. } => *kind == Utf8,
-        Function::LastValue | Function::LastNonNullValue | Function::FirstValue | Function::FirstNonNullValue => true,
-    }
 }

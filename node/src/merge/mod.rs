@@ -16,8 +16,12 @@ pub mod partial_update;
 pub mod reference;
 pub mod sequence;
 
+mod bitmaps;
+mod elements;
+mod lists;
 mod numbers;
 mod pick;
+mod roaring64;
 mod text;
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 
 mod kinds;
 mod model;
+mod nested;
+mod page;
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,6 +262,7 @@ fn options_that_make_no_engine_are_refused() {
         (&[aggregation, ("fields.default-aggregate-function", "bool_or")], "no `bool_or` of int64"),
         (&[aggregation, ("sequence.field", "first")], "cannot go by a sequence"),
         (&[partial, ("sequence.field", "first")], "sequence-group"),
+        (&[partial, ("sequence.field", "first")], "by which sequence each of its columns came"),
         (&[partial, ("fields.number.aggregate-function", "sum")], "needs a sequence group"),
         (&[partial, ("fields.first.sequence-group", "text"), ("fields.second.sequence-group", "text")], "two sequences"),
         (&[partial, ("ignore-delete", "true"), ("partial-update.remove-record-on-delete", "true")], "exclude each other"),

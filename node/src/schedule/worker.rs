@@ -29,7 +29,7 @@ enum Job {
     /// The next segment of a bucket is zeroed; `None` once it is handed over or given up.
     Prepare(Arc<Bucket>, Option<Preparation>),
     /// A flush or a compaction of a bucket.
-    Tree(Arc<Bucket>, Option<TreeJob>),
+    Tree(Arc<Bucket>, Option<Box<TreeJob>>),
     /// Buckets that were open when it began get what they need from time to time, one a step. Those closed meanwhile need nothing.
     LookAfter(VecDeque<Weak<Bucket>>),
     /// So many more buckets that are not open get what they need, one a step.
@@ -154,7 +154,7 @@ impl Worker {
     }
 
     fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, begun: Result<Option<TreeJob>>) -> Result<()> {
-        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), Some(job)))));
+        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), Some(Box::new(job))))));
         self.shared.unless_closed(bucket, begun)
     }
 

@@ -10,6 +10,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::catalog::TableEntry;
+use super::open::keyed;
 use super::part::Part;
 use super::scanner::ScanBatch;
 use super::table::Table;
@@ -20,8 +21,8 @@ use crate::table::TableSpec;
 use crate::table::filter::{Bound, Filter};
 use crate::table::partition::Partitioner;
 
-/// How often a bucket is pinned anew because the runs that its manifest named were replaced meanwhile.
-const PINS_MAX: u32 = 8;
+/// How often is looked again because a table was altered, or the runs that a manifest named were replaced meanwhile.
+const TRIES_MAX: u32 = 100;
 
 /// A bucket of a table.
 #[derive(Clone, Copy)]
@@ -31,6 +32,8 @@ pub(super) struct Place {
 }
 
 /// What a reader sees of a bucket now; made anew from its manifest with `is_lost`.
+///
+/// Errors: NotFound when the table was altered since `entry`, or the runs of the manifest were replaced: it is worth while to look again.
 pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
     let Place { partition_id, bucket } = place;
     let store = &table.store;
@@ -43,19 +46,30 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
         false => {
             let follower = store.follower(entry, partition_id, bucket)?;
             follower.refresh(store.writer_state()?)?;
+            if let Some(keyed) = keyed(&entry.spec)? {
+                follower.alter(&keyed);
+            }
             follower.tree(is_lost)?.ok_or_else(keyless)?.pin(follower.view())
         }
     };
-    pinned.map_err(|error| error.at("table", &table.name).at("bucket", bucket))
+    match pinned {
+        Ok(pinned) if pinned.schema().version() != entry.spec.schema().version() => {
+            Err(Error::not_found("the table is being altered").at("table", &table.name).hint("try again"))
+        }
+        pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", bucket)),
+    }
 }
 
-/// Reads, and again from newer runs when some were replaced by the store's writer meanwhile.
-pub(super) fn with_lost_runs<R>(mut read: impl FnMut(bool) -> Result<R>) -> Result<R> {
+/// Reads, and again when the table was altered or runs were replaced by the store's writer meanwhile. `read` gets the table as it is, and whether it is called
+/// again.
+pub(super) fn steadily<R>(table: &Table, mut read: impl FnMut(&TableEntry, bool) -> Result<R>) -> Result<R> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match read(tries > 1) {
-            Err(error) if error.kind() == Kind::NotFound && tries < PINS_MAX => {}
+        // Not one that was dropped: that is no reason to try again.
+        let entry = table.store.entry(table.id, &table.name)?;
+        match read(&entry, tries > 1) {
+            Err(error) if error.kind() == Kind::NotFound && tries < TRIES_MAX => std::thread::yield_now(),
             done => return done,
         }
     }
@@ -82,7 +96,17 @@ pub(super) struct MergedScan {
 impl MergedScan {
     /// Pins the buckets of a table that may hold a wanted row.
     pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>, part: &Part) -> Result<Self> {
-        let entry = table.store.entry(table.id, &table.name)?;
+        steadily(table, |entry, is_again| MergedScan::begin(table, entry, columns, filter, part, is_again))
+    }
+
+    fn begin(
+        table: &Table,
+        entry: &TableEntry,
+        columns: Option<&[String]>,
+        filter: Option<&str>,
+        part: &Part,
+        is_again: bool,
+    ) -> Result<Self> {
         let (schema, columns) = shown(&entry.spec, columns)?;
         let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(entry.spec.schema()))).transpose()?;
         let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
@@ -100,7 +124,7 @@ impl MergedScan {
             }
             let name: Arc<str> = Arc::from(partition.name.as_str());
             for bucket in (0..entry.spec.buckets).filter(|bucket| part.has_bucket(*bucket)) {
-                let pinned = with_lost_runs(|is_lost| pin(table, &entry, Place { partition_id, bucket }, is_lost))?;
+                let pinned = pin(table, entry, Place { partition_id, bucket }, is_again)?;
                 lanes.push(Lane { partition: name.clone(), bucket, pinned, rows: None });
             }
         }

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a key's row is what a scan begun at the same moment gives. This module knows nothing of where rows lie.
 
+use std::sync::Arc;
+
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
+use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
-use super::keyed::{Place, pin, with_lost_runs};
-use super::route::Router;
+use super::keyed::{Place, pin, steadily};
+use super::route::{Router, Turns};
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::table::key::KeyEncoder;
@@ -28,7 +31,10 @@ pub struct Rows {
 ///
 /// Errors: Invalid for a table without a primary key, or keys that are none; those of reading.
 pub(super) fn lookup(table: &Table, keys: &RecordBatch) -> Result<Rows> {
-    let entry = table.store.entry(table.id, &table.name)?;
+    steadily(table, |entry, is_again| lookup_in(table, entry, keys, is_again))
+}
+
+fn lookup_in(table: &Table, entry: &TableEntry, keys: &RecordBatch, is_again: bool) -> Result<Rows> {
     let spec = &entry.spec;
     if spec.primary_key.is_empty() {
         let keyless = Error::invalid("a table without a primary key has no keys to look up").at("table", &table.name);
@@ -44,12 +50,12 @@ pub(super) fn lookup(table: &Table, keys: &RecordBatch) -> Result<Rows> {
     let mut found = vec![None; keys.num_rows()];
     let mut batches = Vec::new();
     let mut rows = 0;
-    let pieces = if keys.num_rows() == 0 { Vec::new() } else { Router::new(&key_spec)?.route(&keys)? };
+    let pieces = if keys.num_rows() == 0 { Vec::new() } else { Router::new(&key_spec, Arc::new(Turns::new(0)))?.route(&keys)? };
     for piece in pieces {
         let Some(partition_id) = entry.partition(&piece.partition) else { continue };
         let wanted = encoder.encode(&piece.rows)?;
         let place = Place { partition_id, bucket: piece.bucket };
-        let of_piece = with_lost_runs(|is_lost| pin(table, &entry, place, is_lost)?.lookup(&wanted))?;
+        let of_piece = pin(table, entry, place, is_again)?.lookup(&wanted)?;
         for (key, at) in of_piece.places.iter().enumerate() {
             let key = piece.places.as_ref().map_or(key, |places| places[key] as usize);
             found[key] = at.map(|at| rows + at as usize);

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::catalog::{Catalog, Edit, FILE_NAME, ONLY_PARTITION, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
 use super::options::{Durability, IoPreference, Options};
+use super::route::Turns;
 use super::table::CreateTable;
 use super::{bucket_dir, table_dir};
 use crate::bucket::follower::{Follower, WriterState};
@@ -40,6 +41,8 @@ struct Writing {
     /// In order, so that background work comes in the same order every time.
     buckets: Mutex<BTreeMap<Key, Arc<Bucket>>>,
     lock: Mutex<Option<Lock>>,
+    /// Of each table with a writer.
+    turns: Mutex<HashMap<u32, Arc<Turns>>>,
     /// The last bucket that the walk for retention came to in this round.
     walked_to: Mutex<Option<Key>>,
 }
@@ -123,6 +126,7 @@ impl Inner {
             schedule: Mutex::new(None),
             buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
+            turns: Mutex::default(),
             walked_to: Mutex::new(None),
         };
         let inner = Arc::new(Inner {
@@ -298,6 +302,7 @@ impl Inner {
             let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
             Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
         })?;
+        self.writing()?.turns.lock().remove(&id);
         let open: Vec<Arc<Bucket>> = {
             let mut buckets = self.writing()?.buckets.lock();
             buckets.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true).map(|(_, bucket)| bucket).collect()
@@ -345,6 +350,14 @@ impl Inner {
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
         buckets.insert(key, open.clone());
         Ok(open)
+    }
+
+    /// The turns that writers of a table take. They begin anywhere: at the moment of the first writer.
+    pub(super) fn turns(&self, table_id: u32) -> Result<Arc<Turns>> {
+        let mut turns = self.writing()?.turns.lock();
+        let clock = self.resources.driver.clock();
+        let seed = || clock.monotonic().as_nanos() as u64 ^ (clock.wall_ms() as u64) << 20;
+        Ok(turns.entry(table_id).or_insert_with(|| Arc::new(Turns::new(seed()))).clone())
     }
 
     /// Whether a bucket is open for writing.
@@ -408,9 +421,11 @@ impl Inner {
 
     /// New options reach the open buckets of a table.
     pub(super) fn apply_policy(&self, spec: &TableSpec) -> Result<()> {
+        let keyed = keyed(spec)?;
         for ((table_id, _, _), bucket) in self.writing()?.buckets.lock().iter() {
             if *table_id == spec.id {
                 bucket.set_policy(segment_policy(spec));
+                keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed))?;
             }
         }
         Ok(())
@@ -486,7 +501,7 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
 }
 
 /// How rows of a table with a primary key are merged; `None` for a log table.
-fn keyed(spec: &TableSpec) -> Result<Option<Arc<Keyed>>> {
+pub(super) fn keyed(spec: &TableSpec) -> Result<Option<Arc<Keyed>>> {
     match spec.primary_key.is_empty() {
         true => Ok(None),
         false => Keyed::new(&Arc::new(spec.clone())).map(|keyed| Some(Arc::new(keyed))),

@@ -210,19 +210,6 @@ fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
 }
 
 #[test]
-fn a_table_with_a_primary_key_takes_no_rows() {
-    let dir = tempfile::tempdir_in(".").unwrap();
-    store_with_rows(dir.path());
-    add_to_catalog(dir.path(), |mut created| {
-        created["spec"]["primary_key"] = vec![1].into();
-        serde_json::json!({ "table_altered": { "spec": created["spec"] } })
-    });
-    let store = Store::open(dir.path(), Options::default()).unwrap();
-    let error = store.table("t").unwrap().writer().map(drop).unwrap_err();
-    assert!(error.kind() == crate::Kind::Invalid && error.to_string().contains("primary key"), "{error}");
-}
-
-#[test]
 fn what_a_newer_program_says_in_an_edit_is_refused_not_dropped() {
     let dir = tempfile::tempdir_in(".").unwrap();
     store_with_rows(dir.path());

@@ -116,7 +116,7 @@ impl Writer {
         spec.check_writable()?;
         let encoders = Encoders::new(&spec)?;
         let merge = merge_of(&spec)?;
-        let router = Router::new(&spec)?;
+        let router = Router::new(&spec, table.store.turns(table.id)?)?;
         Ok(Writer {
             table,
             options,
@@ -327,7 +327,7 @@ impl Writer {
             self.encoders = Encoders::new(&entry.spec)?;
             self.merge = merge_of(&entry.spec)?;
             self.fitting = None;
-            self.router = Router::new(&entry.spec)?;
+            self.router = Router::new(&entry.spec, self.table.store.turns(self.table.id)?)?;
             self.spec = Arc::new(entry.spec);
         }
         Ok(())

@@ -99,12 +99,15 @@ fn statistics_are_kept_of_plain_columns() {
 }
 
 #[test]
-fn rows_are_appended_to_log_tables_only() {
+fn all_rows_of_a_key_go_to_one_place() {
     let mut spec = clicks();
-    spec.check_writable().expect("a log table");
     spec.primary_key = vec![1];
-    let error = spec.check_writable().expect_err("a primary key").to_string();
-    assert!(error.contains("primary key") && error.contains("table shop.clicks"), "{error}");
+    spec.bucket_key = vec![2];
+    let error = spec.check().expect_err("a bucket key outside of the primary key").to_string();
+    assert!(error.contains("outside of it") && error.contains("shop.clicks"), "{error}");
+    spec.bucket_key = vec![1];
+    spec.partition_by.clear();
+    spec.check().expect("within it");
 }
 
 #[test]

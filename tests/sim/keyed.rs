@@ -1,0 +1,257 @@
+//! Histories of a table with a primary key: upserts, deletes, flushes and compactions with failures and crashes in the middle of them, held against a map.
+//!
+//! Every change is one batch of one bucket, so after a crash either all of it is there or nothing. The oracle allows both for the one change that was not
+//! acknowledged, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aquifer_node::io::sim::{Faults, Sim};
+use aquifer_node::store::{ChangeType, CreateTable, Options, Store, Table};
+use aquifer_node::{Error, Kind};
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+
+use crate::history::DIR;
+use crate::random::Random;
+
+/// Fresh seeds of a run that nobody asked more of.
+const SEEDS: u64 = 60;
+
+/// Lives of a store in one history.
+const LIVES: u64 = 4;
+
+/// Steps of a life at most.
+const STEPS_MAX: u64 = 40;
+
+/// Keys of the table.
+const KEYS: u64 = 120;
+
+type Model = BTreeMap<i64, String>;
+
+/// A key, and what it becomes: `None` when it goes.
+type Change = (i64, Option<String>);
+
+fn batch(changes: &[Change]) -> RecordBatch {
+    let keys = Int64Array::from_iter_values(changes.iter().map(|(key, _)| *key));
+    let values = StringArray::from_iter_values(changes.iter().map(|(_, value)| value.as_deref().unwrap_or("")));
+    RecordBatch::try_from_iter([("key", Arc::new(keys) as _), ("value", Arc::new(values) as _)]).unwrap()
+}
+
+fn with(model: &Model, changes: &[Change]) -> Model {
+    let mut next = model.clone();
+    for (key, value) in changes {
+        match value {
+            Some(value) => _ = next.insert(*key, value.clone()),
+            None => _ = next.remove(key),
+        }
+    }
+    next
+}
+
+fn scanned(table: &Table) -> Result<Model, Error> {
+    let mut all = Model::new();
+    let mut last = i64::MIN;
+    for found in table.scan().build()? {
+        let batch = found?.batch;
+        let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
+        for row in 0..batch.num_rows() {
+            assert!(last < keys.value(row), "keys ascend");
+            last = keys.value(row);
+            all.insert(last, values.value(row).to_string());
+        }
+    }
+    Ok(all)
+}
+
+fn looked_up(table: &Table) -> Result<Model, Error> {
+    let keys: Vec<Change> = (0..KEYS as i64).map(|key| (key, None)).collect();
+    let found = table.lookup(&batch(&keys).project(&[0]).unwrap())?;
+    let value = |place: usize| found.rows.column(1).as_string::<i32>().value(place).to_string();
+    Ok(found.places.iter().enumerate().filter_map(|(key, place)| place.map(|place| (key as i64, value(place)))).collect())
+}
+
+struct History {
+    sim: Arc<Sim>,
+    random: Random,
+    model: Model,
+    /// The change that was not acknowledged.
+    unsure: Option<Vec<Change>>,
+    faults: Faults,
+}
+
+/// What a step came to.
+enum Outcome {
+    Done,
+    /// The store must be opened again.
+    Over,
+}
+
+impl History {
+    fn run(seed: u64, lies: bool) -> Result<(), String> {
+        let mut random = Random::new(seed);
+        let faults = Faults {
+            write_error_one_in: *random.pick(&[0, 0, 300]),
+            sync_error_one_in: *random.pick(&[0, 0, 200]),
+            create_error_one_in: *random.pick(&[0, 0, 60]),
+            lie_about_durability: lies,
+            ..Faults::default()
+        };
+        let sim = Sim::new(random.next(), Faults { lie_about_durability: lies, ..Faults::default() });
+        let mut history = History { sim, random, model: Model::new(), unsure: None, faults };
+        for _ in 0..LIVES {
+            history.live()?;
+        }
+        history.sim.set_faults(Faults::default());
+        let store = history.open()?;
+        history.settle(&store)
+    }
+
+    fn options(&mut self) -> Options {
+        Options { memtable_bytes_max: *self.random.pick(&[64 << 10, 256 << 10, 1 << 20]), ..Options::default() }
+    }
+
+    fn open(&mut self) -> Result<Store, String> {
+        let options = self.options();
+        let store = Store::open_with(self.sim.clone(), DIR, options).map_err(|error| format!("a store does not open again: {error}"))?;
+        if store.tables().map_err(|error| error.to_string())?.is_empty() {
+            let like = CreateTable::like(batch(&[]).schema()).primary_key(&["key"]).option("batch.bytes.max", "4MiB");
+            store.create_table("t", like).map_err(|error| error.to_string())?;
+        }
+        Ok(store)
+    }
+
+    /// A store is opened, used, and ends: closed, killed, or by a power cut.
+    fn live(&mut self) -> Result<(), String> {
+        self.sim.set_faults(Faults { lie_about_durability: self.faults.lie_about_durability, ..Faults::default() });
+        let store = self.open()?;
+        self.settle(&store)?;
+        self.sim.set_faults(self.faults.clone());
+        if self.random.one_in(2) {
+            let steps = self.random.between(1, 600);
+            self.sim.crash_after(steps);
+        }
+        for _ in 0..self.random.between(1, STEPS_MAX) {
+            if let Outcome::Over = self.step(&store)? {
+                break;
+            }
+        }
+        let seed = self.random.next();
+        let is_cut = self.sim.is_crashed() || self.random.one_in(3);
+        let next = if is_cut { self.sim.reboot(seed) } else { self.sim.kill(seed) };
+        drop(store);
+        self.sim = next;
+        Ok(())
+    }
+
+    /// What is there must be what was acknowledged, with or without the change that was not.
+    fn settle(&mut self, store: &Store) -> Result<(), String> {
+        let table = store.table("t").map_err(|error| error.to_string())?;
+        let found = scanned(&table).map_err(|error| format!("a scan after a restart fails: {error}"))?;
+        let both = self.unsure.take().map(|changes| with(&self.model, &changes));
+        if found != self.model && Some(&found) != both.as_ref() {
+            return Err(format!("after a restart: {}", differences(&found, &self.model)));
+        }
+        self.model = found;
+        self.check(store)
+    }
+
+    fn check(&mut self, store: &Store) -> Result<(), String> {
+        let outside = Store::open_read_only_with(self.sim.clone(), DIR, Options::default());
+        let tables = [store.table("t"), outside.and_then(|store| store.table("t"))];
+        for (table, who) in tables.into_iter().zip(["the writer", "a follower"]) {
+            let read = table.and_then(|table| Ok((scanned(&table)?, looked_up(&table)?)));
+            let (scanned, looked_up) = match read {
+                Ok(read) => read,
+                Err(_) if self.sim.is_crashed() => return Ok(()),
+                Err(error) => return Err(format!("{who} cannot read: {error}")),
+            };
+            for (found, how) in [(scanned, "scans"), (looked_up, "looks up")] {
+                if found != self.model {
+                    return Err(format!("{who} {how}: {}", differences(&found, &self.model)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        let length = *self.random.pick(&[4, 40, 400]);
+        let count = self.random.between(1, 60);
+        let one = |random: &mut Random| {
+            let key = random.below(KEYS) as i64;
+            let value = format!("{:x}", random.next()).repeat(1 + random.below(length) as usize / 8);
+            (key, (!random.one_in(4)).then_some(value))
+        };
+        (0..count).map(|_| one(&mut self.random)).collect()
+    }
+
+    fn step(&mut self, store: &Store) -> Result<Outcome, String> {
+        let choice = self.random.below(20);
+        let done = match choice {
+            0..10 => return self.write(store),
+            10..13 => store.flush("t"),
+            13 => store.compact("t", true),
+            14 => store.compact("t", false),
+            15..18 => store.pump(),
+            _ => return self.check(store).map(|()| Outcome::Done),
+        };
+        match done {
+            Ok(()) => Ok(Outcome::Done),
+            Err(_) if self.sim.is_crashed() => Ok(Outcome::Over),
+            // What came to nothing changes nothing.
+            Err(error) if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => Ok(Outcome::Done),
+            Err(error) => Err(format!("background work: {error}")),
+        }
+    }
+
+    fn write(&mut self, store: &Store) -> Result<Outcome, String> {
+        let changes = self.changes();
+        let kind = |(_, value): &Change| if value.is_some() { ChangeType::UpdateAfter } else { ChangeType::Delete };
+        let kinds: Vec<ChangeType> = changes.iter().map(kind).collect();
+        let written = store.table("t").and_then(|table| table.writer()?.apply(&batch(&changes), &kinds));
+        match written {
+            Ok(_) => {
+                self.model = with(&self.model, &changes);
+                Ok(Outcome::Done)
+            }
+            Err(error) if self.sim.is_crashed() || matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => {
+                self.unsure = Some(changes);
+                Ok(Outcome::Over)
+            }
+            Err(error) => Err(format!("an upsert: {error}")),
+        }
+    }
+}
+
+fn differences(found: &Model, expected: &Model) -> String {
+    let lost: Vec<_> = expected.keys().filter(|key| !found.contains_key(key)).collect();
+    let extra: Vec<_> = found.keys().filter(|key| !expected.contains_key(key)).collect();
+    let other: Vec<_> =
+        found.iter().filter(|(key, value)| expected.get(key).is_some_and(|known| known != *value)).map(|(key, _)| key).collect();
+    format!("keys lost {lost:?}, too many {extra:?}, with another value {other:?}")
+}
+
+fn failing(seeds: impl Iterator<Item = u64>, lies: bool) -> Vec<(u64, String)> {
+    let run = |seed| crate::caught(|| History::run(seed, lies)).err().map(|finding| (seed, finding));
+    seeds.filter_map(run).collect()
+}
+
+#[test]
+fn no_history_of_a_keyed_table_loses_a_row() {
+    let seeds = match crate::setting("AQUIFER_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => crate::fresh_seeds(crate::setting("AQUIFER_SIM_SEEDS").unwrap_or(SEEDS)),
+    };
+    let found = failing(seeds.into_iter(), false);
+    for (seed, finding) in &found {
+        println!("AQUIFER_SIM_SEED={seed} cargo test -p aquifer-tests --test sim no_history_of -- --nocapture\n    {finding}");
+    }
+    assert!(found.is_empty(), "{} histories broke a promise", found.len());
+}
+
+#[test]
+fn writes_that_lie_are_found_in_keyed_tables() {
+    let found = failing(0..12, true);
+    assert!(found.len() >= 3, "found by {} of 12 seeds only", found.len());
+}
