@@ -23,6 +23,8 @@ mod figures;
 mod filters;
 mod inputs;
 mod interrupt;
+mod keyed;
+mod keyed_kill;
 mod kill;
 mod large_file;
 mod limits;

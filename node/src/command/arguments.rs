@@ -3,12 +3,15 @@
 //! Invariant: what parses here is well formed, though it may name what does not exist.
 //! Knows nothing of how a verb is carried out.
 
+mod keyed;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
+pub(crate) use keyed::{Compact, Delete, Lookup, Upsert};
 
 /// A columnar log store on your NVMe: what is acknowledged is on the device, and can be tailed at once.
 #[derive(Parser, Debug)]
@@ -76,6 +79,11 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:
   aquifer create clicks --like clicks.parquet --buckets 4
   aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
+  aquifer create customers --like customers.csv --primary-key id --set sequence.field=changed_at
+  aquifer create totals --schema totals.toml --primary-key user_id --merge aggregation --set fields.spent.aggregate-function=sum
+
+A table with a primary key takes upserts and deletes; --merge says what becomes of the rows of one key: deduplicate keeps the newest,
+first-row the oldest, partial-update the newest values that are not null, aggregation what fields.COLUMN.aggregate-function makes of them.
 
 A schema file:
   [[field]]
@@ -116,20 +124,39 @@ A timestamp is a text like 2026-01-31T23:59:59Z, UTC if it has no offset and the
 or a whole number: the count since 1970 in the unit of the column. ndjson is one object a line.
 Of a damaged parquet or arrow file, the batches before the damage are kept.")]
     Append(Append),
-    /// Rows as they become durable
+    /// Write rows into a table with a primary key, in place of those with the same key
+    #[command(after_help = keyed::UPSERT_HELP)]
+    Upsert(Upsert),
+    /// Take rows away by their primary key
+    #[command(after_help = keyed::DELETE_HELP)]
+    Delete(Delete),
+    /// Rows of a table by their primary key; exits 3 when none of the keys has one
+    #[command(after_help = keyed::LOOKUP_HELP)]
+    Lookup(Lookup),
+    /// Rows as they become durable; of a table with a primary key, its changes
     #[command(after_help = "Examples:
   aquifer tail clicks --follow --from latest --columns user_id,price --where \"price > 100\"
   aquifer tail clicks --from timestamp:2026-01-31T12:00:00Z --meta --limit 10
   aquifer tail clicks --bucket 3 --from offset:1200 --follow
+  aquifer tail customers --changelog --follow
 
+The changes of a table with a primary key are the rows as they were written, each with its _op: +I, -U, +U or -D.
 An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition).")]
     Tail(Tail),
-    /// The rows of a table now
+    /// The rows of a table now; of a table with a primary key, one for each key
     #[command(after_help = "Examples:
   aquifer scan clicks --columns user_id,price --where \"country = 'NL'\" --limit 20
   aquifer scan clicks --output parquet --out clicks.parquet
   aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta")]
     Scan(Scan),
+    /// Bring what was written to a table with a primary key from its log into sorted runs, now
+    #[command(after_help = "Example: aquifer flush customers
+
+Rows are durable before; this makes the next start and the next lookup of them faster. It also happens by itself.")]
+    Flush(Named),
+    /// Merge sorted runs of a table with a primary key, now
+    #[command(after_help = keyed::COMPACT_HELP)]
+    Compact(Compact),
     /// Drop what is older or more than the table's retention allows
     #[command(after_help = "Example: aquifer expire clicks")]
     Expire(Named),
@@ -198,6 +225,12 @@ pub(crate) struct Create {
     /// Rows with the same values here share a bucket [default: any bucket]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub(crate) bucket_key: Vec<String>,
+    /// What tells one row from another; such a table takes upserts, not appends [default: nothing, a log table]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) primary_key: Vec<String>,
+    /// What becomes of rows with the same primary key [default: deduplicate]
+    #[arg(long, value_name = "ENGINE", requires = "primary_key", value_parser = ["deduplicate", "first-row", "partial-update", "aggregation"])]
+    pub(crate) merge: Option<String>,
     /// An option of the table
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
@@ -229,7 +262,7 @@ pub(crate) struct Alter {
 /// What becomes of the rows when one of them cannot be read.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnError {
-    /// Stop there: the rows before it are appended, it and the rest are not
+    /// Stop there: the rows before it are written, it and the rest are not
     Fail,
     /// Leave it out, say so on stderr, and go on (csv and ndjson)
     Skip,
@@ -243,6 +276,15 @@ pub(crate) struct Append {
     /// The rows; `-` is standard input
     #[arg(long, value_name = "FILE|-")]
     pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) feed: Feed,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// How rows are read and handed on.
+#[derive(Args, Debug)]
+pub(crate) struct Feed {
     /// How the rows are written [default: by the name and first bytes]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<InputFormat>,
@@ -258,8 +300,6 @@ pub(crate) struct Append {
     /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset
     #[arg(long)]
     pub(crate) acks: bool,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
 }
 
 /// Where a tail starts.
@@ -286,6 +326,9 @@ pub(crate) struct Tail {
     /// Do not end: wait for rows
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// The changes of a table with a primary key; what else has none is refused
+    #[arg(long)]
+    pub(crate) changelog: bool,
     #[command(flatten)]
     pub(crate) select: Select,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `verify` and `expire`: the store looks after itself, on request.
+//! `verify`, `flush`, `compact` and `expire`: the store looks after itself, on request.
 //!
 //! Invariant: damage is found, told and counted; it is never mended silently. Knows nothing of checksums.
 
@@ -55,6 +55,22 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
     }
     session.print(&report)?;
     session.say(&format!("{} problems beside {rows} good rows in {buckets} buckets", problems.len()));
+    Ok(())
+}
+
+pub(crate) fn flush(session: &Session, table: &str) -> Outcome {
+    let store = session.store_to_change()?;
+    store.flush(table)?;
+    store.close()?;
+    session.say(&format!("flushed {table}"));
+    Ok(())
+}
+
+pub(crate) fn compact(session: &Session, table: &str, full: bool) -> Outcome {
+    let store = session.store_to_change()?;
+    store.compact(table, full)?;
+    store.close()?;
+    session.say(&format!("compacted {table}"));
     Ok(())
 }
 

@@ -10,6 +10,9 @@ use super::session::Session;
 use super::store::{Change, CreateTable};
 use super::{input, schema_file};
 
+/// The option behind `--merge`.
+const MERGE_ENGINE: &str = "merge-engine";
+
 pub(crate) fn init(session: &Session) -> Outcome {
     session.store()?.close()?;
     session.say(&format!("made {}", session.config.dir.display()));
@@ -27,12 +30,18 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
         (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };
-    let Create { table, partition_by, buckets, bucket_key, set, .. } = create;
+    let Create { table, partition_by, buckets, bucket_key, primary_key, merge, set, .. } = create;
+    let [bucket_key, primary_key] = [bucket_key, primary_key].map(trimmed);
+    let options = merge.map(|engine| (MERGE_ENGINE.to_string(), engine)).into_iter().chain(set).collect();
     let store = session.store()?;
-    store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, options: set })?;
+    store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, primary_key, options })?;
     store.close()?;
     session.say(&format!("created {table}"));
     Ok(())
+}
+
+fn trimmed(names: Vec<String>) -> Vec<String> {
+    names.into_iter().map(|name| name.trim().to_string()).collect()
 }
 
 /// Columns go before others take their names, and are renamed before they are widened.

@@ -5,9 +5,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "the command line reads clocks and files of the user, not of the store")]
 
-mod append;
 mod arguments;
 mod bench;
+mod changes;
 mod check;
 mod config;
 mod define;
@@ -15,6 +15,7 @@ mod doctor;
 mod input;
 mod interrupt;
 mod latency;
+mod lookup;
 mod metrics;
 mod outcome;
 mod output;
@@ -28,6 +29,7 @@ mod shop;
 mod show;
 mod time_text;
 mod type_text;
+mod write;
 
 use std::ffi::OsString;
 
@@ -69,9 +71,13 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 fn settings(arguments: &Arguments) -> Vec<(String, String)> {
     let behind = match &arguments.verb {
         Verb::Init(settings) | Verb::List(settings) | Verb::Metrics(settings) | Verb::Doctor(settings) | Verb::Config(settings) => settings,
-        Verb::Drop(named) | Verb::Describe(named) | Verb::Expire(named) => &named.settings,
+        Verb::Drop(named) | Verb::Describe(named) | Verb::Expire(named) | Verb::Flush(named) => &named.settings,
         Verb::Stats(named) | Verb::Verify(named) => &named.settings,
         Verb::Append(append) => &append.settings,
+        Verb::Upsert(upsert) => &upsert.settings,
+        Verb::Delete(delete) => &delete.settings,
+        Verb::Lookup(lookup) => &lookup.settings,
+        Verb::Compact(compact) => &compact.settings,
         Verb::Tail(tail) => &tail.settings,
         Verb::Scan(scan) => &scan.settings,
         Verb::Demo(Demo::Shop(shop)) => &shop.settings,
@@ -89,9 +95,14 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Drop(named) => define::drop(session, &named.table),
         Verb::List(_) => show::list(session),
         Verb::Describe(named) => show::describe(session, &named.table),
-        Verb::Append(arguments) => append::append(session, &arguments),
+        Verb::Append(arguments) => write::append(session, &arguments),
+        Verb::Upsert(arguments) => write::upsert(session, &arguments),
+        Verb::Delete(arguments) => write::delete(session, &arguments),
+        Verb::Lookup(arguments) => lookup::lookup(session, &arguments),
         Verb::Tail(tail) => read::tail(session, &tail),
         Verb::Scan(scan) => read::scan(session, &scan),
+        Verb::Flush(named) => check::flush(session, &named.table),
+        Verb::Compact(arguments) => check::compact(session, &arguments.table, arguments.full),
         Verb::Expire(named) => check::expire(session, &named.table),
         Verb::Stats(named) => show::stats(session, named.table.as_deref()),
         Verb::Metrics(_) => metrics::metrics(session),

@@ -13,6 +13,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Wrong usage.
 const WRONG_USAGE: u8 = 2;
+/// Not found.
+const NOT_FOUND: u8 = 3;
 /// Interrupted, as a shell counts it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 /// Corrupt data found.
@@ -39,7 +41,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
             Kind::Invalid => WRONG_USAGE,
-            Kind::NotFound => 3,
+            Kind::NotFound => NOT_FOUND,
             Kind::Conflict => 4,
             Kind::Corrupt => CORRUPT,
             Kind::Plugin => 6,
@@ -69,6 +71,11 @@ impl Failure {
     /// A check found something, and said so.
     pub(crate) fn found_corrupt() -> Self {
         Failure::Reported(CORRUPT)
+    }
+
+    /// What was asked for is not there, and nothing is to be said.
+    pub(crate) fn not_found() -> Self {
+        Failure::Reported(NOT_FOUND)
     }
 
     /// A check failed, and said so.

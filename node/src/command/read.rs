@@ -13,7 +13,7 @@ use super::output::{Output, Purpose};
 use super::progress::Progress;
 use super::quote::quote;
 use super::session::Session;
-use super::store::{Next, Scanner, Start};
+use super::store::{Next, ScanBuilder, Scanner, Start, Table};
 
 pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
     let start = match tail.from {
@@ -22,16 +22,33 @@ pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
         From::Offset(offset) => Start::Offset(offset),
         From::TimestampMs(timestamp_ms) => Start::Timestamp(timestamp_ms),
     };
-    read(session, &tail.table, &tail.select, start, tail.follow)
+    let table = session.store_to_read()?.table(&tail.table)?;
+    let scan = match (has_key(&table)?, tail.changelog) {
+        (true, _) => table.changes(),
+        (false, false) => table.scan(),
+        (false, true) => {
+            let keyless = Error::invalid("a log table has no changelog: its rows are never changed").at("table", &tail.table);
+            return Err(keyless.hint("leave out --changelog, or create a table with a --primary-key").into());
+        }
+    };
+    read(session, &tail.table, &tail.select, scan.start(start), tail.follow)
 }
 
 pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
-    read(session, &scan.table, &scan.select, Start::Earliest, false)
+    let table = session.store_to_read()?.table(&scan.table)?;
+    if scan.select.meta && has_key(&table)? {
+        let merged = Error::invalid("rows of a table with a primary key are merged: they lie at no offset").at("table", &scan.table);
+        return Err(merged.hint("leave out --meta, or see its changes with aquifer tail --meta").into());
+    }
+    read(session, &scan.table, &scan.select, table.scan(), false)
 }
 
-fn read(session: &Session, table: &str, select: &Select, start: Start, follow: bool) -> Outcome {
-    let store = session.store_to_read()?;
-    let mut scan = store.table(table)?.scan().start(start).follow(follow).meta(select.meta);
+fn has_key(table: &Table) -> Outcome<bool> {
+    Ok(!table.describe()?.primary_key.is_empty())
+}
+
+fn read(session: &Session, table: &str, select: &Select, scan: ScanBuilder, follow: bool) -> Outcome {
+    let mut scan = scan.follow(follow).meta(select.meta);
     if let Some(columns) = &select.columns {
         let columns: Vec<_> = columns.iter().map(|column| column.trim()).collect();
         if let Some(twice) = twice(columns.iter().copied()) {
@@ -54,7 +71,7 @@ fn read(session: &Session, table: &str, select: &Select, start: Start, follow: b
     let mut scanner = scan.build()?;
     let schema = scanner.schema();
     if let Some(twice) = twice(schema.fields().iter().map(|field| field.name().as_str())) {
-        let clash = Error::invalid(format!("the table has a column {}, as --meta adds", quote(twice)));
+        let clash = Error::invalid(format!("the table has a column {}, which is also what is told of each row", quote(twice)));
         return Err(clash.at("table", table).hint("read other --columns, leave out --meta, or rename it with aquifer alter").into());
     }
     let mut output = session.output(schema, if follow { Purpose::Following } else { Purpose::Rows })?;

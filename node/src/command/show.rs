@@ -30,6 +30,12 @@ pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
         let kind = if column.nullable { column.kind } else { format!("{} not null", column.kind) };
         report.row(["column".into(), column.name.into(), kind.into(), format!("field id {}", column.id).into()]);
     }
+    for column in found.primary_key {
+        report.row(["primary key".into(), column.into(), Cell::None, Cell::None]);
+    }
+    for (name, value) in found.merge {
+        report.row(["merge".into(), name.into(), value.into(), Cell::None]);
+    }
     for field in found.partition_by {
         report.row(["partition by".into(), field.into(), Cell::None, Cell::None]);
     }

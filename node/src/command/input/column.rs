@@ -104,7 +104,7 @@ fn column(data_type: &DataType) -> Result<Box<dyn Column>, String> {
 }
 
 /// The text of a scalar, quoted or not, or why there is none.
-fn scalar<'a>(json: &mut Json<'a>, wanted: &str) -> Result<std::borrow::Cow<'a, str>, String> {
+pub(super) fn scalar<'a>(json: &mut Json<'a>, wanted: &str) -> Result<std::borrow::Cow<'a, str>, String> {
     match json.peek()? {
         Token::Text => json.text(),
         Token::Bool | Token::Number => json.plain().map(Into::into),

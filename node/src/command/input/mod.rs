@@ -6,11 +6,13 @@
 mod chunks;
 mod column;
 mod columnar;
+mod columns;
 mod csv_record;
 mod guard;
 mod infer;
 mod json_text;
 mod record_end;
+mod row_kind;
 mod rows;
 mod scalar;
 mod text;
@@ -20,13 +22,14 @@ use std::time::Duration;
 
 use aquifer_node::{Error, Result};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use clap::ValueEnum;
 
 use super::arguments::OnError;
 use chunks::Chunks;
 use columnar::Columnar;
+pub(super) use columns::{Columns, parse_keys};
 pub(super) use infer::infer;
+pub(super) use row_kind::{RowKind, row_kind, row_kinds};
 use text::Text;
 
 /// Rows of a batch unless the user says otherwise.
@@ -63,7 +66,7 @@ pub(crate) enum Format {
 /// What the input has next.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Rows; those of text have the schema of the table.
+    /// Rows; those of text have the columns that were asked for.
     Rows(RecordBatch),
     /// A pipe has nothing at the moment: a good time to finish what was begun.
     Idle,
@@ -85,8 +88,14 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Opens `path` (`-` is standard input) for a table with `schema`.
-    pub(crate) fn open(path: &Path, format: Option<Format>, schema: SchemaRef, batch_rows: u32, on_error: OnError) -> Result<Self> {
+    /// Opens `path` (`-` is standard input) for rows with these columns.
+    pub(crate) fn open(
+        path: &Path,
+        format: Option<Format>,
+        columns: impl Into<Columns>,
+        batch_rows: u32,
+        on_error: OnError,
+    ) -> Result<Self> {
         let batch_rows = batch_rows as usize;
         let mut chunks = Chunks::open(path)?;
         let format = match format {
@@ -97,8 +106,8 @@ impl Input {
         let mut rows_total = None;
         let owned = path.to_path_buf();
         let reader = match format {
-            Format::Csv => Reader::Text(Box::new(Text::csv(chunks, owned, schema.clone(), batch_rows, on_error)?)),
-            Format::Ndjson => Reader::Text(Box::new(Text::ndjson(chunks, owned, schema.clone(), batch_rows, on_error)?)),
+            Format::Csv => Reader::Text(Box::new(Text::csv(chunks, owned, &columns.into(), batch_rows, on_error)?)),
+            Format::Ndjson => Reader::Text(Box::new(Text::ndjson(chunks, owned, &columns.into(), batch_rows, on_error)?)),
             Format::Arrow if chunks.peek(ARROW_FILE.len())?.starts_with(ARROW_FILE) => {
                 Reader::Columnar(Box::new(Columnar::arrow_file(chunks.into_file()?).map_err(at_file)?))
             }

@@ -8,6 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use super::column::{Fault, Named, object};
+use super::columns::Columns;
 use super::csv_record::Record;
 use super::json_text::Json;
 use crate::command::quote::quote;
@@ -24,12 +25,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(schema: SchemaRef) -> Result<Self> {
-        let column = |field: &arrow::datatypes::FieldRef| {
-            Named::new(field).map_err(|what| Error::invalid(what).at("column", field.name()).hint("append parquet or arrow"))
-        };
-        let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
-        Ok(Rows { schema, columns, count: 0, done: Vec::new(), bytes: 0 })
+    pub(super) fn new(columns: &Columns) -> Result<Self> {
+        Ok(Rows { schema: columns.schema(), columns: columns.named()?, count: 0, done: Vec::new(), bytes: 0 })
     }
 
     pub(super) fn len(&self) -> usize {

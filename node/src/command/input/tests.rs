@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 
 use super::*;
 use crate::command::store::parse_type;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use aquifer_node::{Error, Result};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 
 use super::chunks::{Chunk, Chunks};
 use super::column::Fault;
+use super::columns::Columns;
 use super::csv_record::{Record, Taken};
 use super::record_end::RecordEnd;
 use super::rows::Rows;
@@ -65,20 +65,20 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn csv(chunks: Chunks, path: PathBuf, schema: SchemaRef, batch_rows: usize, on_error: OnError) -> Result<Self> {
-        Self::new(Syntax::Csv(None, Record::default()), chunks, path, schema, batch_rows, on_error)
+    pub(super) fn csv(chunks: Chunks, path: PathBuf, columns: &Columns, batch_rows: usize, on_error: OnError) -> Result<Self> {
+        Self::new(Syntax::Csv(None, Record::default()), chunks, path, columns, batch_rows, on_error)
     }
 
-    pub(super) fn ndjson(chunks: Chunks, path: PathBuf, schema: SchemaRef, batch_rows: usize, on_error: OnError) -> Result<Self> {
-        Self::new(Syntax::Ndjson, chunks, path, schema, batch_rows, on_error)
+    pub(super) fn ndjson(chunks: Chunks, path: PathBuf, columns: &Columns, batch_rows: usize, on_error: OnError) -> Result<Self> {
+        Self::new(Syntax::Ndjson, chunks, path, columns, batch_rows, on_error)
     }
 
-    fn new(syntax: Syntax, chunks: Chunks, path: PathBuf, schema: SchemaRef, batch_rows: usize, on_error: OnError) -> Result<Self> {
+    fn new(syntax: Syntax, chunks: Chunks, path: PathBuf, columns: &Columns, batch_rows: usize, on_error: OnError) -> Result<Self> {
         Ok(Text {
             chunks,
             path,
             syntax,
-            rows: Rows::new(schema)?,
+            rows: Rows::new(columns)?,
             batch_rows,
             on_error,
             skipped: 0,

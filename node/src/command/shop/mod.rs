@@ -47,6 +47,7 @@ pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
         partition_by: String::new(),
         buckets: BUCKETS,
         bucket_key: vec!["user_id".to_string()],
+        primary_key: Vec::new(),
         options: Vec::new(),
     };
     let table = store.create_table("clicks", create)?;

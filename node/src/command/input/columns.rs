@@ -1,0 +1,136 @@
+//! What an input should have: the columns of a table, all of them or its key; perhaps one more that says what each row is.
+//!
+//! Invariant: the column of row kinds is the last. Knows nothing of formats.
+
+use std::sync::Arc;
+
+use aquifer_node::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::column::Named;
+use super::row_kind::RowKinds;
+use crate::command::quote::quote;
+
+pub(crate) struct Columns {
+    table: SchemaRef,
+    row_kinds: Option<String>,
+}
+
+impl From<SchemaRef> for Columns {
+    fn from(table: SchemaRef) -> Self {
+        Columns { table, row_kinds: None }
+    }
+}
+
+impl Columns {
+    /// Those of a key; other columns of the table may be left out.
+    pub(crate) fn of_keys(table: &Schema, key: &[String]) -> Self {
+        let fields = table.fields().iter().map(|field| field.as_ref().clone().with_nullable(!key.contains(field.name())));
+        Columns { table: Arc::new(Schema::new(fields.collect::<Vec<_>>())), row_kinds: None }
+    }
+
+    /// With one more, of this name.
+    pub(crate) fn with_row_kinds(self, name: &str) -> Self {
+        Columns { row_kinds: Some(name.to_string()), ..self }
+    }
+
+    /// The schema of batches that are read from text.
+    pub(super) fn schema(&self) -> SchemaRef {
+        let Some(name) = &self.row_kinds else { return self.table.clone() };
+        let row_kinds = Arc::new(Field::new(name, DataType::Int8, false));
+        Arc::new(Schema::new(self.table.fields().iter().cloned().chain([row_kinds]).collect::<Vec<_>>()))
+    }
+
+    /// Empty columns to be filled from text.
+    pub(super) fn named(&self) -> Result<Vec<Named>> {
+        let named = |field: &arrow::datatypes::FieldRef| {
+            Named::new(field).map_err(|what| Error::invalid(what).at("column", field.name()).hint("write it as parquet or arrow"))
+        };
+        let mut columns: Vec<Named> = self.table.fields().iter().map(named).collect::<Result<_>>()?;
+        if let Some(name) = &self.row_kinds {
+            columns.push(Named { name: name.clone(), nullable: false, column: Box::new(RowKinds::default()) });
+        }
+        Ok(columns)
+    }
+}
+
+/// Keys as the user types them, `COLUMN=VALUE` for each column of the key, between commas; a value may hold commas.
+///
+/// Errors: Invalid, with the key, for a column that is missing, unknown or named twice, and for a value that its column does not hold.
+pub(crate) fn parse_keys(texts: &[String], table: &Schema, key: &[String]) -> Result<RecordBatch> {
+    let fields: Vec<Field> = key.iter().filter_map(|name| table.field_with_name(name).ok().cloned()).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let mut columns = Columns::from(schema.clone()).named()?;
+    for text in texts {
+        parse_key(text, &mut columns).map_err(|error| error.at("key", quote(text)))?;
+    }
+    let arrays = columns.iter_mut().map(|column| column.column.finish(texts.len())).collect();
+    RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("keys do not make a batch").caused_by(error))
+}
+
+fn parse_key(text: &str, columns: &mut [Named]) -> Result<()> {
+    let mut values: Vec<Option<String>> = vec![None; columns.len()];
+    let mut at = None;
+    for part in text.split(',') {
+        let named = part.split_once('=').map(|(name, value)| (name.trim(), value));
+        let column = named.and_then(|(name, _)| columns.iter().position(|column| column.name == name));
+        match (column, named, at) {
+            (Some(column), Some((name, value)), _) => {
+                if values[column].replace(value.to_string()).is_some() {
+                    return Err(Error::invalid(format!("column {} is named twice", quote(name))));
+                }
+                at = Some(column);
+            }
+            (_, _, Some(column)) => values[column].get_or_insert_default().extend([",", part]),
+            _ => return Err(Error::invalid("a key has the form COLUMN=VALUE").hint(form(columns))),
+        }
+    }
+    let hint = form(columns);
+    for (column, value) in columns.iter_mut().zip(values) {
+        let missing = || Error::invalid(format!("the key lacks column {}", quote(&column.name))).hint(hint.clone());
+        let value = value.ok_or_else(missing)?;
+        column.column.text(&value).map_err(|fault| Error::invalid(fault.what).at("column", &column.name))?;
+    }
+    Ok(())
+}
+
+fn form(columns: &[Named]) -> String {
+    let columns: Vec<_> = columns.iter().map(|column| format!("{}=..", column.name)).collect();
+    format!("the table's keys look like {}", columns.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    fn parse(texts: &[&str]) -> Result<RecordBatch> {
+        let fields = [("text", DataType::Utf8), ("number", DataType::Int64), ("other", DataType::Utf8)];
+        let table = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, false)).to_vec());
+        parse_keys(&texts.iter().map(ToString::to_string).collect::<Vec<_>>(), &table, &["text".into(), "number".into()])
+    }
+
+    #[test]
+    fn a_key_is_a_value_for_each_column() {
+        let keys = parse(&["text=a,number=1", " number=-2,text=a, b=c,,", "text=,number=3"]).unwrap();
+        assert_eq!(keys.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "a, b=c,,", ""]);
+        assert_eq!(keys.column(1).as_primitive::<Int64Type>().values(), &[1, -2, 3]);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_what_one_looks_like() {
+        for (wrong, what) in [
+            ("", "COLUMN=VALUE"),
+            ("7", "text=..,number=.."),
+            ("other=1,text=a", "COLUMN=VALUE"),
+            ("text=a", "lacks column 'number'"),
+            ("text=a,text=b,number=1", "'text' is named twice"),
+            ("text=a,number=x", "column number"),
+        ] {
+            let error = parse(&["text=a,number=1", wrong]).unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(&quote(wrong)), "{wrong}: {error}");
+        }
+    }
+}
