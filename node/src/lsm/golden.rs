@@ -41,7 +41,9 @@ fn rows() -> (RecordBatch, Vec<u8>) {
     let values = Int64Array::from_iter((0..700).map(|row| (row % 7 != 0).then_some(row * row)));
     let batch = RecordBatch::try_new(spec().schema().arrow().clone(), vec![Arc::new(names), Arc::new(parts), Arc::new(values)]).unwrap();
     let mut kinds = vec![ChangeType::UpdateAfter.to_byte(); 700];
-    [3, 4, 699].map(|row| kinds[row] = ChangeType::Delete.to_byte());
+    for row in [3, 4, 699] {
+        kinds[row] = ChangeType::Delete.to_byte();
+    }
     (kinds[600], kinds[601]) = (RESTART, RETRACTED);
     (batch, kinds)
 }
