@@ -9,6 +9,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use hdrhistogram::Histogram;
 
+use super::dashboard::Audit;
 use super::fraud::Alert;
 use crate::command::latency;
 use crate::command::report::{Cell, Report};
@@ -80,7 +81,7 @@ pub(super) struct Written {
 }
 
 /// The checks as a table, and whether all hold.
-pub(super) fn conclude(written: &Written, seen: &Seen) -> (Report, bool) {
+pub(super) fn conclude(written: &Written, seen: &Seen, shown: &Histogram<u64>, audit: &Audit) -> (Report, bool) {
     let mut report = Report::new(["check", "found", "expected", "ok"]);
     let mut all_hold = true;
     let mut check = |name: &str, found: u64, expected: u64| {
@@ -94,10 +95,12 @@ pub(super) fn conclude(written: &Written, seen: &Seen) -> (Report, bool) {
     check("rows out of order in their bucket", seen.out_of_order, 0);
     check("fraudsters found", alerted.intersection(&written.frauds).count() as u64, written.frauds.len() as u64);
     check("false alerts", (seen.alerted.len() - alerted.intersection(&written.frauds).count()) as u64, 0);
+    audit.checks.iter().for_each(|(name, found, expected)| check(name, *found, *expected));
     let mut tell = |name: &str, found: String| report.row([name.into(), found.into(), Cell::None, Cell::None]);
     tell("events per second", format!("{:.0}", written.rows as f64 / written.seconds.max(1e-9)));
     tell("MB per second", format!("{:.1}", written.bytes as f64 / 1e6 / written.seconds.max(1e-9)));
-    for (name, histogram) in [("durable after", &written.acks), ("alert after the click", &seen.latencies)] {
+    let latencies = [("durable after", &written.acks), ("alert after the click", &seen.latencies), ("dashboard after the event", shown)];
+    for (name, histogram) in latencies {
         let [p50, p99] = [0.5, 0.99].map(|quantile| latency::quantile_ms(histogram, quantile));
         tell(&format!("{name}, p50 / p99"), format!("{p50:.2} / {p99:.2} ms"));
     }
@@ -127,7 +130,7 @@ mod tests {
         let outcome = |told: &dyn Fn(&mut Seen)| {
             let mut seen = Seen::new();
             told(&mut seen);
-            conclude(&written(100), &seen).1
+            conclude(&written(100), &seen, &latency::histogram(), &Audit::default()).1
         };
         let all = |seen: &mut Seen| seen.rows("", 0, 0, &batch).unwrap();
         let wait = std::time::Duration::from_millis(1);
@@ -153,5 +156,10 @@ mod tests {
             seen.rows("", 0, 51, &batch.slice(50, 50)).unwrap();
         };
         assert!(!outcome(&gap), "an offset was left out");
+        let (mut seen, mut audit) = (Seen::new(), Audit::default());
+        all(&mut seen);
+        seen.alert(&alert, wait);
+        audit.checks.push(("items as in the log", 99, 100));
+        assert!(!conclude(&written(100), &seen, &latency::histogram(), &audit).1, "a table does not agree with the log");
     }
 }

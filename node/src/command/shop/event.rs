@@ -1,7 +1,7 @@
 //! One event of the shop, and events as a batch of the table.
 //!
-//! Invariant: rows come in the order of `sequence`, which counts what was sent; `event_id` repeats when an event was sent twice.
-//! Knows nothing of how events come about.
+//! Invariant: rows come in the order of `sequence`, which counts what was sent; `event_id` repeats when an event was sent twice,
+//! or again because it was not what it was said to be. Knows nothing of how events come about.
 
 use std::sync::Arc;
 
@@ -19,6 +19,13 @@ pub(super) enum Deed {
 }
 
 impl Deed {
+    /// All, in the order of their numbers.
+    pub(super) const ALL: [Deed; 4] = [Deed::View, Deed::Click, Deed::Cart, Deed::Purchase];
+
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Deed::ALL.into_iter().find(|deed| deed.name() == name)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Deed::View => "page_view",

@@ -1,9 +1,11 @@
-//! `demo shop`: a shop writes its events, a tail finds the fraudsters while they click, and at the end everything is checked.
+//! `demo shop`: a shop writes its events, a tail finds the fraudsters while they click, a dashboard keeps the figures of items and users
+//! in tables of their own, and at the end everything is checked.
 //!
 //! Invariant: leaves no data behind unless asked to keep it. The load is open: events are due when the shop says so, however long
 //! the writer takes, and latencies count from there.
 
 mod check;
+mod dashboard;
 mod event;
 mod fraud;
 mod random;
@@ -15,14 +17,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aquifer_node::Error;
+use hdrhistogram::Histogram;
 
 use super::arguments::Shop;
 use super::outcome::{Failure, Outcome};
+use super::output::Format;
 use super::progress::Progress;
+use super::report::Report;
 use super::session::Session;
 use super::store::{CreateTable, Next, Start, Store, Table, Writer};
 use super::{interrupt, latency};
 use check::{Seen, Written};
+use dashboard::Dashboard;
 use event::Batches;
 use visits::Visits;
 
@@ -32,7 +38,7 @@ const BATCH_EVERY: Duration = Duration::from_millis(2);
 /// Buckets of the table; the events of a user stay together.
 const BUCKETS: u32 = 4;
 
-/// When rows are missing at the end, the tail waits so long for them.
+/// When rows are missing at the end, a tail waits so long for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Says that the number of rows is not known yet.
@@ -51,6 +57,7 @@ pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
         options: Vec::new(),
     };
     let table = store.create_table("clicks", create)?;
+    let dashboard = Dashboard::create(&store)?;
     session.say(&format!(
         "shop: {} events/s for {} s, seed {}, in {}",
         arguments.rate,
@@ -58,12 +65,29 @@ pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
         arguments.seed,
         dir.path.display()
     ));
-    let (written, seen) = trade(session, arguments, &table)?;
+    let (written, seen, shown) = trade(session, arguments, &table, &dashboard)?;
+    let audit = dashboard::audit(&table, &dashboard)?;
     store.close()?;
-    let (report, all_hold) = check::conclude(&written, &seen);
+    print_top(session, &dashboard::top_items(&audit))?;
+    let (report, all_hold) = check::conclude(&written, &seen, &shown, &audit);
     session.print(&report)?;
     interrupt::check()?;
     if all_hold { Ok(()) } else { Err(Failure::check_failed()) }
+}
+
+/// Prints what leads the dashboard, where more than one kind of rows can be printed: a file has the checks alone.
+fn print_top(session: &Session, items: &Report) -> Outcome {
+    if session.config.out.is_some() {
+        return Ok(());
+    }
+    match session.format() {
+        Format::Table => {
+            session.print(items)?;
+            session.print_text("")
+        }
+        Format::Json => session.print(items),
+        Format::Csv | Format::Arrow | Format::Parquet => Ok(()),
+    }
 }
 
 /// Where the data of the demo lies.
@@ -92,7 +116,7 @@ impl Drop for Directory {
     }
 }
 
-/// What the two sides of the shop tell each other.
+/// What the sides of the shop tell each other.
 struct Shared {
     /// Rows that will have been written, once known.
     rows: AtomicU64,
@@ -100,16 +124,26 @@ struct Shared {
     failed: AtomicBool,
 }
 
-/// Writes on this thread, tails on another.
-fn trade(session: &Session, arguments: &Shop, table: &Table) -> Outcome<(Written, Seen)> {
+impl Shared {
+    /// Whether a tail that saw so many rows need not go on.
+    fn is_over(&self, seen: u64, last_row: Instant) -> bool {
+        let rows = self.rows.load(Ordering::Acquire);
+        seen >= rows || self.failed.load(Ordering::Relaxed) || rows != UNKNOWN && last_row.elapsed() > PATIENCE
+    }
+}
+
+/// Writes on this thread, tails on another, and keeps the dashboard on a third.
+fn trade(session: &Session, arguments: &Shop, table: &Table, dashboard: &Dashboard) -> Outcome<(Written, Seen, Histogram<u64>)> {
     let shared = Shared { rows: AtomicU64::new(UNKNOWN), failed: AtomicBool::new(false) };
     let mut progress = Progress::new("shop", Some((arguments.rate * f64::from(arguments.seconds)) as u64), session.config.quiet);
     std::thread::scope(|scope| {
         let tail = scope.spawn(|| watched(&shared, || tail(table, &shared)));
+        let keep = scope.spawn(|| watched(&shared, || dashboard.keep(table, &shared)));
         let written = watched(&shared, || write(arguments, table, &shared, &mut progress));
         let seen = tail.join().unwrap_or_else(|_| Err(Error::internal("the tail panicked").into()));
+        let shown = keep.join().unwrap_or_else(|_| Err(Error::internal("the dashboard panicked").into()));
         progress.finish();
-        Ok((written?, seen?))
+        Ok((written?, seen?, shown?))
     })
 }
 
@@ -161,11 +195,7 @@ fn tail(table: &Table, shared: &Shared) -> Outcome<Seen> {
     let mut scanner = table.scan().columns(&fraud::COLUMNS).start(Start::Earliest).follow(true).build()?;
     let (mut seen, mut detector) = (Seen::new(), fraud::FraudDetector::default());
     let mut last_row = Instant::now();
-    loop {
-        let rows = shared.rows.load(Ordering::Acquire);
-        if seen.rows >= rows || shared.failed.load(Ordering::Relaxed) || rows != UNKNOWN && last_row.elapsed() > PATIENCE {
-            return Ok(seen);
-        }
+    while !shared.is_over(seen.rows, last_row) {
         if let Next::Batch(found) = scanner.next_within(Some(interrupt::LOOK_EVERY))? {
             let alerts = detector.take(&found.batch)?;
             for alert in &alerts {
@@ -175,6 +205,7 @@ fn tail(table: &Table, shared: &Shared) -> Outcome<Seen> {
             last_row = Instant::now();
         }
     }
+    Ok(seen)
 }
 
 /// Microseconds since 1970.

@@ -1,4 +1,4 @@
-//! The traffic of a shop from a seed: visits, late and repeated events, fraudsters, and shoppers who are only eager.
+//! The traffic of a shop from a seed: visits, late, repeated and corrected events, fraudsters, and shoppers who are only eager.
 //!
 //! Invariant: events come in the order in which they are sent, and the same seed and rate make the same events. A fraudster makes
 //! more than [`CLICKS_MAX`] clicks within [`WINDOW_US`], nobody else ever does. Knows nothing of clocks and tables.
@@ -23,6 +23,8 @@ const PAUSE_MEAN_S: f64 = 1.3;
 /// Share of events that are sent late, and that are sent twice.
 const LATE: f64 = 0.02;
 const TWICE: f64 = 0.01;
+/// Share of purchases that turn out to be none, because nobody paid.
+const UNPAID: f64 = 0.1;
 /// Different things on sale.
 const ITEMS: u64 = 50_000;
 /// Users for each visit that goes on at a time.
@@ -286,9 +288,14 @@ impl Visits {
         }
     }
 
-    /// Sends an event now, or later, or now and later.
+    /// Sends an event now, or later, or now and later, or now and later what it was instead.
     fn send(&mut self, now_us: u64, event: Event) -> Option<Event> {
         let delay_us = self.random.between(1, LATENESS_US);
+        if event.deed == Deed::Purchase && self.random.chance(UNPAID) {
+            let unpaid = Event { sequence: 1, deed: Deed::Cart, ..event.clone() };
+            self.schedule(now_us + delay_us, Action::Send(Box::new(unpaid)));
+            return Some(self.sent(now_us, event));
+        }
         if self.random.chance(LATE) {
             self.schedule(now_us + delay_us, Action::Send(Box::new(event)));
             return None;
@@ -300,7 +307,7 @@ impl Visits {
         Some(self.sent(now_us, event))
     }
 
-    /// Numbers what is sent. A repeated event comes in with sequence 1, a new one with 0.
+    /// Numbers what is sent. A repeated or corrected event comes in with sequence 1, a new one with 0.
     fn sent(&mut self, now_us: u64, mut event: Event) -> Event {
         if event.sequence == 0
             && let Some(clicks) = self.fraud_clicks.get_mut(&event.user_id)
@@ -345,10 +352,24 @@ mod tests {
         let ids: HashSet<_> = events.iter().map(|event| event.event_id).collect();
         let twice = events.len() - ids.len();
         assert!((200..1000).contains(&twice), "{twice}");
-        for deed in [Deed::View, Deed::Click, Deed::Cart, Deed::Purchase] {
+        for deed in Deed::ALL {
             let count = events.iter().filter(|event| event.deed == deed).count();
             assert!(count > 300, "{deed:?}: {count}");
         }
+    }
+
+    #[test]
+    fn some_purchases_are_corrected_and_nothing_else_is() {
+        let (events, _) = events(1, 5000.0, 10);
+        let (mut first, mut corrected) = (HashMap::new(), 0);
+        for event in &events {
+            let before = *first.entry(event.event_id).or_insert(event.deed);
+            if before != event.deed {
+                assert_eq!((before, event.deed), (Deed::Purchase, Deed::Cart));
+                corrected += 1;
+            }
+        }
+        assert!(corrected > 20, "{corrected}");
     }
 
     /// The truth, computed the slow way: whose distinct clicks ever stand too close.
