@@ -107,7 +107,10 @@ fn the_demo_checks_itself_and_leaves_nothing_unless_asked() {
     let dir = scratch.path();
     let line = ["demo", "shop", "--seconds", "1", "--rate", "500/s", "--seed", "3", "--keep", "@kept", "--out", "@checks.json"];
     assert_eq!(aquifer(dir, &line), 0);
-    assert!(fs::read_to_string(dir.join("checks.json")).unwrap().contains("\"check\":\"rows read\""));
+    let checks = fs::read_to_string(dir.join("checks.json")).unwrap();
+    for check in ["rows read", "items as in the log", "users as their changes say", "items looked up"] {
+        assert!(checks.contains(&format!("{{\"check\":\"{check}\"")), "{check}: {checks}");
+    }
     assert_eq!(aquifer(dir, &["--dir", "@kept", "verify", "--out", "@verified.json"]), 2, "--dir twice is wrong usage");
     assert_eq!(aquifer(dir, &line), 4, "a directory that is there is not touched");
 }
