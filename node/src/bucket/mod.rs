@@ -231,7 +231,7 @@ impl Bucket {
     /// Those of reading its log.
     pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        self.log.with_writer(|_| match tree.keyed().version() < keyed.version() {
+        self.log.with_writer(|_| match tree.shape().keyed.version() < keyed.version() {
             true => tree.alter(keyed.clone(), self.view()),
             false => Ok(()),
         })
