@@ -13,6 +13,8 @@ mod frame;
 mod manifest;
 #[path = "sim/random.rs"]
 mod random;
+#[path = "fuzz/src/run.rs"]
+mod run_index;
 #[path = "fuzz/src/sample.rs"]
 mod sample;
 #[path = "fuzz/src/store.rs"]
@@ -120,6 +122,11 @@ fn batches() {
 #[test]
 fn directories() {
     run("directory", directory::run, &golden("v1"), 10_000);
+}
+
+#[test]
+fn indexes_of_runs() {
+    run("run", run_index::run, &golden("v1"), 10_000);
 }
 
 #[test]

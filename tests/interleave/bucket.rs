@@ -90,6 +90,7 @@ impl World {
 
     fn do_work(&self, bucket: &Arc<Bucket>, work: Work) -> Result<()> {
         match work {
+            Work::Flush | Work::Compact => unreachable!("a log table has no tree"),
             Work::Provide { bytes } => {
                 bucket.provide(bytes);
                 Ok(())

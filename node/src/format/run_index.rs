@@ -34,6 +34,15 @@ pub const HEAD_BYTES: usize = 40;
 /// Bytes of a block's entry.
 pub const ENTRY_BYTES: usize = 20;
 
+/// The checksum of an index, which is at least a head long: over all of it, with its own field as zero.
+pub fn checksum(index: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(&index[..CRC_AT]);
+    digest.update(&[0; 4]);
+    digest.update(&index[CRC_AT + 4..]);
+    digest.finalize() as u32
+}
+
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -146,7 +155,7 @@ impl RunIndex {
         }
         out.extend_from_slice(&self.keys);
         self.bloom.write(&mut out);
-        let crc = crc_fast::crc32_iscsi(&out);
+        let crc = checksum(&out);
         put(&mut out, CRC_AT, crc.to_le_bytes());
         out
     }
@@ -172,9 +181,7 @@ impl RunIndex {
         if bytes.len() != keys_at + key_bytes + bloom_bytes {
             return Err(damaged("has another length than it says"));
         }
-        let mut whole = bytes.to_vec();
-        put(&mut whole, CRC_AT, [0; 4]);
-        if crc_fast::crc32_iscsi(&whole) != number(CRC_AT) as u32 {
+        if checksum(bytes) != number(CRC_AT) as u32 {
             return Err(damaged("has a bad checksum"));
         }
         let bloom = Bloom::read(&bytes[keys_at + key_bytes..]).ok_or_else(|| damaged("has no filter"))?;

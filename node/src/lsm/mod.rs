@@ -14,4 +14,6 @@ pub mod run;
 pub mod sorted;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

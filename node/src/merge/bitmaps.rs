@@ -101,7 +101,30 @@ fn encode32(bitmap: &mut RoaringBitmap) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(has_runs: bool, count in 0_u8..4, rest in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..60)) {
+            let head = if has_runs { [0x3b, 0x30, count, 0].to_vec() } else { [0x3a, 0x30, 0, 0, count, 0, 0, 0].to_vec() };
+            if let Ok(mut bitmap) = decode32(&[head, rest].concat()) {
+                prop_assert_eq!(decode32(&encode32(&mut bitmap)).unwrap(), bitmap);
+            }
+        }
+
+        #[test]
+        fn a_damaged_bitmap_is_read_without_a_panic(numbers in proptest::collection::vec(0_u32..1 << 18, 0..40), run in 0_u32..9000, at: usize, byte: u8) {
+            let mut bytes = encode32(&mut numbers.into_iter().chain(1 << 17..(1 << 17) + run).collect());
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(mut bitmap) = decode32(&bytes) {
+                bitmap |= RoaringBitmap::from_iter(0..100);
+                prop_assert_eq!(decode32(&encode32(&mut bitmap)).unwrap(), bitmap);
+            }
+        }
+    }
 
     #[test]
     fn every_container_is_written_as_java_writes_it() {

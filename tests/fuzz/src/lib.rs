@@ -7,6 +7,7 @@ pub mod batch;
 pub mod directory;
 pub mod frame;
 pub mod manifest;
+pub mod run;
 pub mod sample;
 pub mod store;
 pub mod text;
