@@ -22,6 +22,11 @@ fn partitions_and_buckets() {
 }
 
 #[test]
+fn tables_with_a_primary_key() {
+    session("keyed");
+}
+
+#[test]
 fn errors() {
     session("errors");
 }

@@ -163,7 +163,12 @@ fn check(place: Place<'_>, seen: &Seen) -> usize {
     for (id, number) in fold(&log, Some(acked)) {
         let is_newer = |change: &Change| change.id == id && change.number > number && change.is_delete;
         let is_fresh = scanned.get(&id).map_or_else(|| log.iter().any(is_newer), |found| *found >= number);
-        assert!(is_fresh, "a scan beside the writer shows what was acknowledged: key {id}, number {number}");
+        let history: Vec<_> = log.iter().filter(|change| change.id == id).collect();
+        assert!(
+            is_fresh,
+            "{:?} {history:?} a scan beside the writer shows what was acknowledged: key {id}, number {number}",
+            scanned.get(&id)
+        );
     }
     let expected = fold(&log, None);
     assert_eq!(state(&place.done("scan t --output json")), expected, "the table is what its changes make of it");
@@ -226,8 +231,7 @@ fn corrections_in_three_batches_are_followed_looked_up_and_kept() {
     )
     .unwrap();
     place.done("create prices --schema prices.toml --primary-key item");
-    let follower = place.start("tail prices --changelog --follow --output csv");
-    assert_eq!(follower.line().1, "item,price,_op");
+    let follower = place.start("tail prices --changelog --follow --output json");
     let mut upsert = place.start("upsert prices --from - --format csv --acks");
     let mut input = upsert.input.take().unwrap();
     writeln!(input, "item,price").unwrap();
@@ -241,7 +245,8 @@ fn corrections_in_three_batches_are_followed_looked_up_and_kept() {
             acked += field(&json(&upsert.line().1), "rows");
         }
         for (item, price) in batch {
-            assert_eq!(follower.line().1, format!("{item},{price},+U"), "the follower sees it while the writer lives");
+            let change = format!("{{\"item\":\"{item}\",\"price\":{price},\"_op\":\"+U\"}}");
+            assert_eq!(follower.line().1, change, "the follower sees it while the writer lives");
             expected.insert(item, price);
         }
         assert_eq!(prices(&place.done("scan prices --output csv")), expected);

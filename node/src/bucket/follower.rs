@@ -23,6 +23,9 @@ const LOOKS_MAX: u32 = 1 << 16;
 /// How often a manifest is read again because a segment that it named was dropped meanwhile.
 const FOLDS_MAX: u32 = 16;
 
+/// How often a tree is brought up to a view that may not know the newest segments.
+const REPLAYS_MAX: u32 = 16;
+
 /// See the head of this module.
 pub struct Follower {
     resources: Arc<Resources>,
@@ -81,21 +84,47 @@ impl Follower {
     ///
     /// # Errors
     /// Corrupt for damaged runs or rows; those of the device.
-    pub fn tree(&self, is_lost: bool) -> Result<Option<Arc<Tree>>> {
+    pub fn tree(&self, writer: WriterState, is_lost: bool) -> Result<Option<Arc<Tree>>> {
         let mut known = self.tree.lock();
         let Some(keyed) = self.keyed.lock().clone() else { return Ok(None) };
-        let is_behind = |tree: &Arc<Tree>| {
-            let levels = tree.levels();
-            levels.memtables.len() > tree::WAITING_MAX || levels.active().end_offset() < self.view.start()
-        };
-        let kept = known.as_ref().filter(|tree| !is_lost && !is_behind(tree)).cloned();
-        let tree = match kept {
-            Some(tree) => tree,
-            None => self.open_tree(&keyed).map_err(|error| here(&self.address, error))?,
-        };
-        *known = Some(tree.clone());
-        tree.replay(&self.view).map_err(|error| here(&self.address, error))?;
-        Ok(Some(tree))
+        if is_lost {
+            *known = None;
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let tree = match known.take().filter(|tree| !self.is_behind(tree)) {
+                Some(tree) => tree,
+                None => self.open_tree(&keyed).map_err(|error| here(&self.address, error))?,
+            };
+            match self.replay(&tree) {
+                Ok(()) => {
+                    *known = Some(tree.clone());
+                    return Ok(Some(tree));
+                }
+                Err(error) if tries == REPLAYS_MAX || error.kind() != Kind::Corrupt => return Err(here(&self.address, error)),
+                // Most often the writer has gone on to a segment that the view has not heard of, or dropped one while it was read.
+                Err(_) => self.refresh_segments(writer)?,
+            }
+        }
+    }
+
+    /// Brings a tree up to the view's end. What was read of a segment that was dropped meanwhile does not count: then the tree is not to be used.
+    fn replay(&self, tree: &Tree) -> Result<()> {
+        let (from, end) = (tree.levels().active().end_offset(), self.view.end());
+        tree.replay(&self.view)?;
+        if from < end && self.kept_from().is_none_or(|kept_from| kept_from > from) {
+            return Err(Error::corrupt("rows were dropped while they were read").at("offset", from));
+        }
+        match tree.levels().active().end_offset() {
+            reached if reached < end => Err(Error::corrupt("rows that are durable are not found").at("offset", reached)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_behind(&self, tree: &Tree) -> bool {
+        let levels = tree.levels();
+        levels.memtables.len() > tree::WAITING_MAX || levels.active().end_offset() < self.view.start()
     }
 
     /// Makes its tree that of a table that was altered, unless it is already.

@@ -149,6 +149,8 @@ pub struct Bucket {
     prepares_ahead: AtomicBool,
     /// It waits for the ring thread already.
     pub(in crate::bucket) called: AtomicBool,
+    /// The device failed to read its log when it was opened.
+    was_unreadable: bool,
     /// The index over the log, when its rows have keys.
     tree: Option<Arc<Tree>>,
 }
@@ -163,6 +165,7 @@ impl Bucket {
         let manifest = Manifest::open(driver, &resources.pool, &address.dir, manifest::FILE_NAME, DIRECTORIES_ABOVE)?;
         let state = manifest.state();
         let Found { sealed, recovered, damage } = find(resources, &address, state, true)?;
+        let was_unreadable = recovered.lost.as_ref().is_some_and(|lost| std::error::Error::source(lost).is_some());
         let (end, promised) = (recovered.start.next_offset, address.promised(resources));
         let to_seal = if damage.is_none() { recovered.sealed.clone() } else { Vec::new() };
         let mut segments = sealed;
@@ -201,6 +204,7 @@ impl Bucket {
             closed: AtomicBool::new(false),
             shown: Mutex::new(Some(shown)),
             address,
+            was_unreadable,
             tree,
         });
         if !bucket.to_seal.lock().is_empty() {
@@ -231,7 +235,7 @@ impl Bucket {
     /// Those of reading its log.
     pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        self.log.with_writer(|_| match tree.keyed().version() < keyed.version() {
+        self.log.with_writer(|_| match tree.shape().keyed.version() < keyed.version() {
             true => tree.alter(keyed.clone(), self.view()),
             false => Ok(()),
         })
@@ -366,6 +370,11 @@ impl Bucket {
     pub fn is_idle(&self) -> bool {
         let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
+    }
+
+    /// Whether it may be whole when it is opened again: the device could not read it the first time, and nothing was written to it since.
+    pub fn may_be_whole(&self) -> bool {
+        self.was_unreadable && !self.settled.load(Ordering::Acquire)
     }
 
     /// Brings the commit page up to date.

@@ -66,6 +66,15 @@ impl Keyed {
     }
 }
 
+/// What a tree consists of, and how its rows are read: they change together.
+#[derive(Clone)]
+pub struct Shape {
+    /// How rows are read and merged.
+    pub keyed: Arc<Keyed>,
+    /// Memtables and runs.
+    pub levels: Arc<Levels>,
+}
+
 /// What is wrong with the pace of writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pressure {
@@ -80,9 +89,8 @@ pub enum Pressure {
 /// See the head of this module.
 pub struct Tree {
     resources: Arc<Resources>,
-    keyed: ArcSwap<Keyed>,
-    levels: ArcSwap<Levels>,
-    /// Held by whoever changes levels.
+    shape: ArcSwap<Shape>,
+    /// Held by whoever changes the shape.
     change: Mutex<()>,
     pub(super) is_flushing: AtomicBool,
     pub(super) is_compacting: AtomicBool,
@@ -112,8 +120,7 @@ impl Tree {
         resources.memtables.enter();
         Ok(Arc::new(Tree {
             resources: resources.clone(),
-            keyed: ArcSwap::new(keyed),
-            levels: ArcSwap::from_pointee(Levels::new(runs, state.flushed_to)),
+            shape: ArcSwap::from_pointee(Shape { keyed, levels: Arc::new(Levels::new(runs, state.flushed_to)) }),
             change: Mutex::new(()),
             is_flushing: AtomicBool::new(false),
             is_compacting: AtomicBool::new(false),
@@ -126,14 +133,14 @@ impl Tree {
         }))
     }
 
-    /// How rows are read and merged now.
-    pub fn keyed(&self) -> Arc<Keyed> {
-        self.keyed.load_full()
+    /// What it is now.
+    pub fn shape(&self) -> Arc<Shape> {
+        self.shape.load_full()
     }
 
-    /// What it consists of now.
+    /// Its memtables and runs now.
     pub fn levels(&self) -> Arc<Levels> {
-        self.levels.load_full()
+        self.shape.load().levels.clone()
     }
 
     /// How long writers have waited for it in all.
@@ -144,7 +151,8 @@ impl Tree {
     /// Replaces levels by what `make` makes of them.
     pub(super) fn change(&self, make: impl FnOnce(&Levels) -> Levels) {
         let _one_at_a_time = self.change.lock();
-        self.levels.store(Arc::new(make(&self.levels.load())));
+        let Shape { keyed, levels } = &**self.shape.load();
+        self.shape.store(Arc::new(Shape { keyed: keyed.clone(), levels: Arc::new(make(levels)) }));
     }
 
     /// Takes a group of the log that is durable. For the log's sink: one call at a time, in order.
@@ -164,8 +172,9 @@ impl Tree {
 
     fn add(&self, batch: &Buffer, held_bytes: usize) -> Result<()> {
         let first_offset = BatchHeader::read(batch)?.base_offset as u64;
-        let chunk = self.keyed.load().reader.chunk(batch)?;
-        let active = self.levels.load().active().clone();
+        let shape = self.shape();
+        let chunk = shape.keyed.reader.chunk(batch)?;
+        let active = shape.levels.active();
         let before = active.bytes();
         active.add(first_offset, chunk, held_bytes)?;
         let bytes = active.bytes();
@@ -179,7 +188,7 @@ impl Tree {
     /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
     /// the head of the log, so that no rows come meanwhile.
     pub(super) fn rotate(&self) -> bool {
-        let has_rows = !self.levels.load().active().is_empty();
+        let has_rows = !self.levels().active().is_empty();
         if has_rows {
             self.change(Levels::rotated);
         }
@@ -191,11 +200,12 @@ impl Tree {
     /// # Errors
     /// Corrupt for damaged rows, and for rows that the log no longer has; those of the device.
     pub fn replay(&self, view: &Arc<View>) -> Result<()> {
-        let (from, end) = (self.levels.load().active().end_offset(), view.end());
+        let shape = self.shape();
+        let (from, end) = (shape.levels.active().end_offset(), view.end());
         if from >= end {
             return Ok(());
         }
-        let reader = self.keyed.load().reader.clone();
+        let reader = shape.keyed.reader.clone();
         let decoders = move |schema_id| Ok(Arc::new(Decoder::new(reader.schema_at(schema_id)?.arrow())?));
         let plan = Plan { decoder: Arc::new(decoders), may_match: Arc::new(|_, _, _| true), is_whole: true };
         let mut cursor = Cursor::new(view, self.resources.source(), plan, from);
@@ -220,11 +230,13 @@ impl Tree {
     /// # Errors
     /// As [`Tree::replay`]; reads fail until the bucket is opened again.
     pub(super) fn alter(&self, keyed: Arc<Keyed>, view: &Arc<View>) -> Result<()> {
-        self.keyed.store(keyed);
-        self.change(|levels| {
-            self.resources.memtables.subtract(levels.memory_bytes());
-            Levels::new(levels.runs.clone(), levels.flushed_to)
-        });
+        {
+            let _one_at_a_time = self.change.lock();
+            let before = self.levels();
+            self.resources.memtables.subtract(before.memory_bytes());
+            let levels = Arc::new(Levels::new(before.runs.clone(), before.flushed_to));
+            self.shape.store(Arc::new(Shape { keyed, levels }));
+        }
         self.replay(view).inspect_err(|error| _ = self.failed.lock().get_or_insert(error.replica()))
     }
 
@@ -236,7 +248,7 @@ impl Tree {
         if let Some(error) = &*self.failed.lock() {
             return Err(error.replica());
         }
-        let (keyed, levels) = (self.keyed(), self.levels());
+        let Shape { keyed, levels } = Shape::clone(&self.shape());
         // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
         let end = view.end().min(levels.active().end_offset()).max(levels.flushed_to);
         Ok(Pinned { keyed, levels, end })
@@ -244,7 +256,7 @@ impl Tree {
 
     /// Whether a memtable waits to be flushed.
     pub fn wants_flush(&self) -> bool {
-        self.levels.load().memtables.len() > 1
+        self.levels().memtables.len() > 1
     }
 
     /// The runs to be merged next.
@@ -255,12 +267,12 @@ impl Tree {
 
     /// Whether runs should be merged.
     pub fn wants_compaction(&self) -> bool {
-        self.picked(&self.levels.load()).is_some()
+        self.picked(&self.levels()).is_some()
     }
 
     /// How writers should go on.
     pub fn pressure(&self) -> Pressure {
-        let levels = self.levels.load();
+        let levels = self.levels();
         if levels.memtables.len() > WAITING_MAX + 1 {
             return Pressure::Full;
         }
@@ -294,7 +306,7 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.resources.memtables.leave(self.levels.load().memory_bytes());
+        self.resources.memtables.leave(self.levels().memory_bytes());
     }
 }
 

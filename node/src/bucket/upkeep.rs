@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::manifest::Edit;
-use super::tree::{Pressure, Tree};
+use super::tree::{Keyed, Pressure, Shape, Tree};
 use super::work::Work;
 use super::{Bucket, here};
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ impl Bucket {
         if tree.is_flushing.swap(true, Ordering::AcqRel) {
             return Ok(None);
         }
-        let levels = tree.levels();
+        let Shape { keyed, levels } = &*tree.shape();
         // Another flush may have ended just now.
         if levels.memtables.len() < 2 {
             tree.is_flushing.store(false, Ordering::Release);
@@ -83,7 +83,7 @@ impl Bucket {
         let oldest = levels.memtables[0].clone();
         let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
             let end = oldest.end_offset();
-            self.build(tree, &[], &[(oldest, end)], levels.runs.is_empty())
+            self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty())
         });
         job.map(Some).map_err(|error| here(&self.address, error))
     }
@@ -97,19 +97,18 @@ impl Bucket {
         if tree.is_compacting.swap(true, Ordering::AcqRel) {
             return Ok(None);
         }
-        let levels = tree.levels();
-        let Some(picked) = (if full { whole(&levels) } else { tree.picked(&levels) }) else {
+        let Shape { keyed, levels } = &*tree.shape();
+        let Some(picked) = (if full { whole(levels) } else { tree.picked(levels) }) else {
             tree.is_compacting.store(false, Ordering::Release);
             return Ok(None);
         };
         let runs = levels.runs[picked.clone()].to_vec();
-        let job = TreeJob::new(tree, What::Compact(runs.clone()), || self.build(tree, &runs, &[], picked.start == 0));
+        let job = TreeJob::new(tree, What::Compact(runs.clone()), || self.build(keyed, &runs, &[], picked.start == 0));
         job.map(Some).map_err(|error| here(&self.address, error))
     }
 
-    fn build(&self, tree: &Tree, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
+    fn build(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
         self.settle()?;
-        let keyed = tree.keyed();
         let sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
         Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
     }

@@ -5,6 +5,7 @@
 use super::catalog::Edit;
 use super::open::{Inner, no_such_table};
 use crate::error::Result;
+use crate::merge::merge_function;
 use crate::table::TableName;
 pub use crate::table::evolution::{Change as ColumnChange, Position};
 
@@ -71,6 +72,10 @@ pub(super) fn alter(store: &Inner, name: &TableName, changes: &[Change]) -> Resu
             }
         }
         spec.check()?;
+        if !spec.primary_key.is_empty() {
+            merge_function(&spec.merge, spec.schema(), &spec.primary_key)
+                .map_err(|error| error.at("table", name).hint("the table's merge options name its columns as they are"))?;
+        }
         Ok((vec![Edit::TableAltered { spec: spec.clone() }], spec))
     })?;
     store.apply_policy(&spec)

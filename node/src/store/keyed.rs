@@ -45,11 +45,12 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
         }
         false => {
             let follower = store.follower(entry, partition_id, bucket)?;
-            follower.refresh(store.writer_state()?)?;
+            let writer = store.writer_state()?;
+            follower.refresh(writer)?;
             if let Some(keyed) = keyed(&entry.spec)? {
                 follower.alter(&keyed);
             }
-            follower.tree(is_lost)?.ok_or_else(keyless)?.pin(follower.view())
+            follower.tree(writer, is_lost)?.ok_or_else(keyless)?.pin(follower.view())
         }
     };
     match pinned {

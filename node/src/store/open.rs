@@ -339,7 +339,7 @@ impl Inner {
             return Err(dropped(&entry.spec.name));
         }
         let key = (entry.spec.id, partition_id, bucket);
-        if let Some(open) = buckets.get(&key) {
+        if let Some(open) = buckets.get(&key).filter(|open| !open.may_be_whole()) {
             return Ok(open.clone());
         }
         if buckets.len() >= self.options.buckets_open_max {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
 use crate::error::Kind;
 use crate::io::sim::{Faults, Sim};
-use crate::store::{ChangeType, CreateTable, Options, Start, Store, Table};
+use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table};
 
 const DIR: &str = "/store";
 
@@ -256,6 +256,70 @@ fn tables_whose_keys_cannot_work_are_refused() {
 }
 
 #[test]
+fn rows_outlive_changes_of_their_table_in_memory_and_in_runs() {
+    let (dir, store) = real();
+    let table = store.create_table("t", create(1)).unwrap();
+    let outside = Store::open_read_only(dir.path(), options()).unwrap().table("t").unwrap();
+    let mut writer = table.writer().unwrap();
+    writer.upsert(&rows(&[(1, 10), (2, 20)])).unwrap();
+    store.flush("t").unwrap();
+    writer.upsert(&rows(&[(2, 21), (3, 30)])).unwrap();
+    assert_eq!(scanned(&outside).len(), 3);
+    store.alter_table("t", &[Change::add_column("note utf8 first").unwrap(), Change::rename_column("value=worth").unwrap()]).unwrap();
+    let worths = |table: &Table| -> Vec<(Option<String>, i64)> {
+        let found: Vec<_> = table.scan().columns(&["note", "worth"]).build().unwrap().map(|found| found.unwrap().batch).collect();
+        let row = |batch: &RecordBatch, row: usize| {
+            let note = batch.column(0).as_string::<i32>();
+            (note.is_valid(row).then(|| note.value(row).to_string()), batch.column(1).as_primitive::<Int64Type>().value(row))
+        };
+        found.iter().flat_map(|batch| (0..batch.num_rows()).map(|at| row(batch, at)).collect::<Vec<_>>()).collect()
+    };
+    for table in [&table, &outside] {
+        assert_eq!(worths(table), [(None, 10), (None, 21), (None, 30)]);
+    }
+    let mut noted = rows(&[(1, 11)]).columns().to_vec();
+    noted.push(Arc::new(StringArray::from(vec!["new"])));
+    let noted = RecordBatch::try_from_iter(["key", "name", "worth", "note"].into_iter().zip(noted)).unwrap();
+    writer.upsert(&noted).unwrap();
+    for step in 0..3 {
+        for table in [&table, &outside] {
+            assert_eq!(worths(table), [(Some("new".to_string()), 11), (None, 21), (None, 30)], "step {step}");
+        }
+        if step == 0 { store.flush("t").unwrap() } else { store.compact("t", true).unwrap() }
+    }
+    for change in [Change::drop_column("key"), Change::widen_column("key decimal128(38,0)").unwrap()] {
+        assert_eq!(store.alter_table("t", &[change]).unwrap_err().kind(), Kind::Invalid);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "damages a file behind the store's back")]
+fn a_damaged_block_is_found_and_named_and_the_others_are_read() {
+    let (dir, store) = real();
+    let table = store.create_table("t", create(1)).unwrap();
+    for round in 0..20 {
+        let all: Vec<(u8, i64)> = (0..=255).map(|key| (key, round)).collect();
+        table.writer().unwrap().upsert(&rows(&all)).unwrap();
+    }
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+    assert_eq!(store.verify(None, &mut |_| {}).unwrap().runs, 1);
+    let bucket = dir.path().join(format!("tables/{}/p0/b0", table.id));
+    store.close().unwrap();
+    let is_run = |path: &std::path::PathBuf| path.extension() == Some("run".as_ref());
+    let run = std::fs::read_dir(bucket).unwrap().map(|entry| entry.unwrap().path()).find(is_run).unwrap();
+    let mut bytes = std::fs::read(&run).unwrap();
+    bytes[700] ^= 1;
+    std::fs::write(&run, bytes).unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    let problems = store.verify(None, &mut |_| {}).unwrap().problems;
+    assert!(problems.len() == 1 && problems[0].what.contains(".run") && problems[0].what.contains("block 0"), "{problems:?}");
+    let error = store.table("t").unwrap().lookup(&rows(&[(0, 0)])).map(|_| ()).unwrap_err();
+    assert!(error.kind() == Kind::Corrupt && error.to_string().contains(".run"), "{error}");
+}
+
+#[test]
 fn an_aggregation_adds_up_over_flushes() {
     let (_dir, store) = real();
     let schema = rows(&[]).schema();
@@ -270,6 +334,9 @@ fn an_aggregation_adds_up_over_flushes() {
         }
     }
     assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
+    for change in [Change::drop_column("value"), Change::rename_column("value=worth").unwrap()] {
+        assert_eq!(store.alter_table("t", &[change]).unwrap_err().kind(), Kind::Invalid, "a merge option names it");
+    }
     store.compact("t", true).unwrap();
     assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
 }
