@@ -255,17 +255,21 @@ fn a_busy_bucket_leaves_a_turn_to_the_others() {
 }
 
 #[test]
-fn a_segment_in_use_that_cannot_be_read_is_told_and_left_alone() {
+fn a_segment_in_use_that_cannot_be_read_is_told_and_tried_again() {
     let sim = Sim::new(1, Faults::default());
     filled(&sim, 3).close().unwrap();
     sim.fail_next(Call::Read, "2.log", libc::EIO);
     let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
     let problems = store.verify(None, &mut |_| {}).unwrap().problems;
     assert!(matches!(&problems[..], [one] if one.offset == Some(2) && one.what.contains("2.log")), "{problems:?}");
+    sim.fail_next(Call::Read, "2.log", libc::EIO);
     store.table("t").unwrap().writer().unwrap().append(&row(3, 1)).unwrap_err();
+    // The device is well again.
+    store.table("t").unwrap().writer().unwrap().append(&row(4, 1)).unwrap();
+    assert_eq!(values(&store), [0, 1, 2, 4]);
     store.close().unwrap();
     let store = Store::open_with(sim, DIR, Options::default()).unwrap();
-    assert_eq!(values(&store), [0, 1, 2]);
+    assert_eq!(values(&store), [0, 1, 2, 4]);
 }
 
 fn rows_failed(error: &aquifer_node::Error) -> u64 {

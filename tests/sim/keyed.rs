@@ -233,7 +233,12 @@ fn differences(found: &Model, expected: &Model) -> String {
 }
 
 fn failing(seeds: impl Iterator<Item = u64>, lies: bool) -> Vec<(u64, String)> {
-    let run = |seed| crate::caught(|| History::run(seed, lies)).err().map(|finding| (seed, finding));
+    let run = |seed| {
+        let watch = crate::Watch::over(seed);
+        let ran = crate::caught(|| History::run(seed, lies));
+        drop(watch);
+        ran.err().map(|finding| (seed, finding))
+    };
     seeds.filter_map(run).collect()
 }
 

@@ -206,9 +206,19 @@ impl Bucket {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_flush()? {
                 Some(mut job) => while self.step(&mut job)? {},
-                None => wait(&tree.progress, seen, Some(LOOK_AGAIN)),
+                None => self.wait_for_another(tree, seen)?,
             }
         }
+        Ok(())
+    }
+
+    /// Somebody else's job of this kind is under way.
+    fn wait_for_another(&self, tree: &Tree, seen: u32) -> Result<()> {
+        if self.resources.driver.is_single_threaded() {
+            // It is this thread's own, and goes on when the background is given time.
+            return Err(here(&self.address, Error::unavailable("a flush or a compaction is under way").hint("try again later")));
+        }
+        wait(&tree.progress, seen, Some(LOOK_AGAIN));
         Ok(())
     }
 
@@ -223,7 +233,7 @@ impl Bucket {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(full)? {
                 Some(mut job) => while self.step(&mut job)? {},
-                None if is_left() => wait(&tree.progress, seen, Some(LOOK_AGAIN)),
+                None if is_left() => self.wait_for_another(tree, seen)?,
                 None => {}
             }
         }
