@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::page;
 use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
-use crate::log::commit::{Effects, Log, Sink, Turn};
+use crate::log::commit::{Effects, Herald, Log, Sink, Turn};
 use crate::log::fate::Fate;
 use crate::log::gather::Place;
 use crate::log::producers::Producers;
@@ -141,7 +141,7 @@ pub struct Bucket {
     /// Dropped from the manifest; recycled once no reader holds them.
     dropped: Mutex<Vec<Arc<Segment>>>,
     /// What the commit page says; `None` once the slot is no longer this bucket's to write.
-    shown: Mutex<Option<page::View>>,
+    shown: Arc<Mutex<Option<page::View>>>,
     closed: AtomicBool,
     /// See [`Bucket::settle`].
     settled: AtomicBool,
@@ -177,10 +177,6 @@ impl Bucket {
             Place { table_id: address.table_id, partition_id: address.partition_id, bucket: address.bucket, epoch: resources.epoch };
         let tree = keyed.map(|keyed| open_tree(resources, &address, keyed, state, &view)).transpose()?;
         let sink = tree.clone().map(|tree| -> Sink { Box::new(move |durable| tree.take(durable)) });
-        let log = Log::new(writer, view, place, resources.durable).with_sink(sink);
-        if let Some(damage) = log.view().damage() {
-            log.poison(damage);
-        }
         // What was acknowledged stays promised, or the next open would take the gap for the end.
         let end = end.max(promised);
         let shown = page::View {
@@ -190,6 +186,12 @@ impl Bucket {
             owner: address.owner() | if resources.durable { 0 } else { UNSYNCED },
         };
         resources.page.publish(address.slot, shown);
+        let shown = Arc::new(Mutex::new(Some(shown)));
+        let herald = herald(resources, address.slot, &shown);
+        let log = Log::new(writer, view, place, resources.durable).with_sink(sink).with_herald(herald);
+        if let Some(damage) = log.view().damage() {
+            log.poison(damage);
+        }
         let bucket = Arc::new(Bucket {
             resources: resources.clone(),
             policy: Mutex::new(policy),
@@ -202,7 +204,7 @@ impl Bucket {
             prepares_ahead: AtomicBool::new(false),
             called: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            shown: Mutex::new(Some(shown)),
+            shown,
             address,
             was_unreadable,
             tree,
@@ -294,9 +296,6 @@ impl Bucket {
 
     /// Tells everybody what a finished write means: followers through the page, producers through their fates, the background through the board.
     pub fn apply(self: &Arc<Self>, mut effects: Effects) {
-        if effects.advanced {
-            self.show();
-        }
         effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
@@ -379,11 +378,7 @@ impl Bucket {
 
     /// Brings the commit page up to date.
     fn show(&self) {
-        let mut shown = self.shown.lock();
-        let Some(shown) = &mut *shown else { return };
-        shown.start = self.view().start();
-        shown.end = shown.end.max(self.view().end());
-        self.resources.page.publish(self.address.slot, *shown);
+        show(&self.resources, self.address.slot, &self.shown, self.view());
     }
 
     /// Adds where to an error.
@@ -427,6 +422,20 @@ fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Err
 /// Adds where to an error that says which rows cannot be read, and what that means.
 fn beyond_reach(address: &Address, error: Error) -> Error {
     here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
+}
+
+/// Brings the slot of a bucket up to date, unless it is no longer the bucket's.
+fn show(resources: &Resources, slot: usize, shown: &Mutex<Option<page::View>>, view: &View) {
+    let mut shown = shown.lock();
+    let Some(shown) = &mut *shown else { return };
+    shown.start = view.start();
+    shown.end = shown.end.max(view.end());
+    resources.page.publish(slot, *shown);
+}
+
+fn herald(resources: &Arc<Resources>, slot: usize, shown: &Arc<Mutex<Option<page::View>>>) -> Herald {
+    let (resources, shown) = (resources.clone(), shown.clone());
+    Box::new(move |view| show(&resources, slot, &shown, view))
 }
 
 /// The tree of a bucket with all the rows that its log has. Damage in the log is the log's to tell.

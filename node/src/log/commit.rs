@@ -85,6 +85,9 @@ struct Head {
 /// Takes every group that became durable, in order, before anybody is told of it.
 pub type Sink = Box<dyn Fn(&Durable) + Send + Sync>;
 
+/// Tells the world outside of this process how far the log is durable, before anybody in it is told.
+pub type Herald = Box<dyn Fn(&View) + Send + Sync>;
+
 /// The log of one bucket, open for writing.
 pub struct Log {
     head: Mutex<Head>,
@@ -92,12 +95,20 @@ pub struct Log {
     place: Place,
     durable: bool,
     sink: Option<Sink>,
+    herald: Option<Herald>,
 }
 
 impl Log {
     /// A log that goes on where `writer` stands. Without `durable`, writes are not synced.
     pub fn new(writer: Writer, view: Arc<View>, place: Place, durable: bool) -> Self {
-        Log { head: Mutex::new(Head { writer, inline: 0, ring: 0, preparing: false }), view, place, durable, sink: None }
+        Log { head: Mutex::new(Head { writer, inline: 0, ring: 0, preparing: false }), view, place, durable, sink: None, herald: None }
+    }
+
+    /// With somebody who tells other processes of it.
+    #[must_use]
+    pub fn with_herald(mut self, herald: Herald) -> Self {
+        self.herald = Some(herald);
+        self
     }
 
     /// With somebody who takes what becomes durable: an index over this log.
@@ -264,6 +275,10 @@ impl Log {
                 sink(&durable);
             }
             let fate = self.view.publish(durable);
+            // Who hears that a row is durable, and then starts another process, finds it there.
+            if let Some(herald) = &self.herald {
+                herald(&self.view);
+            }
             fate.succeed();
             effects.decided.push(fate);
         }
