@@ -237,6 +237,7 @@ impl Bucket {
     /// Those of reading its log.
     pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        let _one_at_a_time = self.upkeep.lock();
         self.log.with_writer(|_| match tree.shape().keyed.version() < keyed.version() {
             true => tree.alter(keyed.clone(), self.view()),
             false => Ok(()),

@@ -157,6 +157,10 @@ impl Tree {
 
     /// Takes a group of the log that is durable. For the log's sink: one call at a time, in order.
     pub fn take(&self, durable: &Durable) {
+        // Behind rows that are not here no others may be: a flush would count them all as being in runs.
+        if self.failed.lock().is_some() {
+            return;
+        }
         for bytes in &durable.frames {
             let Parsed::Frame(parsed) = frame::parse(bytes, durable.segment.id(), 0) else { unreachable!("this process made it") };
             for (index, span) in parsed.batches.iter().enumerate() {
@@ -174,12 +178,16 @@ impl Tree {
         let first_offset = BatchHeader::read(batch)?.base_offset as u64;
         let shape = self.shape();
         let chunk = shape.keyed.reader.chunk(batch)?;
-        let active = shape.levels.active();
+        if !shape.levels.active().has_room(chunk.rows()) {
+            self.rotate();
+        }
+        let levels = self.levels();
+        let active = levels.active();
         let before = active.bytes();
         active.add(first_offset, chunk, held_bytes)?;
         let bytes = active.bytes();
         self.resources.memtables.add(bytes - before);
-        if active.is_full() || self.resources.memtables.is_due(bytes) {
+        if self.resources.memtables.is_due(bytes) {
             self.rotate();
         }
         Ok(())
@@ -225,7 +233,8 @@ impl Tree {
         }
     }
 
-    /// The table was altered: rows that are not in runs are taken from the log again, as it is now. For who holds the head of the log.
+    /// The table was altered: rows that are not in runs are taken from the log again, as it is now. For who holds the head of
+    /// the log, so that no rows come meanwhile, and does the bucket's upkeep, so that no flush ends meanwhile.
     ///
     /// # Errors
     /// As [`Tree::replay`]; reads fail until the bucket is opened again.
@@ -245,8 +254,8 @@ impl Tree {
     /// # Errors
     /// What kept rows from being taken in.
     pub fn pin(&self, view: &View) -> Result<Pinned> {
-        if let Some(error) = &*self.failed.lock() {
-            return Err(error.replica());
+        if let Some(error) = self.failure() {
+            return Err(error);
         }
         let Shape { keyed, levels } = Shape::clone(&self.shape());
         // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
@@ -280,6 +289,11 @@ impl Tree {
             0 => Pressure::None,
             over => Pressure::Slow(SLOWED_MAX.mul_f64((over as f64 / SLOWED_RUNS.len() as f64).min(1.0))),
         }
+    }
+
+    /// Why rows that are durable are not here, if some are not.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failed.lock().as_ref().map(Error::replica)
     }
 
     /// What came of the last flush.

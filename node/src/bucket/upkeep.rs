@@ -182,16 +182,17 @@ impl Bucket {
     /// Those of the device.
     pub fn recycle_runs(&self) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let dropped = std::mem::take(&mut *tree.dropped.lock());
-        let mut waiting = Vec::new();
-        for run in dropped {
-            match Arc::strong_count(&run) {
-                1 => self.remove_run(&run)?,
-                _ => waiting.push(run),
+        let (free, mut waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *tree.dropped.lock()).into_iter().partition(|run| Arc::strong_count(run) == 1);
+        let mut removed = Ok(());
+        for run in free {
+            if let Err(error) = self.remove_run(&run) {
+                waiting.push(run);
+                removed = Err(error);
             }
         }
         tree.dropped.lock().append(&mut waiting);
-        Ok(())
+        removed
     }
 
     /// Brings all rows that were durable when this was called into runs.
@@ -243,9 +244,12 @@ impl Bucket {
     /// Comes before rows are taken in: holds writers back while flushes or compactions are behind.
     ///
     /// # Errors
-    /// Why the last flush came to nothing, when rows have no place to go.
+    /// Why earlier rows could not be indexed; why the last flush came to nothing, when rows have no place to go.
     pub(super) fn hold_back(self: &Arc<Self>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        if let Some(error) = tree.failure() {
+            return Err(error);
+        }
         let clock = self.resources.driver.clock();
         let is_alone = self.resources.driver.is_single_threaded();
         loop {

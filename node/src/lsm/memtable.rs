@@ -120,9 +120,9 @@ impl Memtable {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Whether no further chunk fits.
-    pub fn is_full(&self) -> bool {
-        self.count.load(Ordering::Acquire) >= CHUNKS_MAX - 1
+    /// Whether so many more rows fit, in the chunks that [`Memtable::add`] makes of them. An empty one takes whatever a batch may hold.
+    pub fn has_room(&self, rows: usize) -> bool {
+        self.count.load(Ordering::Acquire) + rows.div_ceil(SLOT_ROWS_MAX) <= CHUNKS_MAX
     }
 
     /// Adds rows that stand in the log from `first_offset` on. Only one thread at a time may call this, with ascending offsets.

@@ -9,7 +9,10 @@ use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
 use crate::error::Kind;
+use crate::format::{BatchMeta, Compression, Encoder, Layout};
+use crate::io::BLOCK_BYTES;
 use crate::io::sim::{Faults, Sim};
+use crate::log::writer::{HEAD_ROOM, Record};
 use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table};
 
 const DIR: &str = "/store";
@@ -339,4 +342,34 @@ fn an_aggregation_adds_up_over_flushes() {
     }
     store.compact("t", true).unwrap();
     assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
+}
+
+/// A row of the log that says it has this version of the schema.
+fn record(table: &Table, row: (u8, i64), version: i16) -> Record {
+    let batch = rows(&[row]);
+    let encoder = Encoder::new(&batch.schema(), Layout::Native, Compression::None).unwrap();
+    let meta = BatchMeta::append(version);
+    let pool = &table.store.resources.pool;
+    let mut buffer = pool.get((HEAD_ROOM + encoder.size_bound(&batch, &meta)).next_multiple_of(BLOCK_BYTES));
+    let batch_bytes = encoder.encode(&batch, &meta, &mut buffer[HEAD_ROOM..]).unwrap();
+    buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
+    Record { buffer, batch_bytes, rows: 1, producer: None }
+}
+
+#[test]
+fn rows_behind_one_that_cannot_be_indexed_are_never_counted_as_flushed() {
+    let store = Store::open_with(Sim::new(1, Faults::default()), DIR, options()).unwrap();
+    let table = store.create_table("t", create(1)).unwrap();
+    table.writer().unwrap().upsert(&rows(&[(1, 10)])).unwrap();
+    let entry = table.store.entry(table.id, &table.name).unwrap();
+    let bucket = table.store.bucket(&entry, 0, 0).unwrap();
+    let resources = &table.store.resources;
+    // Both are taken in before either is durable.
+    let version = entry.spec.schema().version();
+    let sent = [((8, 8), version + 1), ((9, 9), version)].map(|(row, version)| bucket.append(record(&table, row, version), false).unwrap());
+    sent.iter().for_each(|sent| sent.wait(resources).unwrap());
+    assert_eq!(table.writer().unwrap().upsert(&rows(&[(2, 20)])).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(table.lookup(&rows(&[(1, 0)])).unwrap_err().kind(), Kind::Corrupt);
+    store.flush("t").unwrap();
+    assert_eq!((bucket.state().flushed_to, bucket.view().end()), (1, 3), "what is not indexed stays in the log's part");
 }
