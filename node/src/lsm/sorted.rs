@@ -249,7 +249,7 @@ impl MemoryRows {
         let slots: Vec<Slot<'_>> = chunks.iter().map(|chunk| chunk.slot()).collect();
         let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
         self.at += count;
-        Ok(Some(Chunk { batch, kinds, keys }))
+        Ok(Some(Chunk { batch, kinds, keys, has_images: false }))
     }
 }
 
@@ -277,22 +277,27 @@ fn gather_keys(chunks: &[&Chunk], rows: &[Ref]) -> Keys {
 
 /// The rows of a memtable before an offset in key order, older ones of a key first.
 fn memory_order(memtable: &Memtable, end: u64) -> Vec<Ref> {
-    let (mut keys, mut counts) = (Vec::new(), Vec::new());
+    let (mut keys, mut counts, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
     for (first_offset, chunk) in memtable.chunks() {
         if first_offset >= end {
             break;
         }
         counts.push((chunk.rows() as u64).min(end - first_offset) as usize);
         keys.push(&chunk.keys);
+        chunks.push(chunk);
     }
-    let pieces: Vec<_> = counts.iter().enumerate().map(|(slot, count)| (0, slot, 0..*count)).collect();
     if keys.is_empty() {
         return Vec::new();
     }
     let (low, high) = unsorted_bounds(&keys, &counts);
     let prefixes = Prefixes::between(&keys, low, high);
     let mut entries = Vec::with_capacity(counts.iter().sum());
-    pieces.into_iter().for_each(|(_, slot, rows)| prefixes.extend(slot, rows, &mut entries));
+    for (slot, (chunk, count)) in chunks.iter().zip(&counts).enumerate() {
+        match chunk.has_images && chunk.kinds.is_some() {
+            false => prefixes.extend(slot, 0..*count, &mut entries),
+            true => (0..*count).filter(|row| chunk.counts(*row)).for_each(|row| prefixes.extend(slot, row..row + 1, &mut entries)),
+        }
+    }
     prefixes.sort(&mut entries);
     entries.into_iter().map(|entry| entry.1).collect()
 }

@@ -22,6 +22,10 @@ impl MergeFunction for Deduplicate {
         check_changes(kinds)
     }
 
+    fn goes_by_newest(&self) -> bool {
+        self.sequence.is_empty() && !self.ignore_delete
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
         let slots = groups.slots;
         let newest = |group: &[Ref]| match group {

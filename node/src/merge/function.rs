@@ -184,6 +184,11 @@ pub trait MergeFunction: Send + Sync {
         Ok(())
     }
 
+    /// Whether the newest row of a key is all of it, whatever the older ones say: then they need not be looked for.
+    fn goes_by_newest(&self) -> bool {
+        false
+    }
+
     /// Merges each key's rows.
     ///
     /// # Errors

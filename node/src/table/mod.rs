@@ -5,6 +5,7 @@
 
 pub mod bucketing;
 pub mod change;
+pub mod changelog;
 pub mod conform;
 pub mod evolution;
 pub mod filter;
@@ -32,6 +33,7 @@ mod statistics;
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
 pub use change::ChangeType;
+pub use changelog::{Changelog, Image};
 pub use conform::conform;
 pub use evolution::{Change, Position};
 pub use filter::{Bound, Filter};
