@@ -11,6 +11,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arrow::buffer::Buffer;
 
+use super::encode::Encoders;
+use super::images::Imaging;
 use super::manifest::State;
 use super::resources::Resources;
 use crate::error::{Error, Result};
@@ -30,10 +32,15 @@ use crate::lsm::rows::Reader;
 use crate::lsm::run::{Checked, Run};
 use crate::lsm::samples::{Sample, samples};
 use crate::lsm::sorted::Sorted;
+use crate::merge::deduplicate::Deduplicate;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
+<<<<<<< HEAD
 use crate::table::key_range::KeyRanges;
 use crate::table::{TableSchema, TableSpec};
+=======
+use crate::table::{Changelog, TableSchema, TableSpec};
+>>>>>>> main
 
 /// Memtables that wait to be flushed; with more, writers wait.
 pub const WAITING_MAX: usize = 3;
@@ -50,6 +57,8 @@ pub struct Keyed {
     pub reader: Arc<Reader>,
     /// What becomes of the rows of a key.
     pub function: Arc<dyn MergeFunction>,
+    /// How rows become what stands in the log, where that is not the rows themselves. The function above only takes the newest then.
+    pub images: Option<Imaging>,
 }
 
 impl Keyed {
@@ -59,7 +68,19 @@ impl Keyed {
     /// Invalid when the table has no key, or options that its merge engine does not have.
     pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
-        Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function })
+        let reader = Arc::new(Reader::new(spec.clone())?);
+        Ok(match spec.changelog()? {
+            Changelog::Input => Keyed { reader, function, images: None },
+            Changelog::Lookup(image) => {
+                let images = Some(Imaging { function, image, encoders: Encoders::new(spec)? });
+                Keyed { reader, function: Arc::new(Deduplicate::default()), images }
+            }
+        })
+    }
+
+    /// What checks rows before they are written.
+    pub fn checks(&self) -> &dyn MergeFunction {
+        self.images.as_ref().map_or(&*self.function, |images| &*images.function)
     }
 
     /// The same of some columns only, by their places in the table; with them come those of the key, and what the merge function needs for them.

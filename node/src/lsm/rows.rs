@@ -16,7 +16,7 @@ use crate::merge::Slot;
 use crate::merge::function::is_telling;
 use crate::table::key::{KeyEncoder, Keys};
 use crate::table::mapping::Mapping;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::{ChangeType, TableSchema, TableSpec};
 
 /// Rows with what a merge needs of them.
 #[derive(Clone, Debug)]
@@ -27,9 +27,17 @@ pub struct Chunk {
     pub kinds: Option<Buffer>,
     /// Their keys.
     pub keys: Keys,
+    /// Each row is what its key became: the row before an update says nothing that the row behind it does not.
+    pub has_images: bool,
 }
 
 impl Chunk {
+    /// Whether a row has a place in the tree.
+    #[inline]
+    pub fn counts(&self, row: usize) -> bool {
+        !self.has_images || self.kinds.as_ref().is_none_or(|kinds| kinds[row] != ChangeType::UpdateBefore.to_byte())
+    }
+
     /// For a merge.
     pub fn slot(&self) -> Slot<'_> {
         Slot { batch: &self.batch, kinds: self.kinds.as_deref() }
@@ -50,7 +58,8 @@ impl Chunk {
                 Keys::Bytes(part)
             }
         };
-        Chunk { batch: self.batch.slice(start, rows), kinds: self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows)), keys }
+        let kinds = self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows));
+        Chunk { batch: self.batch.slice(start, rows), kinds, keys, has_images: self.has_images }
     }
 }
 
@@ -68,6 +77,7 @@ pub struct Reader {
     /// Without those that do not come out.
     part: Option<Part>,
     keys: KeyEncoder,
+    has_images: bool,
     versions: Mutex<HashMap<i16, Arc<Version>>>,
 }
 
@@ -85,6 +95,7 @@ impl Reader {
     /// Invalid when the table has no key or one that has no order.
     pub fn new(spec: Arc<TableSpec>) -> Result<Self> {
         let keys = KeyEncoder::new(spec.schema(), &spec.primary_key)?;
+<<<<<<< HEAD
         let schema = spec.schema().clone();
         Ok(Reader { spec, schema, part: None, keys, versions: Mutex::default() })
     }
@@ -115,6 +126,10 @@ impl Reader {
     pub fn choose(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let Some(part) = &self.part else { return Ok(rows.clone()) };
         rows.project(&part.columns).map_err(|error| Error::internal("cannot choose columns").caused_by(error))
+=======
+        let has_images = spec.changelog()?.has_images();
+        Ok(Reader { spec, keys, has_images, versions: Mutex::default() })
+>>>>>>> main
     }
 
     /// The columns that come out.
@@ -149,7 +164,21 @@ impl Reader {
             false => Some(batch.slice_with_length(header.change_types_range().start, header.change_types_range().len())),
         };
         let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
-        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds: kinds.filter(says_more), batch: rows })
+        let kinds = kinds.filter(says_more);
+        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds, batch: rows, has_images: self.has_images })
+    }
+
+    /// Rows of a version of the schema as the table is now.
+    ///
+    /// # Errors
+    /// Corrupt for an unknown version of the schema.
+    pub fn adopt(&self, schema_id: i16, rows: &RecordBatch) -> Result<RecordBatch> {
+        if schema_id == self.schema().version() {
+            return Ok(rows.clone());
+        }
+        let mapping = Mapping::new::<&str>(self.schema_at(schema_id)?, self.schema(), None)?;
+        let read = rows.project(mapping.read_columns()).map_err(|error| Error::internal("cannot choose columns").caused_by(error))?;
+        mapping.apply(&read)
     }
 
     fn version(&self, schema_id: i16) -> Result<Arc<Version>> {

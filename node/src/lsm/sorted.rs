@@ -451,7 +451,7 @@ impl MemoryRows {
         let slots: Vec<Slot<'_>> = batches.iter().map(|batch| Slot { batch, kinds: None }).collect();
         let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
         self.at += count;
-        Ok(Some(Chunk { batch, kinds, keys }))
+        Ok(Some(Chunk { batch, kinds, keys, has_images: false }))
     }
 }
 
@@ -477,9 +477,15 @@ fn gather_keys(chunks: &[&Chunk], rows: &[Ref]) -> Keys {
     }
 }
 
+<<<<<<< HEAD
 /// The rows of a memtable before an offset whose keys are in these ranges, in key order, older ones of a key first.
 fn memory_order(memtable: &Memtable, end: u64, ranges: &KeyRanges) -> Vec<Ref> {
     let (mut keys, mut pieces) = (Vec::new(), Vec::new());
+=======
+/// The rows of a memtable before an offset in key order, older ones of a key first.
+fn memory_order(memtable: &Memtable, end: u64) -> Vec<Ref> {
+    let (mut keys, mut counts, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
+>>>>>>> main
     for (first_offset, chunk) in memtable.chunks() {
         if first_offset >= end {
             break;
@@ -488,11 +494,27 @@ fn memory_order(memtable: &Memtable, end: u64, ranges: &KeyRanges) -> Vec<Ref> {
         let slot = keys.len();
         pieces.extend(wanted(&chunk.keys, rows, ranges).into_iter().map(|rows| (0, slot, rows)));
         keys.push(&chunk.keys);
+        chunks.push(chunk);
     }
+<<<<<<< HEAD
     let Some((low, high)) = unsorted_bounds(&keys, &pieces) else { return Vec::new() };
     let prefixes = Prefixes::between(&keys, low, high);
     let mut entries = Vec::with_capacity(pieces.iter().map(|(_, _, rows): &Piece| rows.len()).sum());
     pieces.into_iter().for_each(|(_, slot, rows)| prefixes.extend(slot, rows, &mut entries));
+=======
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let (low, high) = unsorted_bounds(&keys, &counts);
+    let prefixes = Prefixes::between(&keys, low, high);
+    let mut entries = Vec::with_capacity(counts.iter().sum());
+    for (slot, (chunk, count)) in chunks.iter().zip(&counts).enumerate() {
+        match chunk.has_images && chunk.kinds.is_some() {
+            false => prefixes.extend(slot, 0..*count, &mut entries),
+            true => (0..*count).filter(|row| chunk.counts(*row)).for_each(|row| prefixes.extend(slot, row..row + 1, &mut entries)),
+        }
+    }
+>>>>>>> main
     prefixes.sort(&mut entries);
     entries.into_iter().map(|entry| entry.1).collect()
 }

@@ -11,6 +11,7 @@ use super::{Groups, MergeFunction, Ref, Slot, merge_function};
 use crate::error::{Kind, Result};
 use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 
+mod images;
 mod kinds;
 mod model;
 mod nested;

@@ -107,7 +107,8 @@ impl Lane {
                 };
                 let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
                 let pinned = pin(table, entry, Place { partition_id, bucket: piece.bucket }, is_again)?.before(*before);
-                Arc::new(pinned.map_err(|error| if error.kind() == Kind::Conflict { error.hint(again) } else { error })?)
+                let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
+                Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
             }
         };
         let ranges = ranges.intersect(&KeyRanges::of(vec![range.clone()]));

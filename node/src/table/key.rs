@@ -98,6 +98,33 @@ impl Keys {
         }
     }
 
+    /// Some of them, which may come more than once.
+    pub fn pick(&self, rows: impl Iterator<Item = usize>) -> Keys {
+        match self {
+            Keys::Numbers(numbers) => Keys::Numbers(rows.map(|row| numbers[row]).collect()),
+            Keys::Bytes(bytes) => {
+                let mut picked = KeyBytes::default();
+                rows.for_each(|row| picked.push(bytes.get(row)));
+                Keys::Bytes(picked)
+            }
+        }
+    }
+
+    /// Where a key is among these, which ascend.
+    pub fn position(&self, key: KeyRef<'_>) -> Option<usize> {
+        match (self, key) {
+            (Keys::Numbers(numbers), KeyRef::Number(number)) => numbers.binary_search(&number).ok(),
+            _ => {
+                let (mut low, mut high) = (0, self.len());
+                while low < high {
+                    let middle = (low + high) / 2;
+                    if self.get(middle) < key { low = middle + 1 } else { high = middle }
+                }
+                (low < self.len() && self.get(low) == key).then_some(low)
+            }
+        }
+    }
+
     /// Compares two of them.
     #[inline]
     pub fn compare(&self, left: usize, right: usize) -> Ordering {

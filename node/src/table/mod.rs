@@ -5,6 +5,7 @@
 
 pub mod bucketing;
 pub mod change;
+pub mod changelog;
 pub mod conform;
 pub mod evolution;
 pub mod filter;
@@ -33,6 +34,7 @@ mod statistics;
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
 pub use change::ChangeType;
+pub use changelog::{Changelog, Image};
 pub use conform::conform;
 pub use evolution::{Change, Position};
 pub use filter::{Bound, Filter};
