@@ -27,13 +27,13 @@ fn tables_with_a_primary_key() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn parts_of_tables() {
     session("parts");
-=======
+}
+
+#[test]
 fn what_became_of_each_key() {
     session("changelog");
->>>>>>> main
 }
 
 #[test]

@@ -35,12 +35,8 @@ use crate::lsm::sorted::Sorted;
 use crate::merge::deduplicate::Deduplicate;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
-<<<<<<< HEAD
 use crate::table::key_range::KeyRanges;
-use crate::table::{TableSchema, TableSpec};
-=======
 use crate::table::{Changelog, TableSchema, TableSpec};
->>>>>>> main
 
 /// Memtables that wait to be flushed; with more, writers wait.
 pub const WAITING_MAX: usize = 3;
@@ -83,18 +79,18 @@ impl Keyed {
         self.images.as_ref().map_or(&*self.function, |images| &*images.function)
     }
 
-    /// The same of some columns only, by their places in the table; with them come those of the key, and what the merge function needs for them.
+    /// How some columns are read and merged, by their places in the table; with them come those of the key, and what the merge function needs for them.
     ///
     /// # Errors
     /// Invalid for a column that the table does not have.
-    pub fn projected(self: &Arc<Self>, columns: &[usize]) -> Result<Arc<Keyed>> {
+    pub fn projected(&self, columns: &[usize]) -> Result<(Arc<Reader>, Arc<dyn MergeFunction>)> {
         let mut all = [columns, self.reader.keys().columns(), &self.function.needs(columns)].concat();
         all.sort_unstable();
         all.dedup();
         if all.len() == self.reader.schema().fields().len() {
-            return Ok(self.clone());
+            return Ok((self.reader.clone(), self.function.clone()));
         }
-        Ok(Arc::new(Keyed { reader: self.reader.projected(&all)?, function: self.function.over(&all) }))
+        Ok((self.reader.projected(&all)?, self.function.over(&all)))
     }
 
     /// The version of the schema that rows come out in.
@@ -418,8 +414,8 @@ impl Pinned {
     /// # Errors
     /// Invalid for a column that the table does not have.
     pub fn rows(&self, columns: &[usize], ranges: &KeyRanges) -> Result<Sorted> {
-        let keyed = self.keyed.projected(columns)?;
+        let (reader, function) = self.keyed.projected(columns)?;
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
-        Ok(Sorted::within(keyed.reader.clone(), keyed.function.clone(), (&self.levels.runs, &memtables), ranges, true))
+        Ok(Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true))
     }
 }

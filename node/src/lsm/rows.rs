@@ -95,9 +95,9 @@ impl Reader {
     /// Invalid when the table has no key or one that has no order.
     pub fn new(spec: Arc<TableSpec>) -> Result<Self> {
         let keys = KeyEncoder::new(spec.schema(), &spec.primary_key)?;
-<<<<<<< HEAD
         let schema = spec.schema().clone();
-        Ok(Reader { spec, schema, part: None, keys, versions: Mutex::default() })
+        let has_images = spec.changelog()?.has_images();
+        Ok(Reader { spec, schema, part: None, keys, has_images, versions: Mutex::default() })
     }
 
     /// Reads only these columns of the same table, ascending, and those of its key: what others hold is not looked at.
@@ -111,7 +111,8 @@ impl Reader {
         let schema = TableSchema::from_parts(self.schema.version(), chosen, self.schema.highest_field_id())?;
         let keys = KeyEncoder::new(&schema, &self.spec.primary_key)?;
         let part = Some(Part { whole: self.clone(), columns: columns.to_vec() });
-        Ok(Arc::new(Reader { spec: self.spec.clone(), schema, part, keys, versions: Mutex::default() }))
+        let (spec, has_images) = (self.spec.clone(), self.has_images);
+        Ok(Arc::new(Reader { spec, schema, part, keys, has_images, versions: Mutex::default() }))
     }
 
     /// The reader of all columns, if this one is not.
@@ -126,10 +127,6 @@ impl Reader {
     pub fn choose(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let Some(part) = &self.part else { return Ok(rows.clone()) };
         rows.project(&part.columns).map_err(|error| Error::internal("cannot choose columns").caused_by(error))
-=======
-        let has_images = spec.changelog()?.has_images();
-        Ok(Reader { spec, keys, has_images, versions: Mutex::default() })
->>>>>>> main
     }
 
     /// The columns that come out.

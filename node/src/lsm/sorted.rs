@@ -419,7 +419,12 @@ impl RunRows {
 
     fn cached(&self, reader: &Reader, number: usize) -> Result<Chunk> {
         let whole = self.run.block(reader.whole().map_or(reader, |whole| whole), number)?;
-        Ok(Chunk { batch: reader.choose(&whole.batch)?, kinds: whole.kinds.clone(), keys: whole.keys.clone() })
+        Ok(Chunk {
+            batch: reader.choose(&whole.batch)?,
+            kinds: whole.kinds.clone(),
+            keys: whole.keys.clone(),
+            has_images: whole.has_images,
+        })
     }
 }
 
@@ -477,55 +482,35 @@ fn gather_keys(chunks: &[&Chunk], rows: &[Ref]) -> Keys {
     }
 }
 
-<<<<<<< HEAD
 /// The rows of a memtable before an offset whose keys are in these ranges, in key order, older ones of a key first.
 fn memory_order(memtable: &Memtable, end: u64, ranges: &KeyRanges) -> Vec<Ref> {
     let (mut keys, mut pieces) = (Vec::new(), Vec::new());
-=======
-/// The rows of a memtable before an offset in key order, older ones of a key first.
-fn memory_order(memtable: &Memtable, end: u64) -> Vec<Ref> {
-    let (mut keys, mut counts, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
->>>>>>> main
     for (first_offset, chunk) in memtable.chunks() {
         if first_offset >= end {
             break;
         }
         let rows = (chunk.rows() as u64).min(end - first_offset) as usize;
         let slot = keys.len();
-        pieces.extend(wanted(&chunk.keys, rows, ranges).into_iter().map(|rows| (0, slot, rows)));
+        pieces.extend(wanted(chunk, rows, ranges).into_iter().map(|rows| (0, slot, rows)));
         keys.push(&chunk.keys);
-        chunks.push(chunk);
     }
-<<<<<<< HEAD
     let Some((low, high)) = unsorted_bounds(&keys, &pieces) else { return Vec::new() };
     let prefixes = Prefixes::between(&keys, low, high);
     let mut entries = Vec::with_capacity(pieces.iter().map(|(_, _, rows): &Piece| rows.len()).sum());
     pieces.into_iter().for_each(|(_, slot, rows)| prefixes.extend(slot, rows, &mut entries));
-=======
-    if keys.is_empty() {
-        return Vec::new();
-    }
-    let (low, high) = unsorted_bounds(&keys, &counts);
-    let prefixes = Prefixes::between(&keys, low, high);
-    let mut entries = Vec::with_capacity(counts.iter().sum());
-    for (slot, (chunk, count)) in chunks.iter().zip(&counts).enumerate() {
-        match chunk.has_images && chunk.kinds.is_some() {
-            false => prefixes.extend(slot, 0..*count, &mut entries),
-            true => (0..*count).filter(|row| chunk.counts(*row)).for_each(|row| prefixes.extend(slot, row..row + 1, &mut entries)),
-        }
-    }
->>>>>>> main
     prefixes.sort(&mut entries);
     entries.into_iter().map(|entry| entry.1).collect()
 }
 
-/// Which of the first rows, in any order, have a wanted key.
-fn wanted(keys: &Keys, rows: usize, ranges: &KeyRanges) -> Vec<Range<usize>> {
-    if ranges.is_all() {
+/// Which of the first rows, in any order, count and have a wanted key.
+fn wanted(chunk: &Chunk, rows: usize, ranges: &KeyRanges) -> Vec<Range<usize>> {
+    let all_count = !chunk.has_images || chunk.kinds.is_none();
+    if ranges.is_all() && all_count {
         return std::iter::once(0..rows).collect();
     }
+    let is_wanted = |row: &usize| chunk.counts(*row) && ranges.contains(chunk.keys.get(*row));
     let mut stretches: Vec<Range<usize>> = Vec::new();
-    for row in (0..rows).filter(|row| ranges.contains(keys.get(*row))) {
+    for row in (0..rows).filter(is_wanted) {
         match stretches.last_mut().filter(|last| last.end == row) {
             Some(last) => last.end += 1,
             None => stretches.push(row..row + 1),

@@ -24,17 +24,16 @@ impl MergeFunction for Deduplicate {
         check_changes(kinds)
     }
 
-<<<<<<< HEAD
     fn needs(&self, _columns: &[usize]) -> Vec<usize> {
         self.sequence.columns().to_vec()
     }
 
     fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction> {
         Arc::new(Deduplicate { sequence: self.sequence.over(columns), ..*self })
-=======
+    }
+
     fn goes_by_newest(&self) -> bool {
         self.sequence.is_empty() && !self.ignore_delete
->>>>>>> main
     }
 
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {

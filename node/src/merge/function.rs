@@ -191,18 +191,16 @@ pub trait MergeFunction: Send + Sync {
         Ok(())
     }
 
-<<<<<<< HEAD
     /// The columns that say what comes out in `columns`, besides these themselves, by their places in the table.
     fn needs(&self, columns: &[usize]) -> Vec<usize>;
 
     /// The same function for rows that have only `columns` of the table, ascending: with them all that it needs for them.
     fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction>;
-=======
+
     /// Whether the newest row of a key is all of it, whatever the older ones say: then they need not be looked for.
     fn goes_by_newest(&self) -> bool {
         false
     }
->>>>>>> main
 
     /// Merges each key's rows.
     ///
