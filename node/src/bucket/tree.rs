@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::frame::{self, Parsed};
 use crate::format::log_batch::BatchHeader;
+use crate::io::page::Gauges;
 use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, wake_all};
 use crate::log::cursor::{Cursor, Next, Plan};
 use crate::log::stored::Body;
@@ -31,7 +32,7 @@ use crate::lsm::run::{Checked, Run};
 use crate::lsm::sorted::Sorted;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::{Generation, TableSchema, TableSpec};
 
 /// Memtables that wait to be flushed; with more, writers wait.
 pub const WAITING_MAX: usize = 3;
@@ -48,6 +49,8 @@ pub struct Keyed {
     pub reader: Arc<Reader>,
     /// What becomes of the rows of a key.
     pub function: Arc<dyn MergeFunction>,
+    /// Of the table that this was made of.
+    pub generation: Generation,
 }
 
 impl Keyed {
@@ -57,12 +60,7 @@ impl Keyed {
     /// Invalid when the table has no key, or options that its merge engine does not have.
     pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
-        Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function })
-    }
-
-    /// The version of the schema that rows come out in.
-    pub fn version(&self) -> i16 {
-        self.reader.schema().version()
+        Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function, generation: spec.generation() })
     }
 }
 
@@ -146,6 +144,16 @@ impl Tree {
     /// How long writers have waited for it in all.
     pub fn stalled(&self) -> Duration {
         Duration::from_nanos(self.stalled_ns.load(Ordering::Relaxed))
+    }
+
+    /// What whoever watches the writer should know.
+    pub fn gauges(&self) -> Gauges {
+        let levels = self.levels();
+        Gauges {
+            memory_bytes: levels.memory_bytes() as u64,
+            stalled_ms: self.stalled().as_millis() as u64,
+            waiting: levels.memtables.len() as u32 - 1,
+        }
     }
 
     /// Replaces levels by what `make` makes of them.
@@ -340,6 +348,11 @@ impl Pinned {
     /// The columns that come out.
     pub fn schema(&self) -> &TableSchema {
         self.keyed.reader.schema()
+    }
+
+    /// What its rows are read and merged by.
+    pub fn generation(&self) -> Generation {
+        self.keyed.generation
     }
 
     /// Checks every run: what was found, and what is damaged.

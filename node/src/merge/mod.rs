@@ -11,6 +11,7 @@ pub mod engine;
 pub mod first_row;
 pub mod function;
 pub mod gather;
+pub mod names;
 pub mod order;
 pub mod partial_update;
 pub mod reference;
@@ -27,7 +28,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use engine::merge_function;
+pub use engine::{is_merge_option, merge_function, reads_values};
 pub use function::{Column, Groups, MergeFunction, Merged, Slot};
 pub use gather::gather;
+pub use names::follow_columns;
 pub use reference::Ref;

@@ -10,7 +10,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::catalog::TableEntry;
-use super::open::keyed;
+use super::dropping::why_gone;
+use super::open::{Inner, keyed};
 use super::part::Part;
 use super::scanner::ScanBatch;
 use super::table::Table;
@@ -35,30 +36,44 @@ pub(super) struct Place {
 ///
 /// Errors: NotFound when the table was altered since `entry`, or the runs of the manifest were replaced: it is worth while to look again.
 pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
-    let Place { partition_id, bucket } = place;
     let store = &table.store;
-    let keyless = || Error::internal("a bucket of a table with a primary key has no tree");
+    let known = entry.spec.generation();
     let pinned = match store.is_writable() {
         true => {
-            let open = store.bucket(entry, partition_id, bucket)?;
+            let open = store.bucket(entry, place.partition_id, place.bucket)?;
             open.tree().ok_or_else(keyless)?.pin(open.view())
         }
         false => {
-            let follower = store.follower(entry, partition_id, bucket)?;
-            let writer = store.writer_state()?;
-            follower.refresh(writer)?;
-            if let Some(keyed) = keyed(&entry.spec)? {
-                follower.alter(&keyed);
+            let pinned = pin_followed(store, entry, place, is_lost);
+            // Rows that came behind a change may be among these, or be why there are none.
+            if store.entry(table.id, &table.name)?.spec.generation() != known {
+                return Err(being_altered(table));
             }
-            follower.tree(writer, is_lost)?.ok_or_else(keyless)?.pin(follower.view())
+            pinned
         }
     };
     match pinned {
-        Ok(pinned) if pinned.schema().version() != entry.spec.schema().version() => {
-            Err(Error::not_found("the table is being altered").at("table", &table.name).hint("try again"))
-        }
-        pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", bucket)),
+        Ok(pinned) if pinned.generation() != known => Err(being_altered(table)),
+        pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", place.bucket)),
     }
+}
+
+fn pin_followed(store: &Inner, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
+    let follower = store.follower(entry, place.partition_id, place.bucket)?;
+    let writer = store.writer_state()?;
+    follower.refresh(writer)?;
+    if let Some(keyed) = keyed(&entry.spec)? {
+        follower.alter(&keyed);
+    }
+    follower.tree(writer, is_lost)?.ok_or_else(keyless)?.pin(follower.view())
+}
+
+fn keyless() -> Error {
+    Error::internal("a bucket of a table with a primary key has no tree")
+}
+
+fn being_altered(table: &Table) -> Error {
+    Error::not_found("the table is being altered").at("table", &table.name).hint("try again")
 }
 
 /// Reads, and again when the table was altered or runs were replaced by the store's writer meanwhile. `read` gets the table as it is, and whether it is called
@@ -79,6 +94,7 @@ pub(super) fn steadily<R>(table: &Table, mut read: impl FnMut(&TableEntry, bool)
 /// One bucket of a merged scan.
 struct Lane {
     partition: Arc<str>,
+    partition_id: u32,
     bucket: u32,
     pinned: Pinned,
     rows: Option<Sorted>,
@@ -86,6 +102,7 @@ struct Lane {
 
 /// A merged scan under way.
 pub(super) struct MergedScan {
+    table: Table,
     lanes: Vec<Lane>,
     at: usize,
     /// Of the columns that come out, their places in the table.
@@ -126,10 +143,10 @@ impl MergedScan {
             let name: Arc<str> = Arc::from(partition.name.as_str());
             for bucket in (0..entry.spec.buckets).filter(|bucket| part.has_bucket(*bucket)) {
                 let pinned = pin(table, entry, Place { partition_id, bucket }, is_again)?;
-                lanes.push(Lane { partition: name.clone(), bucket, pinned, rows: None });
+                lanes.push(Lane { partition: name.clone(), partition_id, bucket, pinned, rows: None });
             }
         }
-        Ok(MergedScan { lanes, at: 0, columns, schema, filter })
+        Ok(MergedScan { table: table.clone(), lanes, at: 0, columns, schema, filter })
     }
 
     /// The columns that come out.
@@ -146,7 +163,11 @@ impl MergedScan {
     pub(super) fn next(&mut self) -> Result<Option<ScanBatch>> {
         while let Some(lane) = self.lanes.get_mut(self.at) {
             let rows = lane.rows.get_or_insert_with(|| lane.pinned.rows());
-            let Some(tile) = rows.next_tile().map_err(|error| error.at("bucket", lane.bucket))? else {
+            let explain = |error: Error| match why_gone(&self.table, lane.partition_id, &lane.partition) {
+                Some(gone) => gone.caused_by(error),
+                None => error.at("bucket", lane.bucket),
+            };
+            let Some(tile) = rows.next_tile().map_err(explain)? else {
                 lane.rows = None;
                 self.at += 1;
                 continue;

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
+use super::alter::set_option;
 use super::lookup::{Rows, lookup};
 use super::open::Inner;
 use super::scanner::ScanBuilder;
@@ -93,10 +94,7 @@ impl CreateTable {
         spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
         spec.primary_key = spec.schema().ids_of(&self.primary_key)?;
         for (name, value) in &self.options {
-            match spec.options.get(name) {
-                None if !self.primary_key.is_empty() => drop(spec.merge.insert(name.trim().to_string(), value.trim().to_string())),
-                _ => spec.options.set(name, value)?,
-            }
+            set_option(&mut spec, name, value)?;
         }
         spec.check()?;
         if !spec.primary_key.is_empty() {
@@ -289,8 +287,7 @@ impl Table {
 pub(super) fn summaries(store: &Inner) -> Result<Vec<TableSummary>> {
     let catalog = store.catalog()?;
     let mut all: Vec<TableSummary> = catalog
-        .tables
-        .values()
+        .shown()
         .map(|entry| TableSummary {
             name: entry.spec.name.to_string(),
             id: entry.spec.id,
