@@ -42,10 +42,10 @@ fn rows_of_a_log_keep_their_order() {
             writer.append(&rows::batch(batch * 1_000..(batch + 1) * 1_000)).unwrap();
         }
         for buckets in [5, 1, 2] {
-            let old: HashMap<i64, u32> = by_bucket(&store.table("t").unwrap())
-                .into_iter()
-                .flat_map(|(bucket, all)| all.into_iter().map(move |row| (row, bucket)))
-                .collect();
+            let mut old: HashMap<i64, (u32, usize)> = HashMap::new();
+            for (bucket, all) in by_bucket(&store.table("t").unwrap()) {
+                old.extend(all.into_iter().enumerate().map(|(place, row)| (row, (bucket, place))));
+            }
             assert_eq!(rescale(&store, buckets), 30_000);
             let table = store.table("t").unwrap();
             rows::assert_range(&sorted(&table), 0..30_000);
@@ -53,7 +53,8 @@ fn rows_of_a_log_keep_their_order() {
             assert_eq!(now.len() as u32, buckets, "all buckets have rows");
             for (bucket, all) in now {
                 for from in 0..5 {
-                    let of_one: Vec<i64> = all.iter().copied().filter(|row| old[row] == from).collect();
+                    let of_one: Vec<usize> =
+                        all.iter().map(|row| old[row]).filter(|(bucket, _)| *bucket == from).map(|old| old.1).collect();
                     assert!(of_one.is_sorted(), "rows of bucket {from} keep their order in bucket {bucket}");
                 }
             }
