@@ -90,13 +90,13 @@ pub(crate) fn fill_device(dir: &str) {
 #[test]
 fn a_full_device_holds_back_flushes_and_lets_them_go_on_when_there_is_room() {
     let dir = scratch::directory();
-    match in_own_mounts("mount -t tmpfs -o size=48m none \"$DIR\"", "fill_device_under_tree", dir.path()) {
+    match in_own_mounts("mount -t tmpfs -o size=96m none \"$DIR\"", "fill_device_under_tree", dir.path()) {
         None => skip::needs(NEEDS),
         Some(went_well) => assert!(went_well, "see above"),
     }
 }
 
-/// A child's job, on a device of 48 MiB.
+/// A child's job, on a device of 96 MiB.
 pub(crate) fn fill_device_under_tree(dir: &str) {
     let dir = Path::new(dir);
     let options = Options { memtable_bytes_max: 1 << 20, ..Options::default() };

@@ -11,12 +11,16 @@ use arrow::datatypes::Int64Type;
 
 use crate::{rows, scratch};
 
-type Rows = BTreeMap<i64, [Option<i64>; 2]>;
+/// The columns beside the key.
+type Row = [Option<i64>; 2];
 
-fn batch(changes: &[(i64, Option<i64>, Option<i64>)]) -> RecordBatch {
-    let column = |pick: fn(&(i64, Option<i64>, Option<i64>)) -> Option<i64>| -> ArrayRef {
-        Arc::new(changes.iter().map(pick).collect::<Int64Array>())
-    };
+type Rows = BTreeMap<i64, Row>;
+
+/// A key and its columns.
+type Upsert = (i64, Option<i64>, Option<i64>);
+
+fn batch(changes: &[Upsert]) -> RecordBatch {
+    let column = |pick: fn(&Upsert) -> Option<i64>| -> ArrayRef { Arc::new(changes.iter().map(pick).collect::<Int64Array>()) };
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(changes.iter().map(|change| change.0)));
     RecordBatch::try_from_iter_with_nullable([
         ("key", keys, false),
@@ -39,7 +43,7 @@ fn seen(table: &Table) -> Rows {
 /// A way to merge, and what it makes of a row that is there and one that comes.
 struct Engine {
     options: &'static [(&'static str, &'static str)],
-    merge: fn(Option<[Option<i64>; 2]>, Option<[Option<i64>; 2]>) -> Option<[Option<i64>; 2]>,
+    merge: fn(Option<Row>, Option<Row>) -> Option<Row>,
 }
 
 const OPTIONS: [&str; 5] = [
@@ -227,6 +231,6 @@ fn what_cannot_be_merged_in_another_way_stays_as_it_is() {
     store.alter_table("log", &[Change::reset_option("compression")]).unwrap();
     let options = log.describe().unwrap().options;
     assert!(options.iter().all(|option| option.is_default), "{options:?}");
-    let readonly = scratch::follow(dir.path()).alter_table("t", &[set("merge-engine", "partial-update")]).unwrap_err();
+    let readonly = scratch::follow(dir.path()).alter_table("t", &[set("fields.bits.ignore-retract", "true")]).unwrap_err();
     assert!(readonly.to_string().contains("read-only"), "{readonly}");
 }

@@ -119,9 +119,11 @@ fn altered(entry: &TableEntry, changes: &[Change]) -> Result<TableSpec> {
                 set_option(&mut spec, name, value).map_err(located)?;
             }
             Change::Reset { name } => {
-                let is_merge = orphans.remove(name.trim()).or_else(|| spec.merge.remove(name.trim())).is_some();
-                if !is_merge && !(!spec.primary_key.is_empty() && is_merge_option(name.trim())) {
-                    spec.options.reset(name.trim()).map_err(located)?;
+                let name = name.trim();
+                let was_set = orphans.remove(name).or_else(|| spec.merge.remove(name)).is_some();
+                let may_be_set = !spec.primary_key.is_empty() && is_merge_option(name);
+                if !was_set && !may_be_set {
+                    spec.options.reset(name).map_err(located)?;
                 }
             }
         }

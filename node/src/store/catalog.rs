@@ -353,7 +353,7 @@ mod tests {
         let folded = format!(
             r#"{{"folded":{{"epoch":3,"next_table_id":1,"tables":{{"0":{{"spec":{SPEC},"slot":1,"partitions":{{"0":{{"name":"","slot":2}}}}}}}}}}}}"#
         );
-        for catalog in [fold(&edits), fold(&[folded.clone()])] {
+        for catalog in [fold(&edits), fold(std::slice::from_ref(&folded))] {
             assert_eq!(serde_json::to_string(&catalog.folded()).unwrap(), folded);
             assert_eq!((catalog.tables[&0].next_partition_id(), catalog.serial), (1, 0));
         }
