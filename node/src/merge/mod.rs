@@ -11,6 +11,7 @@ pub mod engine;
 pub mod first_row;
 pub mod function;
 pub mod gather;
+pub mod images;
 pub mod names;
 pub mod order;
 pub mod partial_update;
@@ -19,6 +20,7 @@ pub mod sequence;
 
 mod bitmaps;
 mod elements;
+mod equal;
 mod lists;
 mod numbers;
 mod pick;

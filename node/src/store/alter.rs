@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::merge::names::Followed;
 use crate::merge::{MergeFunction, follow_columns, is_merge_option, merge_function, reads_values};
 pub use crate::table::evolution::{Change as ColumnChange, Position};
-use crate::table::{TableName, TableSpec};
+use crate::table::key_range::KeyRanges;
+use crate::table::{Changelog, TableName, TableSpec};
 
 /// One change of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +115,10 @@ fn altered(entry: &TableEntry, changes: &[Change]) -> Result<TableSpec> {
     for change in changes {
         match change {
             Change::Column(_) => {}
+            Change::Option { name, .. } | Change::Reset { name } if Changelog::has_option(name.trim()) => {
+                let fixed = Error::invalid("what the log of a table holds is fixed when the table is created").at("option", name);
+                return Err(located(fixed).hint("create another table with it, and upsert the rows of this one there"));
+            }
             Change::Option { name, value } => {
                 orphans.remove(name.trim());
                 set_option(&mut spec, name, value).map_err(located)?;
@@ -178,7 +183,9 @@ fn merge_rows(store: &Inner, entry: &TableEntry, after: &TableSpec) -> Result<()
 /// Values that a function cannot read would fail every merge from now on.
 fn check_values(bucket: &Bucket, function: &dyn MergeFunction) -> Result<()> {
     let Some(tree) = bucket.tree() else { return Ok(()) };
-    let mut rows = tree.pin(bucket.view())?.rows();
+    let pinned = tree.pin(bucket.view())?;
+    let all: Vec<usize> = (0..pinned.schema().fields().len()).collect();
+    let mut rows = pinned.rows(&all, &KeyRanges::all())?;
     while let Some(tile) = rows.next_tile()? {
         function.check_rows(&tile.batch).map_err(|error| error.hint("rows that are there do not fit; create a new table"))?;
     }
