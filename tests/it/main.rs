@@ -23,6 +23,7 @@ mod evolution;
 mod examples;
 mod figures;
 mod filters;
+mod foreign;
 mod inputs;
 mod interrupt;
 mod keyed;

@@ -19,7 +19,7 @@ const MERGE_ENGINE: &str = "merge-engine";
 const CHANGELOG_PRODUCER: &str = "changelog-producer";
 
 pub(crate) fn init(session: &Session) -> Outcome {
-    session.store()?.close()?;
+    session.close(session.store()?)?;
     session.say(&format!("made {}", session.config.dir.display()));
     Ok(())
 }
@@ -42,7 +42,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     let options = named.chain(set).collect();
     let store = session.store()?;
     store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, primary_key, options })?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("created {table}"));
     Ok(())
 }
@@ -68,7 +68,7 @@ pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
     changes.extend(alter.set.iter().map(|(name, value)| Change::set_option(name, value)));
     let store = session.store_to_change()?;
     store.alter_table(&alter.table, &changes)?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("altered {}", alter.table));
     Ok(())
 }
@@ -79,7 +79,7 @@ pub(crate) fn drop(session: &Session, drop: &Drop) -> Outcome {
         None => store.drop_table(&drop.table).map(|()| drop.table.clone())?,
         Some(name) => store.drop_partition(&drop.table, name).map(|()| format!("partition {name} of {}", drop.table))?,
     };
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("dropped {what}"));
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(crate) fn rescale(session: &Session, rescale: &Rescale) -> Outcome {
     });
     bar.finish();
     let done = done?;
-    store.close()?;
+    session.close(store)?;
     session.print(&Report::one([
         ("table", rescale.table.as_str().into()),
         ("buckets_before", u64::from(done.buckets_before).into()),

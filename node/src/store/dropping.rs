@@ -111,32 +111,32 @@ pub(super) fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalo
     let tables = dir.join("tables");
     driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
     let mut left = Vec::new();
-    for (name, path) in directories(driver, &tables)? {
-        let id: Option<u32> = name.parse().ok();
-        if let Some(id) = id.filter(|id| *id >= catalog.next_table_id) {
+    for (id, path, is_dir) in numbered(driver, &tables, "")? {
+        if id >= catalog.next_table_id {
             return Err(lost(format!("table {id}")));
         }
-        let Some(entry) = id.and_then(|id| catalog.tables.get(&id)).filter(|entry| entry.replaces.is_none()) else {
-            left.push(path);
+        let Some(entry) = catalog.tables.get(&id).filter(|entry| entry.replaces.is_none()) else {
+            left.extend(is_dir.then_some(path));
             continue;
         };
         if entry.partitions_end == 0 {
             continue;
         }
-        for (name, path) in directories(driver, &path)? {
-            match name.strip_prefix('p').and_then(|id| id.parse::<u32>().ok()) {
-                Some(id) if id >= entry.next_partition_id() => return Err(lost(format!("partition {id} of table {}", entry.spec.name))),
-                Some(id) if entry.partitions.contains_key(&id) => {}
-                _ => left.push(path),
+        for (id, path, is_dir) in numbered(driver, &path, "p")? {
+            if id >= entry.next_partition_id() {
+                return Err(lost(format!("partition {id} of table {}", entry.spec.name)));
             }
+            left.extend((is_dir && !entry.partitions.contains_key(&id)).then_some(path));
         }
     }
     Ok(left)
 }
 
-fn directories(driver: &dyn Driver, dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// What is in a directory under a prefix and a number, and whether it is a directory. What no table or partition can be called is somebody else's.
+fn numbered(driver: &dyn Driver, dir: &Path, prefix: &str) -> Result<Vec<(u32, PathBuf, bool)>> {
     let entries = driver.list(dir).map_err(|error| Error::io("list", dir, error))?;
-    Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| (entry.name.clone(), dir.join(&entry.name))).collect())
+    let number = |name: &str| name.strip_prefix(prefix)?.parse::<u32>().ok().filter(|id| format!("{prefix}{id}") == name);
+    Ok(entries.iter().filter_map(|entry| Some((number(&entry.name)?, dir.join(&entry.name), entry.is_dir))).collect())
 }
 
 pub(super) fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
