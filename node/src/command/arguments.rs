@@ -3,6 +3,7 @@
 //! Invariant: what parses here is well formed, though it may name what does not exist.
 //! Knows nothing of how a verb is carried out.
 
+mod altered;
 mod keyed;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
+pub(crate) use altered::{Alter, Drop, Rescale};
 pub(crate) use keyed::{Compact, Delete, Lookup, Upsert};
 
 /// A columnar log store on your NVMe: what is acknowledged is on the device, and can be tailed at once.
@@ -101,15 +103,14 @@ Types: bool, int8..int64, float32, float64, decimal128(p,s), date, time(unit), t
 binary, fixed_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
     Create(Create),
     /// Change a table
-    #[command(after_help = "Examples:
-  aquifer alter clicks --add-column 'device utf8' --rename page=url
-  aquifer alter clicks --widen 'quantity int64' --drop-column referrer
-
-All changes hold together, or none: columns are dropped, renamed, widened and added, in this order.")]
+    #[command(after_help = altered::ALTER_HELP)]
     Alter(Alter),
-    /// Drop a table and its rows
-    #[command(after_help = "Example: aquifer drop clicks")]
-    Drop(Named),
+    /// Drop a table, or one of its partitions, with the rows
+    #[command(after_help = altered::DROP_HELP)]
+    Drop(Drop),
+    /// Give a table another number of buckets
+    #[command(after_help = altered::RESCALE_HELP)]
+    Rescale(Rescale),
     /// List the tables
     #[command(after_help = "Example: aquifer list --output csv")]
     List(Settings),
@@ -165,7 +166,10 @@ Rows are durable before; this makes the next start and the next lookup of them f
     #[command(after_help = keyed::COMPACT_HELP)]
     Compact(Compact),
     /// Drop what is older or more than the table's retention allows
-    #[command(after_help = "Example: aquifer expire clicks")]
+    #[command(after_help = "Example: aquifer expire clicks
+
+Rows leave a log by whole segments; of a table with a primary key only changes leave it, once they are in runs. Of a log table with
+partitions, one goes whole once all of its rows are older than retention.ms. It also happens by itself.")]
     Expire(Named),
     /// Rows, bytes and segments of each bucket
     #[command(after_help = "Example: aquifer stats clicks")]
@@ -189,6 +193,8 @@ Rows are durable before; this makes the next start and the next lookup of them f
     #[command(after_help = "Examples:
   aquifer bench list
   aquifer bench append --producers 1,16 --size 64KiB --json > append.json
+  aquifer bench upsert --rows 1M --only uniform
+  aquifer bench soak --seconds 600 --seed 7
   aquifer bench table append.json")]
     Bench(Bench),
 }
@@ -235,36 +241,13 @@ pub(crate) struct Create {
     /// What tells one row from another; such a table takes upserts, not appends [default: nothing, a log table]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub(crate) primary_key: Vec<String>,
-    /// What becomes of rows with the same primary key [default: deduplicate]
-    #[arg(long, value_name = "ENGINE", requires = "primary_key", value_parser = ["deduplicate", "first-row", "partial-update", "aggregation"])]
+    /// What becomes of rows with the same primary key: deduplicate, first-row, partial-update or aggregation [default: deduplicate]
+    #[arg(long, value_name = "ENGINE", requires = "primary_key")]
     pub(crate) merge: Option<String>,
     /// What the log holds: the rows as they are written, or what became of each key, as -U, +U, +I, -D [default: input]
     #[arg(long, value_name = "MODE", requires = "primary_key", value_parser = ["input", "lookup"])]
     pub(crate) changelog: Option<String>,
     /// An option of the table
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) set: Vec<(String, String)>,
-}
-
-/// `alter`
-#[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["add_column", "rename", "drop_column", "widen", "set"]))]
-pub(crate) struct Alter {
-    /// `name` or `db.name`
-    pub(crate) table: String,
-    /// Add a nullable column: 'NAME TYPE', perhaps with 'first' or 'after OTHER' behind it
-    #[arg(long, value_name = "'NAME TYPE'")]
-    pub(crate) add_column: Vec<String>,
-    /// Rename a column
-    #[arg(long, value_name = "OLD=NEW")]
-    pub(crate) rename: Vec<String>,
-    /// Drop a column
-    #[arg(long, value_name = "NAME")]
-    pub(crate) drop_column: Vec<String>,
-    /// Give a column a wider type
-    #[arg(long, value_name = "'NAME TYPE'")]
-    pub(crate) widen: Vec<String>,
-    /// Change an option of the table
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
 }
@@ -429,12 +412,21 @@ pub(crate) struct Bench {
     /// Threads that append
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [1, 2, 4, 16, 128], value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) producers: Vec<u32>,
-    /// Rounds; each case runs once in each
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// Rows that a reader waits for
-    #[arg(long, hide = true, default_value_t = 1)]
-    pub(crate) rows: u64,
+    /// Rounds; each case runs once in each [default: 5; upsert 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Rows of the table, as in 500k or 10M [default: upsert 10M, open 5M, lookup and scan 2M, mixed 1M, soak 100k keys]
+    #[arg(long, value_name = "N", value_parser = rows)]
+    pub(crate) rows: Option<u64>,
+    /// The same seed does the same (soak)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often the process that is killed was started before
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) turn: u64,
+    /// Only what has one of these in its name, as in 'zipf' (upsert, lookup, scan)
+    #[arg(long, value_name = "TEXT,..", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
@@ -484,6 +476,19 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let count = text[..end].parse::<usize>().ok().filter(|count| *count > 0);
     count.and_then(|count| count.checked_mul(1 << shift)).ok_or_else(|| "expected bytes above zero".into())
+}
+
+/// Rows that a bench keeps in memory before its clock starts.
+const ROWS_MAX: u64 = 1_000_000_000;
+
+fn rows(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let rows = digits.parse::<u64>().ok().and_then(|rows| rows.checked_mul(factor)).filter(|rows| (1..=ROWS_MAX).contains(rows));
+    rows.ok_or_else(|| "expected rows, 1 to 1000M, as in 5000, 500k or 10M".into())
 }
 
 fn from(text: &str) -> Result<From, String> {
@@ -547,6 +552,8 @@ mod tests {
         assert_eq!(rate("0.0001/s"), Ok(RATE_MIN));
         assert!(rate("1e-20/s").is_err() && rate("1e300m").is_err() && rate("nan").is_err() && rate("-1").is_err());
         assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!((rows("7"), rows("500k"), rows("10M")), (Ok(7), Ok(500_000), Ok(10_000_000)));
+        assert!(rows("0").is_err() && rows("2000M").is_err() && rows("k").is_err() && rows("99999999999999999999M").is_err());
         assert!(bytes("0").is_err() && bytes("4GB").is_err() && bytes("99999999999999999999").is_err());
     }
 }

@@ -32,8 +32,11 @@ impl Writer {
     pub fn append_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<Ack> {
         self.drain();
         self.tell_failure()?;
+        let gate = self.gate.clone();
+        let entered = gate.enter();
         let numbered = self.number(batch, sequence)?;
         self.put_numbered(&numbered, true)?;
+        drop(entered);
         self.drain();
         self.tell_failure()?;
         self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
@@ -46,6 +49,8 @@ impl Writer {
     /// Errors: as [`Writer::append_numbered`], nothing was sent; those of rows sent earlier, of which others may be under way.
     pub fn send_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<()> {
         self.make_room()?;
+        let gate = self.gate.clone();
+        let _entered = gate.enter();
         let numbered = self.number(batch, sequence)?;
         while self.unanswered(&numbered.piece) >= IN_FLIGHT_MAX {
             self.wait_for_oldest();
