@@ -27,6 +27,11 @@ fn tables_with_a_primary_key() {
 }
 
 #[test]
+fn parts_of_tables() {
+    session("parts");
+}
+
+#[test]
 fn what_became_of_each_key() {
     session("changelog");
 }

@@ -30,10 +30,12 @@ use crate::lsm::memtable::Memtable;
 use crate::lsm::pick::{Rules, pick};
 use crate::lsm::rows::Reader;
 use crate::lsm::run::{Checked, Run};
+use crate::lsm::samples::{Sample, samples};
 use crate::lsm::sorted::Sorted;
 use crate::merge::deduplicate::Deduplicate;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
+use crate::table::key_range::KeyRanges;
 use crate::table::{Changelog, TableSchema, TableSpec};
 
 /// Memtables that wait to be flushed; with more, writers wait.
@@ -75,6 +77,20 @@ impl Keyed {
     /// What checks rows before they are written.
     pub fn checks(&self) -> &dyn MergeFunction {
         self.images.as_ref().map_or(&*self.function, |images| &*images.function)
+    }
+
+    /// How some columns are read and merged, by their places in the table; with them come those of the key, and what the merge function needs for them.
+    ///
+    /// # Errors
+    /// Invalid for a column that the table does not have.
+    pub fn projected(&self, columns: &[usize]) -> Result<(Arc<Reader>, Arc<dyn MergeFunction>)> {
+        let mut all = [columns, self.reader.keys().columns(), &self.function.needs(columns)].concat();
+        all.sort_unstable();
+        all.dedup();
+        if all.len() == self.reader.schema().fields().len() {
+            return Ok((self.reader.clone(), self.function.clone()));
+        }
+        Ok((self.reader.projected(&all)?, self.function.over(&all)))
     }
 
     /// The version of the schema that rows come out in.
@@ -359,6 +375,26 @@ impl Pinned {
         self.keyed.reader.schema()
     }
 
+    /// The same as it was when the log ended at an earlier offset.
+    ///
+    /// # Errors
+    /// Conflict when newer rows were merged with older ones meanwhile; Unavailable when the log is not known up to there.
+    pub fn before(self, end: u64) -> Result<Pinned> {
+        if end < self.levels.flushed_to {
+            let merged = Error::conflict(format!("what rows before offset {end} made was merged with newer rows"));
+            return Err(merged.at("flushed to", self.levels.flushed_to));
+        }
+        if end > self.end {
+            return Err(Error::unavailable(format!("rows up to offset {end} are not known here")).at("end", self.end).hint("try again"));
+        }
+        Ok(Pinned { end, ..self })
+    }
+
+    /// Where the rows with these keys lie, about.
+    pub fn samples(&self, ranges: &KeyRanges) -> Vec<Sample> {
+        samples(&self.levels, self.end, ranges)
+    }
+
     /// Checks every run: what was found, and what is damaged.
     pub fn check(&self) -> Vec<Result<Checked>> {
         self.levels.runs.iter().map(|run| run.check(&self.keyed.reader)).collect()
@@ -372,9 +408,14 @@ impl Pinned {
         lookup(&self.keyed.reader, &*self.keyed.function, &self.levels, self.end, keys)
     }
 
-    /// All rows, in key order, one for each key.
-    pub fn rows(&self) -> Sorted {
+    /// The rows with these keys, in key order, one for each key: these columns of them, by their places in the table, and others that are needed for
+    /// them.
+    ///
+    /// # Errors
+    /// Invalid for a column that the table does not have.
+    pub fn rows(&self, columns: &[usize], ranges: &KeyRanges) -> Result<Sorted> {
+        let (reader, function) = self.keyed.projected(columns)?;
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
-        Sorted::new(self.keyed.reader.clone(), self.keyed.function.clone(), &self.levels.runs, &memtables, true)
+        Ok(Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true))
     }
 }

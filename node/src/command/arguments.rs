@@ -150,7 +150,11 @@ An offset counts in each bucket: with several, name the one that it is of with -
     #[command(after_help = "Examples:
   aquifer scan clicks --columns user_id,price --where \"country = 'NL'\" --limit 20
   aquifer scan clicks --output parquet --out clicks.parquet
-  aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta")]
+  aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta
+  aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
+
+--splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
+Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.")]
     Scan(Scan),
     /// Bring what was written to a table with a primary key from its log into sorted runs, now
     #[command(after_help = "Example: aquifer flush customers
@@ -346,6 +350,12 @@ pub(crate) struct Tail {
 pub(crate) struct Scan {
     /// `name` or `db.name`
     pub(crate) table: String,
+    /// Print no rows, but at most so many parts that are about as large, one a line: see --split
+    #[arg(long, value_name = "N", conflicts_with_all = ["columns", "limit", "meta", "split"], value_parser = clap::value_parser!(u32).range(1..=super::store::SPLITS_MAX as i64))]
+    pub(crate) splits: Option<u32>,
+    /// Only the part of the scan that a line of --splits names
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["bucket", "partition"])]
+    pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) select: Select,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::lookup::{Rows, lookup};
 use super::open::Inner;
+use super::prefix::{PrefixRows, lookup_prefix};
 use super::scanner::ScanBuilder;
 use super::writer::{Writer, WriterOptions};
 use crate::error::{Error, Result};
@@ -256,6 +257,15 @@ impl Table {
     /// Errors: Invalid for a table without a primary key, or for values that are no keys; Exhausted for more than [`super::LOOKUP_KEYS_MAX`].
     pub fn lookup(&self, keys: &RecordBatch) -> Result<Rows> {
         lookup(self, keys)
+    }
+
+    /// The rows whose primary key begins with these values: `prefixes` has its first column, or its first few, and no others. Only the bucket of each is
+    /// read if they have the columns that choose it (the bucket key, else all of the key), else all buckets.
+    ///
+    /// Errors: Invalid for a table without a primary key, for other columns, or values that are none; Exhausted for more than [`super::LOOKUP_KEYS_MAX`] prefixes, or
+    /// more than [`super::PREFIX_ROWS_MAX`] rows.
+    pub fn lookup_prefix(&self, prefixes: &RecordBatch) -> Result<PrefixRows> {
+        lookup_prefix(self, prefixes)
     }
 
     /// Everything that is known of it but its rows.
