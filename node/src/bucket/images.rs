@@ -211,7 +211,7 @@ impl Bucket {
         let of_tree = Sources::of(&shape.levels, u64::MAX);
         let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), runs: of_tree.runs };
         let mut found = newest(&keyed.reader, &sources, &wanted)?;
-        let slots: Vec<Slot<'_>> = found.chunks.iter().map(|held| held.chunk().slot()).collect();
+        let slots: Vec<Slot<'_>> = found.chunks.iter().map(|chunk| chunk.slot()).collect();
         for row in &mut found.rows {
             if *row != Ref::NONE && slots[row.slot()].is_delete(row.row()) {
                 *row = Ref::NONE;

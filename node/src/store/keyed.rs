@@ -243,7 +243,7 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let batch = show(&tile.batch, &self.schema, self.filter.as_ref())?;
+            let batch = show(&tile.batch().map_err(here)?, &self.schema, self.filter.as_ref())?;
             if batch.num_rows() > 0 {
                 let end = lane.pinned.end();
                 let (partition, bucket) = (lane.partition.clone(), lane.bucket);

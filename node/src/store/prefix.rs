@@ -150,7 +150,7 @@ impl Found {
         let mut sorted = pinned.rows(&columns, &ranges)?;
         let mut at = 0;
         while let Some(tile) = sorted.next_tile()? {
-            for row in 0..tile.batch.num_rows() {
+            for row in 0..tile.rows() {
                 let mut number = [0; 8];
                 let key = key_bytes(tile.key(row), &mut number);
                 while !key.starts_with(wanted[at].0) && at + 1 < wanted.len() {
@@ -159,11 +159,11 @@ impl Found {
                 assert!(key.starts_with(wanted[at].0), "only keys with a prefix were asked for");
                 self.places[wanted[at].1].push((self.batches.len(), row));
             }
-            self.rows += tile.batch.num_rows();
+            self.rows += tile.rows();
             if self.rows > PREFIX_ROWS_MAX {
                 return Err(too_many());
             }
-            self.batches.push(tile.batch);
+            self.batches.push(tile.batch()?);
         }
         Ok(())
     }
