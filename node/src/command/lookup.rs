@@ -13,7 +13,7 @@ use super::interrupt;
 use super::outcome::{Failure, Outcome};
 use super::output::{Output, Purpose};
 use super::session::Session;
-use super::store::Table;
+use super::store::{Table, Version};
 
 pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
     let table = session.store_to_read()?.table(&arguments.table)?;
@@ -23,7 +23,7 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
         return Err(keyless.hint("read it with aquifer scan --where").into());
     }
     interrupt::catch();
-    let mut found = Found { session, table: &table, output: None, keys: 0, rows: 0 };
+    let mut found = Found { session, table: &table, output: None, at: arguments.at.version(), keys: 0, rows: 0 };
     match &arguments.keys {
         Some(path) => found.look_up_all(path, arguments.format, &key)?,
         None => found.look_up(&parse_keys(&arguments.key, &*table.schema()?, &key)?)?,
@@ -34,6 +34,7 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
 struct Found<'a> {
     session: &'a Session,
     table: &'a Table,
+    at: Option<Version>,
     /// Opened with the first row.
     output: Option<Output>,
     keys: u64,
@@ -58,7 +59,10 @@ impl Found<'_> {
     }
 
     fn look_up(&mut self, keys: &RecordBatch) -> Outcome {
-        let rows = self.table.lookup(keys)?.rows;
+        let rows = match &self.at {
+            Some(version) => self.table.lookup_at(keys, version)?.rows,
+            None => self.table.lookup(keys)?.rows,
+        };
         self.keys += keys.num_rows() as u64;
         self.rows += rows.num_rows() as u64;
         if rows.num_rows() == 0 {

@@ -13,6 +13,7 @@ use super::catalog::TableEntry;
 use super::open::keyed;
 use super::part::Part;
 use super::scanner::ScanBatch;
+use super::snapshots::{Version, steadily_at};
 use super::table::Table;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Kind, Result};
@@ -84,6 +85,17 @@ struct Lane {
     rows: Option<Sorted>,
 }
 
+/// Which rows of a table are read.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// As they are.
+    Now,
+    /// As they were at a snapshot, in the columns of then.
+    AsItWas(&'a Version),
+    /// As they were at a snapshot, in the columns that the table has now, and merged as it does now.
+    InColumnsOfNow(&'a Version),
+}
+
 /// A merged scan under way.
 pub(super) struct MergedScan {
     lanes: Vec<Lane>,
@@ -92,25 +104,40 @@ pub(super) struct MergedScan {
     columns: Vec<usize>,
     schema: SchemaRef,
     filter: Option<Bound>,
+    spec: TableSpec,
 }
 
 impl MergedScan {
-    /// Pins the buckets of a table that may hold a wanted row.
-    pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>, part: &Part) -> Result<Self> {
-        steadily(table, |entry, is_again| MergedScan::begin(table, entry, columns, filter, part, is_again))
+    /// Pins the buckets of a table that may hold a wanted row: as they are now, or as they were.
+    pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>, part: &Part, source: Source<'_>) -> Result<Self> {
+        let (version, is_now) = match source {
+            Source::Now => (None, true),
+            Source::AsItWas(version) => (Some(version), false),
+            Source::InColumnsOfNow(version) => (Some(version), true),
+        };
+        match version {
+            None => steadily(table, |entry, is_again| {
+                let pin = |place| pin(table, entry, place, is_again).map(Some);
+                MergedScan::begin(entry, &entry.spec, columns, filter, part, pin)
+            }),
+            Some(version) => steadily_at(table, version, is_now, |entry, at| {
+                MergedScan::begin(entry, &at.spec, columns, filter, part, |place| at.pin(table, entry, place))
+            }),
+        }
     }
 
+    /// `spec` says what is read; `pin` has nothing of a bucket that was not there.
     fn begin(
-        table: &Table,
         entry: &TableEntry,
+        spec: &TableSpec,
         columns: Option<&[String]>,
         filter: Option<&str>,
         part: &Part,
-        is_again: bool,
+        pin: impl Fn(Place) -> Result<Option<Pinned>>,
     ) -> Result<Self> {
-        let (schema, columns) = shown(&entry.spec, columns)?;
-        let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(entry.spec.schema()))).transpose()?;
-        let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
+        let (schema, columns) = shown(spec, columns)?;
+        let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
+        let partitioner = Partitioner::new(spec.schema(), &spec.partition_by)?;
         let mut lanes = Vec::new();
         for (&partition_id, partition) in &entry.partitions {
             let may_hold = match &filter {
@@ -125,11 +152,16 @@ impl MergedScan {
             }
             let name: Arc<str> = Arc::from(partition.name.as_str());
             for bucket in (0..entry.spec.buckets).filter(|bucket| part.has_bucket(*bucket)) {
-                let pinned = pin(table, entry, Place { partition_id, bucket }, is_again)?;
+                let Some(pinned) = pin(Place { partition_id, bucket })? else { continue };
                 lanes.push(Lane { partition: name.clone(), bucket, pinned, rows: None });
             }
         }
-        Ok(MergedScan { lanes, at: 0, columns, schema, filter })
+        Ok(MergedScan { lanes, at: 0, columns, schema, filter, spec: spec.clone() })
+    }
+
+    /// The table as it is read.
+    pub(super) fn spec(&self) -> &TableSpec {
+        &self.spec
     }
 
     /// The columns that come out.

@@ -45,6 +45,8 @@ mod part;
 mod reading;
 mod route;
 mod scanner;
+mod snapshots;
+mod span;
 mod table;
 mod walk;
 mod writer;
@@ -62,6 +64,8 @@ pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
+pub use snapshots::{Snapshot, SnapshotEnd, Version};
+pub use span::Positions;
 pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
 pub use writer::{Ack, Writer, WriterOptions};
 

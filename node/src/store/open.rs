@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::catalog::{Catalog, Edit, FILE_NAME, ONLY_PARTITION, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
 use super::options::{Durability, IoPreference, Options};
 use super::route::Turns;
+use super::snapshots::{Snapshots, tend};
 use super::table::CreateTable;
 use super::{bucket_dir, table_dir};
 use crate::bucket::follower::{Follower, WriterState};
@@ -43,6 +44,10 @@ struct Writing {
     lock: Mutex<Option<Lock>>,
     /// Of each table with a writer.
     turns: Mutex<HashMap<u32, Arc<Turns>>>,
+    /// Of each table whose list was asked for.
+    snapshots: Mutex<HashMap<u32, Arc<Snapshots>>>,
+    /// The last table whose snapshots were looked after in this round.
+    tended_to: Mutex<Option<u32>>,
     /// The last bucket that the walk for retention came to in this round.
     walked_to: Mutex<Option<Key>>,
 }
@@ -127,6 +132,8 @@ impl Inner {
             buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
             turns: Mutex::default(),
+            snapshots: Mutex::default(),
+            tended_to: Mutex::new(None),
             walked_to: Mutex::new(None),
         };
         let inner = Arc::new(Inner {
@@ -138,10 +145,11 @@ impl Inner {
             role: Role::Writer(Box::new(writing)),
         });
         let weak = Arc::downgrade(&inner);
-        let walking = weak.clone();
+        let (walking, tending) = (weak.clone(), weak.clone());
         let buckets = Buckets {
             open: Box::new(move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets())),
             walk: Box::new(move || walking.upgrade().map_or(Ok(false), |inner| inner.walk())),
+            tend: Box::new(move || tending.upgrade().map_or_else(|| Ok(Vec::new()), |inner| tend(&inner))),
         };
         let schedule = Schedule::start(&inner.resources, buckets)?;
         *inner.writing()?.schedule.lock() = Some(schedule);
@@ -303,6 +311,9 @@ impl Inner {
             Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
         })?;
         self.writing()?.turns.lock().remove(&id);
+        if let Some(snapshots) = self.writing()?.snapshots.lock().remove(&id) {
+            snapshots.close();
+        }
         let open: Vec<Arc<Bucket>> = {
             let mut buckets = self.writing()?.buckets.lock();
             buckets.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true).map(|(_, bucket)| bucket).collect()
@@ -348,8 +359,28 @@ impl Inner {
         let address = self.address(entry, partition_id, bucket)?;
         let open = keyed(&entry.spec).and_then(|keyed| Bucket::open(&self.resources, address, segment_policy(&entry.spec), keyed));
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
+        self.release_left(entry, &open);
         buckets.insert(key, open.clone());
         Ok(open)
+    }
+
+    /// The lists of snapshots that were asked for, by table.
+    pub(super) fn snapshots(&self) -> Result<&Mutex<HashMap<u32, Arc<Snapshots>>>> {
+        Ok(&self.writing()?.snapshots)
+    }
+
+    /// The last table whose snapshots were looked after.
+    pub(super) fn tended_to(&self) -> Result<&Mutex<Option<u32>>> {
+        Ok(&self.writing()?.tended_to)
+    }
+
+    /// Where the log of a bucket ends, as far as is known without opening it.
+    pub(super) fn end_seen(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<u64> {
+        let open = self.writing()?.buckets.lock().get(&(entry.spec.id, partition_id, bucket)).cloned();
+        match open {
+            Some(open) => Ok(open.view().end()),
+            None => Ok(self.address(entry, partition_id, bucket)?.promised(&self.resources)),
+        }
     }
 
     /// The turns that writers of a table take. They begin anywhere: at the moment of the first writer.
@@ -454,6 +485,9 @@ impl Inner {
             drop(schedule);
             for bucket in std::mem::take(&mut *writing.buckets.lock()).into_values() {
                 bucket.close(closed(&self.dir));
+            }
+            for snapshots in std::mem::take(&mut *writing.snapshots.lock()).into_values() {
+                snapshots.close();
             }
             // Whoever changes the catalog now is done before the next owner comes.
             writing.ledger.lock().close();

@@ -3,7 +3,7 @@
 //! Invariants: rows of a bucket come in order, none twice, none left out; no order holds between buckets; a bounded scan ends where each bucket ended
 //! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +13,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::{Catalog, TableEntry};
-use super::keyed::MergedScan;
+use super::keyed::{MergedScan, Source};
 use super::open::{Inner, dropped};
 use super::part::Part;
 use super::reading::{Extras, Reading};
+use super::snapshots::{Version, until};
+use super::span::{Bound, Positions, Span};
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
@@ -60,6 +62,10 @@ pub struct ScanBuilder {
     follow: bool,
     extras: Extras,
     changes: bool,
+    at: Option<Version>,
+    from: Option<Bound>,
+    to: Option<Bound>,
+    rows_first: bool,
 }
 
 impl ScanBuilder {
@@ -75,6 +81,10 @@ impl ScanBuilder {
             follow: false,
             extras: Extras::default(),
             changes: false,
+            at: None,
+            from: None,
+            to: None,
+            rows_first: false,
         }
     }
 
@@ -118,6 +128,49 @@ impl ScanBuilder {
         self
     }
 
+    /// As the table was: of one with a primary key a snapshot, in the columns that it had then; of a log table the rows that were committed up to a time.
+    #[must_use]
+    pub fn at(mut self, version: Version) -> Self {
+        self.at = Some(version);
+        self
+    }
+
+    /// Of changes: begin with the first that a snapshot has not.
+    #[must_use]
+    pub fn from_snapshot(mut self, version: Version) -> Self {
+        self.from = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Of changes: end with the last that a snapshot has.
+    #[must_use]
+    pub fn to_snapshot(mut self, version: Version) -> Self {
+        self.to = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Begin in each bucket where another scan was, as [`Scanner::positions`] says, and in those that it did not have at the first row.
+    #[must_use]
+    pub fn from_positions(mut self, positions: Positions) -> Self {
+        self.from = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// End in each bucket where another scan was, and leave out those that it did not have.
+    #[must_use]
+    pub fn to_positions(mut self, positions: Positions) -> Self {
+        self.to = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// Of changes: first all rows, each as `+I`, of the snapshot that the scan begins at, or as they are now; then the changes that these rows have not,
+    /// without a gap and none twice. All come in the columns that the table has now.
+    #[must_use]
+    pub fn rows_first(mut self) -> Self {
+        self.rows_first = true;
+        self
+    }
+
     /// Where to begin.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
@@ -144,7 +197,7 @@ impl ScanBuilder {
     /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, or a
     /// partition of a table without; NotFound for an unknown partition, or when the table was dropped.
     pub fn build(self) -> Result<Scanner> {
-        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes } = self;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
         let spec = entry.spec;
@@ -153,10 +206,34 @@ impl ScanBuilder {
             let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
             return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
         }
-        let merged = match is_merged {
-            true => Some(MergedScan::new(&table, columns.as_deref(), filter.as_deref(), &part)?),
+        if (from.is_some() || rows_first) && start != Start::Earliest || (from.is_some() || to.is_some()) && is_merged {
+            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
+        }
+        if rows_first && (!changes || extras.place) {
+            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
+            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
+        }
+        let source = match (&at, &from) {
+            (Some(version), _) => Source::AsItWas(version),
+            (None, Some(Bound::Snapshot(version))) => Source::InColumnsOfNow(version),
+            (None, Some(Bound::Positions(_))) if rows_first => {
+                return Err(Error::invalid("rows are read at a snapshot or now, not at offsets").at("table", &table.name));
+            }
+            _ => Source::Now,
+        };
+        let merged = match is_merged || rows_first {
+            true => Some(MergedScan::new(&table, columns.as_deref(), filter.as_deref(), &part, source)?),
             false => None,
         };
+        let mut span = Span::new(&table, from.as_ref(), to.as_ref())?;
+        if let Some(merged) = merged.as_ref().filter(|_| rows_first) {
+            span.from = Some(merged.ends().collect());
+        }
+        let until_ms = match &at {
+            Some(version) if !is_merged => until(&table, version, changes || follow)?,
+            _ => i64::MAX,
+        };
+        let spec = merged.as_ref().map_or(spec, |merged| merged.spec().clone());
         let handle = table.clone();
         let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
@@ -167,6 +244,9 @@ impl ScanBuilder {
             turn: 0,
             batches_of_turn: 0,
             start,
+            until_ms,
+            span,
+            rows_first,
             follow,
             limit,
             part,
@@ -174,7 +254,7 @@ impl ScanBuilder {
             table,
             merged,
         };
-        if scanner.merged.is_none() {
+        if scanner.merged.is_none() || rows_first {
             scanner.add_lanes(start)?;
         }
         Ok(scanner)
@@ -239,18 +319,23 @@ pub struct Scanner {
     /// Batches in a row from the bucket whose turn it is.
     batches_of_turn: usize,
     start: Start,
+    /// Later batches are left out.
+    until_ms: i64,
+    span: Span,
+    /// Changes come behind the rows.
+    rows_first: bool,
     follow: bool,
     limit: Option<u64>,
     part: Part,
     catalog: Arc<Catalog>,
-    /// The rows of a table with a primary key; then there are no lanes.
+    /// The rows of a table with a primary key; behind them come the lanes, if there are any.
     merged: Option<MergedScan>,
 }
 
 impl Scanner {
     /// The columns that come out.
     pub fn schema(&self) -> SchemaRef {
-        self.merged.as_ref().map_or(self.reading.schema(), MergedScan::schema).clone()
+        self.merged.as_ref().filter(|_| !self.rows_first).map_or(self.reading.schema(), MergedScan::schema).clone()
     }
 
     /// The next rows. Waits for them up to `timeout` (for ever without one) when the scan follows.
@@ -261,8 +346,16 @@ impl Scanner {
             return Ok(Next::End);
         }
         if let Some(merged) = &mut self.merged {
-            let next = merged.next().map_err(|error| error.at("table", &self.table.name))?;
-            return Ok(next.map_or(Next::End, |batch| Next::Batch(self.within_limit(batch))));
+            match merged.next().map_err(|error| error.at("table", &self.table.name))? {
+                Some(mut rows) => {
+                    if self.rows_first {
+                        rows.batch = self.reading.inserted(&rows.batch)?;
+                    }
+                    return Ok(Next::Batch(self.within_limit(rows)));
+                }
+                None if self.rows_first => self.merged = None,
+                None => return Ok(Next::End),
+            }
         }
         let clock = self.table.store.resources.driver.clock().clone();
         let deadline = timeout.map(|timeout| clock.monotonic().saturating_add(timeout));
@@ -303,7 +396,8 @@ impl Scanner {
     }
 
     /// The offset of the next row, or the next change, of each bucket that is read, by the name of its partition (empty in a table without) and its number.
-    pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
+    pub fn positions(&self) -> Positions {
+        // Behind rows, changes begin where the rows end.
         let merged = self.merged.iter().flat_map(MergedScan::ends);
         self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).chain(merged).collect()
     }
@@ -354,7 +448,18 @@ impl Scanner {
                 if !self.known.insert((partition_id, bucket)) {
                     continue;
                 }
+                let place = (name.clone(), bucket);
+                if self.span.is_empty(&place) {
+                    continue;
+                }
                 let (origin, view) = origin(&store, &entry, partition_id, bucket)?;
+                if let Some(offset) = self.span.start(&place) {
+                    if offset < view.start() {
+                        return Err(Span::dropped(&self.table, bucket, offset, view.start()));
+                    }
+                    self.lanes.push(self.lane(name.clone(), bucket, origin, view, Start::Offset(offset))?);
+                    continue;
+                }
                 let start = match start {
                     Start::Offset(offset) if offset > view.end() => {
                         beyond.push(self.out_of_range(bucket, offset, &view));
@@ -375,7 +480,7 @@ impl Scanner {
     fn lane(&self, partition: Arc<str>, bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
         let store = &self.table.store;
         let source = store.resources.source();
-        let end = if self.follow { u64::MAX } else { view.end() };
+        let end = self.span.end(&(partition.clone(), bucket), if self.follow { u64::MAX } else { view.end() });
         let offset = match start {
             Start::Earliest => view.start(),
             Start::Latest => view.end(),
@@ -435,7 +540,7 @@ impl Scanner {
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),
-                CursorNext::Gone(start) if !lane.begun && self.start == Start::Earliest => {
+                CursorNext::Gone(start) if !lane.begun && self.start == Start::Earliest && self.span.from.is_none() => {
                     lane.cursor.seek(start);
                     continue;
                 }
@@ -450,6 +555,11 @@ impl Scanner {
                 },
             };
             lane.begun = true;
+            if stored.timestamp_ms > self.until_ms {
+                // Commit times of a bucket only grow.
+                lane.end = from;
+                return Ok(None);
+            }
             if stored.timestamp_ms < lane.since_ms {
                 continue;
             }

@@ -9,9 +9,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
-use super::lookup::{Rows, lookup};
+use super::lookup::{Rows, lookup, lookup_at};
 use super::open::Inner;
 use super::scanner::ScanBuilder;
+use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
 use crate::error::Result;
 use crate::merge::merge_function;
@@ -249,6 +250,13 @@ impl Table {
     /// Errors: Invalid for a table without a primary key, or for values that are no keys; Exhausted for more than [`super::LOOKUP_KEYS_MAX`].
     pub fn lookup(&self, keys: &RecordBatch) -> Result<Rows> {
         lookup(self, keys)
+    }
+
+    /// As [`Table::lookup`], of the rows as a snapshot has them.
+    ///
+    /// Errors: as [`Table::lookup`]; NotFound when there is no such snapshot.
+    pub fn lookup_at(&self, keys: &RecordBatch, version: &Version) -> Result<Rows> {
+        lookup_at(self, keys, version)
     }
 
     /// Everything that is known of it but its rows.

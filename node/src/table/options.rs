@@ -19,6 +19,8 @@ pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
 
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// Each snapshot is a flush of every bucket, and tables are looked at every five seconds.
+const SNAPSHOT_INTERVAL_MS_MIN: u64 = 5_000;
 const BATCH_BYTES: RangeInclusive<u64> = 4 << 10..=256 << 20;
 
 /// How the Arrow bodies of log batches are compressed.
@@ -75,6 +77,14 @@ pub struct TableOptions {
     pub batch_bytes_max: u64,
     /// How rows are spread over buckets without a bucket key.
     pub bucket_assign: Assign,
+    /// A snapshot is made by itself when rows came and the last one is older than this, in milliseconds.
+    pub snapshot_interval_ms: Option<u64>,
+    /// So many of the newest snapshots are kept however old they are.
+    pub snapshot_num_retained_min: u64,
+    /// No more of the newest snapshots are kept however young they are.
+    pub snapshot_num_retained_max: Option<u64>,
+    /// Snapshots older than this expire, in milliseconds.
+    pub snapshot_time_retained_ms: u64,
     /// Options of a newer program.
     unknown: BTreeMap<String, String>,
 }
@@ -89,6 +99,10 @@ impl Default for TableOptions {
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
+            snapshot_interval_ms: None,
+            snapshot_num_retained_min: 10,
+            snapshot_num_retained_max: None,
+            snapshot_time_retained_ms: 3_600_000,
             unknown: BTreeMap::new(),
         }
     }
@@ -112,6 +126,13 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
     OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
+    OptionDoc {
+        name: "snapshot.interval.ms",
+        doc: "how often changed rows get a snapshot by themselves: none or a time as in 5min, at least 5s",
+    },
+    OptionDoc { name: "snapshot.num-retained.min", doc: "so many newest snapshots are kept however old they are, at least 1" },
+    OptionDoc { name: "snapshot.num-retained.max", doc: "no more newest snapshots are kept however young they are: none or at least 1" },
+    OptionDoc { name: "snapshot.time-retained", doc: "snapshots older than this expire: a time as in 1h" },
 ];
 
 impl TableOptions {
@@ -130,6 +151,10 @@ impl TableOptions {
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
+            "snapshot.interval.ms" => self.snapshot_interval_ms = parse_limit(value, parse_interval_ms).map_err(located)?,
+            "snapshot.num-retained.min" => self.snapshot_num_retained_min = parse_count(value).map_err(located)?,
+            "snapshot.num-retained.max" => self.snapshot_num_retained_max = parse_limit(value, parse_count).map_err(located)?,
+            "snapshot.time-retained" => self.snapshot_time_retained_ms = parse_duration_ms(value).map_err(located)?,
             _ => {
                 let hint = did_you_mean(name, OPTIONS.iter().map(|option| option.name));
                 return Err(Error::invalid(format!("unknown option `{name}`")).hint(hint));
@@ -161,6 +186,10 @@ impl TableOptions {
                 Assign::Sticky => "sticky".to_string(),
                 Assign::RoundRobin => "round-robin".to_string(),
             },
+            "snapshot.interval.ms" => limit(self.snapshot_interval_ms, print_duration_ms),
+            "snapshot.num-retained.min" => self.snapshot_num_retained_min.to_string(),
+            "snapshot.num-retained.max" => limit(self.snapshot_num_retained_max, |count| count.to_string()),
+            "snapshot.time-retained" => print_duration_ms(self.snapshot_time_retained_ms),
             _ => return None,
         })
     }
@@ -220,6 +249,18 @@ fn parse_within(value: &str, range: RangeInclusive<u64>) -> Result<u64> {
         return Err(Error::invalid(format!("{value} is out of range")).hint(hint));
     }
     Ok(bytes)
+}
+
+fn parse_count(value: &str) -> Result<u64> {
+    let wrong = || Error::invalid(format!("`{value}` is not a number of snapshots")).hint("a whole number, at least 1");
+    value.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)
+}
+
+fn parse_interval_ms(value: &str) -> Result<u64> {
+    match parse_duration_ms(value)? {
+        ms if ms < SNAPSHOT_INTERVAL_MS_MIN => Err(Error::invalid(format!("{value} is out of range")).hint("at least 5s")),
+        ms => Ok(ms),
+    }
 }
 
 fn parse_assign(value: &str) -> Result<Assign> {

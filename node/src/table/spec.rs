@@ -77,6 +77,12 @@ impl TableSpec {
         self.schemas.get(version)
     }
 
+    /// The table as it was when its schema had `version`, and rows were merged like this; `None` when there was no such version.
+    pub fn as_it_was(&self, version: i16, merge: &BTreeMap<String, String>) -> Option<TableSpec> {
+        let schemas = self.schemas.up_to(version)?;
+        Some(TableSpec { schemas, merge: merge.clone(), ..self.clone() })
+    }
+
     /// The columns whose hash chooses the bucket: the bucket key, else the primary key without what partitions the table.
     /// Empty when the writer may choose.
     pub fn hashed_columns(&self) -> Vec<i32> {
@@ -211,6 +217,12 @@ impl SchemaHistory {
     /// One version.
     pub fn get(&self, version: i16) -> Option<&TableSchema> {
         self.0.get(usize::try_from(version).ok()?)
+    }
+
+    /// As it was when `version` was the newest.
+    fn up_to(&self, version: i16) -> Option<SchemaHistory> {
+        let versions = self.0.get(..=usize::try_from(version).ok()?)?;
+        Some(SchemaHistory(versions.to_vec()))
     }
 
     /// All versions, oldest first.
