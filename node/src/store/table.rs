@@ -16,7 +16,7 @@ use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
 use crate::error::Result;
 use crate::merge::merge_function;
-use crate::table::{KeyEncoder, PartitionField, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
+use crate::table::{KeyEncoder, PartitionField, SNAPSHOT_PREFIX, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -275,6 +275,8 @@ impl Table {
             is_default,
             description: doc.doc.to_string(),
         };
+        let is_keyed = !spec.primary_key.is_empty();
+        let is_had = |(doc, ..): &(crate::table::OptionDoc, String, bool)| is_keyed || !doc.name.starts_with(SNAPSHOT_PREFIX);
         let name_of = |id: &i32| spec.schema().field(*id).map_or_else(|| format!("#{id}"), |field| field.name.clone());
         Ok(TableDescription {
             name: self.name(),
@@ -287,7 +289,7 @@ impl Table {
             bucket_key: spec.bucket_key.iter().map(name_of).collect(),
             primary_key: spec.primary_key.iter().map(name_of).collect(),
             merge: spec.merge.clone(),
-            options: spec.options.describe().into_iter().map(option).collect(),
+            options: spec.options.describe().into_iter().filter(is_had).map(option).collect(),
             created_ms: spec.created_ms,
         })
     }

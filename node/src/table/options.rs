@@ -19,6 +19,8 @@ pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
 
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// What options of snapshots begin with: only tables with a primary key have them.
+pub const SNAPSHOT_PREFIX: &str = "snapshot.";
 /// Each snapshot is a flush of every bucket, and tables are looked at every five seconds.
 const SNAPSHOT_INTERVAL_MS_MIN: u64 = 5_000;
 const BATCH_BYTES: RangeInclusive<u64> = 4 << 10..=256 << 20;
@@ -192,6 +194,12 @@ impl TableOptions {
             "snapshot.time-retained" => print_duration_ms(self.snapshot_time_retained_ms),
             _ => return None,
         })
+    }
+
+    /// An option of snapshots that was set, if any.
+    pub fn set_for_snapshots(&self) -> Option<&'static str> {
+        let explicit = self.describe().into_iter().filter(|(_, _, is_default)| !is_default).map(|(option, ..)| option.name);
+        explicit.into_iter().find(|name| name.starts_with(SNAPSHOT_PREFIX))
     }
 
     /// Whether this program knows all options that were set.

@@ -121,6 +121,10 @@ impl TableSpec {
         }
         PartitionField::check(&self.partition_by, self.schema()).map_err(located)?;
         self.check_places().map_err(located)?;
+        if let Some(option) = self.options.set_for_snapshots().filter(|_| self.primary_key.is_empty()) {
+            let keyless = Error::invalid("a table without a primary key has no snapshots").at("option", option);
+            return Err(located(keyless.hint("its log has all rows: leave the option out")));
+        }
         self.check_statistics().map_err(located)
     }
 

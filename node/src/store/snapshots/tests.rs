@@ -9,7 +9,10 @@ use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bucket::ledger::LedgerState;
+use crate::bucket::manifest::State;
 use crate::error::Kind;
+use crate::format::manifest;
 use crate::io::Driver;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Next, Options, ScanBatch, Start, Store};
@@ -396,6 +399,43 @@ fn a_snapshot_is_one_moment_of_all_buckets() {
     }
     drop((table, store));
     std::fs::remove_dir_all(scratch).unwrap();
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "tests", "golden", "v1", name].iter().collect();
+    #[expect(clippy::disallowed_methods, reason = "a golden file is read as it is")]
+    std::fs::read(path).unwrap()
+}
+
+/// The edits of a golden file, which are written to the same bytes in records of so many, and what they add up to.
+fn folded<S: LedgerState>(name: &str, records: &[usize]) -> S {
+    let bytes = golden(name);
+    let edits = manifest::fold::<S::Edit>(S::KIND, &bytes).unwrap().edits;
+    let (mut again, mut rest) = (Vec::new(), edits.as_slice());
+    for count in records {
+        let (edits, behind) = rest.split_at(*count);
+        again.extend(manifest::record(S::KIND, edits).unwrap());
+        rest = behind;
+    }
+    assert!(again == bytes && rest.is_empty(), "the edits of {name} are written to other bytes");
+    let mut state = S::default();
+    manifest::fold::<S::Edit>(S::KIND, &bytes).unwrap().edits.into_iter().for_each(|edit| state.apply(edit).unwrap());
+    let mut once_more = S::default();
+    let json = serde_json::to_string(&state.folded()).unwrap();
+    once_more.apply(serde_json::from_str(&json).unwrap()).unwrap();
+    assert_eq!(serde_json::to_string(&once_more.folded()).unwrap(), json, "folded, {name} is the same");
+    state
+}
+
+#[test]
+fn edits_of_snapshots_are_read_and_written_as_ever() {
+    let state: State = folded("manifest_snapshots.bin", &[2, 1, 1, 1, 1, 1]);
+    let kept = |id: u64| state.kept.get(&id).map(|kept| (kept.runs.iter().map(|run| run.id).collect::<Vec<_>>(), kept.end_offset));
+    assert_eq!((kept(1), kept(2), kept(3)), (Some((vec![5], 12)), None, Some((vec![7], 20))));
+    assert!(state.keeps_run(5) && !state.has_run(6) && state.runs.len() == 1);
+    let list: List = folded("snapshots.bin", &[1, 2, 1, 1, 1, 1]);
+    assert_eq!((list.last_id, list.snapshots.len(), list.tags_of(2)), (3, 2, vec!["monday \u{e4}".to_string()]));
+    assert_eq!(list.find(&Version::AsOf(1_767_225_719_999)).unwrap().merge["merge-engine"], "first-row");
 }
 
 #[derive(Clone, Debug)]
