@@ -129,7 +129,7 @@ impl History {
         store.pump().and_then(|()| store.pump()).map_err(told)?;
         let report = store.verify(None, &mut |_| {}).map_err(told)?;
         let dir = Path::new(DIR).join("tables/0/p0/b0");
-        let files = self.sim.list(&dir).map_or_else(|_| Vec::new(), |entries| entries);
+        let files = self.sim.list(&dir).unwrap_or_default();
         let runs = files.iter().filter(|entry| entry.name.ends_with(".run")).count() as u64;
         if !report.problems.is_empty() || runs != report.runs {
             return Err(format!("{runs} runs on the device, {} are known, problems {:?}", report.runs, report.problems));
