@@ -32,6 +32,16 @@ fn snapshots() {
 }
 
 #[test]
+fn parts_of_tables() {
+    session("parts");
+}
+
+#[test]
+fn what_became_of_each_key() {
+    session("changelog");
+}
+
+#[test]
 fn errors() {
     session("errors");
 }

@@ -16,13 +16,13 @@ const TABLE: &str = "[[field]]\nname = \"id\"\ntype = \"int64\"\n[[field]]\nname
 const KEYS: i64 = 499;
 
 /// Numbers of one round's rows begin at its number times this.
-const ROUND: i64 = 1_000_000_000;
+pub(crate) const ROUND: i64 = 1_000_000_000;
 
 /// So small that runs are made and merged while rows come.
-const MEMTABLE: &str = "--set memtable.bytes.max=256KiB";
+pub(crate) const MEMTABLE: &str = "--set memtable.bytes.max=256KiB";
 
 /// Rounds, from the environment.
-fn rounds() -> i64 {
+pub(crate) fn rounds() -> i64 {
     std::env::var("AQUIFER_KILL_ROUNDS").ok().map_or(4, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
@@ -37,13 +37,13 @@ struct Change {
 }
 
 /// Each key's row, by its number.
-type State = BTreeMap<i64, i64>;
+pub(crate) type State = BTreeMap<i64, i64>;
 
-fn json(line: &str) -> serde_json::Value {
+pub(crate) fn json(line: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-fn field(line: &serde_json::Value, name: &str) -> i64 {
+pub(crate) fn field(line: &serde_json::Value, name: &str) -> i64 {
     line[name].as_i64().unwrap_or_else(|| panic!("{line} has {name}"))
 }
 
@@ -56,7 +56,7 @@ fn is_delete(number: i64) -> bool {
 }
 
 /// Feeds changes from `first` on until the program is gone.
-fn feed(upsert: &mut Running, first: i64) -> std::thread::JoinHandle<()> {
+pub(crate) fn feed(upsert: &mut Running, first: i64) -> std::thread::JoinHandle<()> {
     let mut input = upsert.input.take().expect("once");
     std::thread::spawn(move || {
         for number in first.. {
@@ -69,13 +69,14 @@ fn feed(upsert: &mut Running, first: i64) -> std::thread::JoinHandle<()> {
 }
 
 /// Up to where each bucket was acknowledged, as an acknowledgement says.
-fn note(acked: &mut BTreeMap<i64, i64>, line: &str) {
+pub(crate) fn note(acked: &mut BTreeMap<i64, i64>, line: &str) {
     let ack = json(line);
-    acked.insert(field(&ack, "bucket"), field(&ack, "first_offset") + field(&ack, "rows"));
+    let changes = ack["changes"].as_i64().unwrap_or_else(|| field(&ack, "rows"));
+    acked.insert(field(&ack, "bucket"), field(&ack, "first_offset") + changes);
 }
 
 /// The rows of `scan` or `lookup`, whose values belong together.
-fn state(printed: &str) -> State {
+pub(crate) fn state(printed: &str) -> State {
     let mut state = State::new();
     for line in printed.lines() {
         let row = json(line);
@@ -199,7 +200,7 @@ fn kill_again_and_again(ground: Ground, buckets: u32) {
     assert!(place.done("verify --output json").contains("\"problems\":[]"));
 }
 
-fn write_keys(dir: &Path) {
+pub(crate) fn write_keys(dir: &Path) {
     std::fs::write(dir.join("t.toml"), TABLE).unwrap();
     let keys: String = (0..KEYS).map(|id| format!("{id}\n")).collect();
     std::fs::write(dir.join("keys.csv"), format!("id\n{keys}")).unwrap();

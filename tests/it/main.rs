@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read clocks and files as any user does")]
 
 mod any_rows;
+mod changelog_kill;
 mod child;
 mod forbidden;
 mod program;

@@ -1,8 +1,9 @@
 //! Histories of a table with a primary key: upserts, deletes, flushes, compactions, snapshots and their expiry, with failures and crashes in the middle of them,
 //! held against a map, and copies of it.
 //!
-//! Every change is one batch of one bucket, so after a crash either all of it is there or nothing. The oracle allows both for the one change that was not
+//! Every change is one batch of one bucket, so after a crash either all of it is there or nothing. The oracle allows both for changes that were not
 //! acknowledged, and nothing else. Of a snapshot that was not acknowledged all is there, or nothing; at the end there is no run that nobody names.
+//! Half of the tables have a log that says what became of rows: there changes must fit together, each with the row before it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +30,9 @@ const STEPS_MAX: u64 = 40;
 
 /// Keys of the table.
 const KEYS: u64 = 120;
+
+/// Changes that are sent without waiting for each other, at most.
+const BURST_MAX: u64 = 5;
 
 type Model = BTreeMap<i64, String>;
 
@@ -78,17 +82,37 @@ fn looked_up(table: &Table) -> Result<Model, Error> {
     Ok(found.places.iter().enumerate().filter_map(|(key, place)| place.map(|place| (key as i64, value(place)))).collect())
 }
 
+/// What the changes of a table come to that says what became of rows.
+fn folded(table: &Table) -> Result<Model, Error> {
+    let mut all = Model::new();
+    for found in table.changes().build()? {
+        let batch = found?.batch;
+        let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
+        for row in 0..batch.num_rows() {
+            let (key, value) = (keys.value(row), values.value(row).to_string());
+            let (before, expected) = match batch.column(2).as_string::<i32>().value(row) {
+                "+I" | "+U" => (all.insert(key, value), None),
+                _ => (all.remove(&key), Some(value)),
+            };
+            assert_eq!(before, expected, "the row before a change of key {key}");
+        }
+    }
+    Ok(all)
+}
+
 struct History {
     sim: Arc<Sim>,
     random: Random,
     model: Model,
-    /// The change that was not acknowledged.
-    unsure: Option<Vec<Change>>,
+    /// Changes that were not acknowledged: each may be there or not.
+    unsure: Vec<Vec<Change>>,
     /// What the snapshots show that were made.
     snapshots: BTreeMap<u64, Model>,
     /// What those show that were not acknowledged, and may be there.
     unsure_snapshots: Vec<Model>,
     faults: Faults,
+    /// The log says what became of rows.
+    has_images: bool,
 }
 
 /// What a step came to.
@@ -109,8 +133,9 @@ impl History {
             ..Faults::default()
         };
         let sim = Sim::new(random.next(), Faults { lie_about_durability: lies, ..Faults::default() });
-        let mut history =
-            History { sim, random, model: Model::new(), unsure: None, snapshots: BTreeMap::new(), unsure_snapshots: Vec::new(), faults };
+        let has_images = random.one_in(2);
+        let (snapshots, unsure_snapshots) = Default::default();
+        let mut history = History { sim, random, model: Model::new(), unsure: Vec::new(), snapshots, unsure_snapshots, faults, has_images };
         for _ in 0..LIVES {
             history.live()?;
         }
@@ -181,8 +206,10 @@ impl History {
         let options = self.options();
         let store = Store::open_with(self.sim.clone(), DIR, options).map_err(|error| format!("a store does not open again: {error}"))?;
         if store.tables().map_err(|error| error.to_string())?.is_empty() {
+            let mode = if self.has_images { "lookup" } else { "input" };
             let like = CreateTable::like(batch(&[]).schema()).primary_key(&["key"]).option("batch.bytes.max", "4MiB");
             let like = like.option("snapshot.num-retained.min", "1").option("snapshot.num-retained.max", "3");
+            let like = like.option("changelog-producer", mode);
             store.create_table("t", like).map_err(|error| error.to_string())?;
         }
         Ok(store)
@@ -215,8 +242,11 @@ impl History {
     fn settle(&mut self, store: &Store) -> Result<(), String> {
         let table = store.table("t").map_err(|error| error.to_string())?;
         let found = scanned(&table).map_err(|error| format!("a scan after a restart fails: {error}"))?;
-        let both = self.unsure.take().map(|changes| with(&self.model, &changes));
-        if found != self.model && Some(&found) != both.as_ref() {
+        let mut possible = vec![self.model.clone()];
+        for changes in std::mem::take(&mut self.unsure) {
+            possible.extend(possible.iter().map(|model| with(model, &changes)).collect::<Vec<_>>());
+        }
+        if !possible.contains(&found) {
             return Err(format!("after a restart: {}", differences(&found, &self.model)));
         }
         self.model = found;
@@ -236,19 +266,23 @@ impl History {
         let outside = Store::open_read_only_with(self.sim.clone(), DIR, Options::default());
         let tables = [store.table("t"), outside.and_then(|store| store.table("t"))];
         for (table, who) in tables.into_iter().zip(["the writer", "a follower"]) {
+            let has_images = self.has_images;
             let read = match table {
                 Ok(table) => match self.check_snapshots(&table)? {
-                    Ok(()) => scanned(&table).and_then(|scanned| Ok((scanned, looked_up(&table)?))),
+                    Ok(()) => scanned(&table).and_then(|scanned| {
+                        let folded = if has_images { folded(&table)? } else { scanned.clone() };
+                        Ok((scanned, looked_up(&table)?, folded))
+                    }),
                     Err(error) => Err(error),
                 },
                 Err(error) => Err(error),
             };
-            let (scanned, looked_up) = match read {
+            let (scanned, looked_up, folded) = match read {
                 Ok(read) => read,
                 Err(_) if self.sim.is_crashed() => return Ok(()),
                 Err(error) => return Err(format!("{who} cannot read: {error}")),
             };
-            for (found, how) in [(scanned, "scans"), (looked_up, "looks up")] {
+            for (found, how) in [(scanned, "scans"), (looked_up, "looks up"), (folded, "adds up changes")] {
                 if found != self.model {
                     return Err(format!("{who} {how}: {}", differences(&found, &self.model)));
                 }
@@ -271,7 +305,8 @@ impl History {
     fn step(&mut self, store: &Store) -> Result<Outcome, String> {
         let choice = self.random.below(24);
         let done = match choice {
-            0..10 => return self.write(store),
+            0..6 => return self.write(store),
+            6..10 => return self.burst(store),
             10..13 => store.flush("t"),
             13 => store.compact("t", true),
             14 => store.compact("t", false),
@@ -300,10 +335,40 @@ impl History {
                 Ok(Outcome::Done)
             }
             Err(error) if self.sim.is_crashed() || matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => {
-                self.unsure = Some(changes);
+                self.unsure.push(changes);
                 Ok(Outcome::Over)
             }
             Err(error) => Err(format!("an upsert: {error}")),
+        }
+    }
+
+    /// Several changes that do not wait for each other, by two writers.
+    fn burst(&mut self, store: &Store) -> Result<Outcome, String> {
+        let table = store.table("t").map_err(|error| error.to_string())?;
+        let mut sent = Vec::new();
+        let mut send = || -> Result<(), Error> {
+            let mut writers = [table.writer()?, table.writer()?];
+            for number in 0..self.random.between(2, BURST_MAX) {
+                let changes = self.changes();
+                let kind = |(_, value): &Change| if value.is_some() { ChangeType::UpdateAfter } else { ChangeType::Delete };
+                let kinds: Vec<ChangeType> = changes.iter().map(kind).collect();
+                let rows = batch(&changes);
+                sent.push(changes);
+                writers[number as usize % 2].send_changes(&rows, &kinds)?;
+            }
+            let [first, second] = writers.each_mut().map(|writer| writer.flush());
+            first.and(second).map(drop)
+        };
+        match send() {
+            Ok(()) => {
+                self.model = sent.iter().fold(self.model.clone(), |model, changes| with(&model, changes));
+                Ok(Outcome::Done)
+            }
+            Err(error) if self.sim.is_crashed() || matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) => {
+                self.unsure = sent;
+                Ok(Outcome::Over)
+            }
+            Err(error) => Err(format!("a burst of upserts: {error}")),
         }
     }
 }

@@ -7,7 +7,9 @@
 
 pub mod committer;
 pub mod directories;
+pub mod encode;
 pub mod follower;
+pub mod images;
 pub mod kept;
 pub mod ledger;
 pub mod manifest;
@@ -154,6 +156,8 @@ pub struct Bucket {
     was_unreadable: bool,
     /// The index over the log, when its rows have keys.
     tree: Option<Arc<Tree>>,
+    /// Changes that the tree may not have yet; held by who makes some.
+    ahead: Mutex<Option<images::Ahead>>,
 }
 
 impl Bucket {
@@ -209,6 +213,7 @@ impl Bucket {
             address,
             was_unreadable,
             tree,
+            ahead: Mutex::default(),
         });
         if !bucket.to_seal.lock().is_empty() {
             bucket.resources.board.post(&bucket, Work::Seal);
@@ -238,6 +243,8 @@ impl Bucket {
     /// Those of reading its log.
     pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        // Rows that the tree does not have yet would have the old columns.
+        let _nothing_ahead = self.settle_images();
         let _one_at_a_time = self.upkeep.lock();
         self.log.with_writer(|_| match tree.shape().keyed.version() < keyed.version() {
             true => tree.alter(keyed.clone(), self.view()),
@@ -302,6 +309,7 @@ impl Bucket {
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
             self.ask_for_flush();
+            self.forget_durable();
         }
         if !effects.sealed.is_empty() {
             self.to_seal.lock().append(&mut effects.sealed);

@@ -12,6 +12,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arrow::buffer::Buffer;
 
+use super::encode::Encoders;
+use super::images::Imaging;
 use super::kept::Keeping;
 use super::manifest::State;
 use super::resources::Resources;
@@ -30,10 +32,13 @@ use crate::lsm::memtable::Memtable;
 use crate::lsm::pick::{Rules, pick};
 use crate::lsm::rows::Reader;
 use crate::lsm::run::{Checked, Run};
+use crate::lsm::samples::{Sample, samples};
 use crate::lsm::sorted::Sorted;
+use crate::merge::deduplicate::Deduplicate;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::key_range::KeyRanges;
+use crate::table::{Changelog, TableSchema, TableSpec};
 
 /// Memtables that wait to be flushed; with more, writers wait.
 pub const WAITING_MAX: usize = 3;
@@ -50,6 +55,8 @@ pub struct Keyed {
     pub reader: Arc<Reader>,
     /// What becomes of the rows of a key.
     pub function: Arc<dyn MergeFunction>,
+    /// How rows become what stands in the log, where that is not the rows themselves. The function above only takes the newest then.
+    pub images: Option<Imaging>,
 }
 
 impl Keyed {
@@ -59,7 +66,33 @@ impl Keyed {
     /// Invalid when the table has no key, or options that its merge engine does not have.
     pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
-        Ok(Keyed { reader: Arc::new(Reader::new(spec.clone())?), function })
+        let reader = Arc::new(Reader::new(spec.clone())?);
+        Ok(match spec.changelog()? {
+            Changelog::Input => Keyed { reader, function, images: None },
+            Changelog::Lookup(image) => {
+                let images = Some(Imaging { function, image, encoders: Encoders::new(spec)? });
+                Keyed { reader, function: Arc::new(Deduplicate::default()), images }
+            }
+        })
+    }
+
+    /// What checks rows before they are written.
+    pub fn checks(&self) -> &dyn MergeFunction {
+        self.images.as_ref().map_or(&*self.function, |images| &*images.function)
+    }
+
+    /// How some columns are read and merged, by their places in the table; with them come those of the key, and what the merge function needs for them.
+    ///
+    /// # Errors
+    /// Invalid for a column that the table does not have.
+    pub fn projected(&self, columns: &[usize]) -> Result<(Arc<Reader>, Arc<dyn MergeFunction>)> {
+        let mut all = [columns, self.reader.keys().columns(), &self.function.needs(columns)].concat();
+        all.sort_unstable();
+        all.dedup();
+        if all.len() == self.reader.schema().fields().len() {
+            return Ok((self.reader.clone(), self.function.clone()));
+        }
+        Ok((self.reader.projected(&all)?, self.function.over(&all)))
     }
 
     /// The version of the schema that rows come out in.
@@ -354,6 +387,26 @@ impl Pinned {
         self.keyed.reader.schema()
     }
 
+    /// The same as it was when the log ended at an earlier offset.
+    ///
+    /// # Errors
+    /// Conflict when newer rows were merged with older ones meanwhile; Unavailable when the log is not known up to there.
+    pub fn before(self, end: u64) -> Result<Pinned> {
+        if end < self.levels.flushed_to {
+            let merged = Error::conflict(format!("what rows before offset {end} made was merged with newer rows"));
+            return Err(merged.at("flushed to", self.levels.flushed_to));
+        }
+        if end > self.end {
+            return Err(Error::unavailable(format!("rows up to offset {end} are not known here")).at("end", self.end).hint("try again"));
+        }
+        Ok(Pinned { end, ..self })
+    }
+
+    /// Where the rows with these keys lie, about.
+    pub fn samples(&self, ranges: &KeyRanges) -> Vec<Sample> {
+        samples(&self.levels, self.end, ranges)
+    }
+
     /// Checks every run but those that were checked before: what was found, and what is damaged.
     pub fn check(&self, before: &mut HashSet<u64>) -> Vec<Result<Checked>> {
         let unchecked = self.levels.runs.iter().filter(|run| before.insert(run.meta().id));
@@ -368,9 +421,14 @@ impl Pinned {
         lookup(&self.keyed.reader, &*self.keyed.function, &self.levels, self.end, keys)
     }
 
-    /// All rows, in key order, one for each key.
-    pub fn rows(&self) -> Sorted {
+    /// The rows with these keys, in key order, one for each key: these columns of them, by their places in the table, and others that are needed for
+    /// them.
+    ///
+    /// # Errors
+    /// Invalid for a column that the table does not have.
+    pub fn rows(&self, columns: &[usize], ranges: &KeyRanges) -> Result<Sorted> {
+        let (reader, function) = self.keyed.projected(columns)?;
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
-        Sorted::new(self.keyed.reader.clone(), self.keyed.function.clone(), &self.levels.runs, &memtables, true)
+        Ok(Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true))
     }
 }

@@ -84,9 +84,12 @@ pub(crate) enum Verb {
   aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
   aquifer create customers --like customers.csv --primary-key id --set sequence.field=changed_at
   aquifer create totals --schema totals.toml --primary-key user_id --merge aggregation --set fields.spent.aggregate-function=sum
+  aquifer create stock --schema stock.toml --primary-key item --merge partial-update --changelog lookup
 
 A table with a primary key takes upserts and deletes; --merge says what becomes of the rows of one key: deduplicate keeps the newest,
 first-row the oldest, partial-update the newest values that are not null, aggregation what fields.COLUMN.aggregate-function makes of them.
+With --changelog lookup old rows are read when rows are written, and the log says what became of each key: tail --changelog prints the rows
+before and after each update, whatever was written; --set changelog.image=wal leaves the rows before out.
 
 A schema file:
   [[field]]
@@ -157,7 +160,10 @@ An offset counts in each bucket: with several, name the one that it is of with -
   aquifer scan customers --snapshot 3
   aquifer scan customers --as-of 2026-01-31T12:00:00Z
   aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta
+  aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
 
+--splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
+Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
 A snapshot shows the rows and the columns that there were. Of a log table, --as-of shows what was committed up to then.")]
     Scan(Scan),
     /// Snapshots of a table with a primary key: its rows as they were
@@ -245,6 +251,9 @@ pub(crate) struct Create {
     /// What becomes of rows with the same primary key [default: deduplicate]
     #[arg(long, value_name = "ENGINE", requires = "primary_key", value_parser = ["deduplicate", "first-row", "partial-update", "aggregation"])]
     pub(crate) merge: Option<String>,
+    /// What the log holds: the rows as they are written, or what became of each key, as -U, +U, +I, -D [default: input]
+    #[arg(long, value_name = "MODE", requires = "primary_key", value_parser = ["input", "lookup"])]
+    pub(crate) changelog: Option<String>,
     /// An option of the table
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
@@ -311,7 +320,7 @@ pub(crate) struct Feed {
     /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out (csv and ndjson)
     #[arg(long, value_enum, default_value_t = OnError::Fail)]
     pub(crate) on_error: OnError,
-    /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset
+    /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset, and changes where they are not as many
     #[arg(long)]
     pub(crate) acks: bool,
 }
@@ -361,6 +370,12 @@ pub(crate) struct Tail {
 pub(crate) struct Scan {
     /// `name` or `db.name`
     pub(crate) table: String,
+    /// Print no rows, but at most so many parts that are about as large, one a line: see --split
+    #[arg(long, value_name = "N", conflicts_with_all = ["columns", "limit", "meta", "split"], value_parser = clap::value_parser!(u32).range(1..=super::store::SPLITS_MAX as i64))]
+    pub(crate) splits: Option<u32>,
+    /// Only the part of the scan that a line of --splits names
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["bucket", "partition"])]
+    pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) at: At,
     #[command(flatten)]

@@ -13,6 +13,9 @@ use super::{input, schema_file};
 /// The option behind `--merge`.
 const MERGE_ENGINE: &str = "merge-engine";
 
+/// The option behind `--changelog`.
+const CHANGELOG_PRODUCER: &str = "changelog-producer";
+
 pub(crate) fn init(session: &Session) -> Outcome {
     session.store()?.close()?;
     session.say(&format!("made {}", session.config.dir.display()));
@@ -30,9 +33,11 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
         (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };
-    let Create { table, partition_by, buckets, bucket_key, primary_key, merge, set, .. } = create;
+    let Create { table, partition_by, buckets, bucket_key, primary_key, merge, changelog, set, .. } = create;
     let [bucket_key, primary_key] = [bucket_key, primary_key].map(trimmed);
-    let options = merge.map(|engine| (MERGE_ENGINE.to_string(), engine)).into_iter().chain(set).collect();
+    let named = [(MERGE_ENGINE, merge), (CHANGELOG_PRODUCER, changelog)];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?)));
+    let options = named.chain(set).collect();
     let store = session.store()?;
     store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, primary_key, options })?;
     store.close()?;

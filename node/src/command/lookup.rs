@@ -1,4 +1,4 @@
-//! `lookup`: rows by their primary key.
+//! `lookup`: rows by their primary key, or by what it begins with.
 //!
 //! Invariant: rows come out in the order of the keys; nothing is printed when no key has a row. Knows nothing of formats.
 
@@ -12,6 +12,7 @@ use super::input::{BATCH_ROWS, Columns, Event, Format, Input, parse_keys};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
 use super::output::{Output, Purpose};
+use super::quote::quote;
 use super::session::Session;
 use super::store::{Table, Version};
 
@@ -23,12 +24,31 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
         return Err(keyless.hint("read it with aquifer scan --where").into());
     }
     interrupt::catch();
-    let mut found = Found { session, table: &table, output: None, at: arguments.at.version(), keys: 0, rows: 0 };
+    let what = if arguments.prefix.is_empty() { "key" } else { "prefix" };
+    let mut found = Found { session, table: &table, output: None, at: arguments.at.version(), keys: 0, missing: 0, what };
     match &arguments.keys {
         Some(path) => found.look_up_all(path, arguments.format, &key)?,
+        None if !arguments.prefix.is_empty() => {
+            let first = first_columns(&arguments.prefix[0], &key).map_err(|error| error.at("table", &arguments.table))?;
+            found.look_up_prefixes(&parse_keys(&arguments.prefix, &*table.schema()?, first)?)?;
+        }
         None => found.look_up(&parse_keys(&arguments.key, &*table.schema()?, &key)?)?,
     }
     found.finish(&arguments.table)
+}
+
+/// The columns of the key that a prefix has.
+fn first_columns<'a>(prefix: &str, key: &'a [String]) -> aquifer_node::Result<&'a [String]> {
+    let names: Vec<&str> = prefix.split(',').filter_map(|part| part.split_once('=')).map(|(name, _)| name.trim()).collect();
+    let named = key.iter().filter(|column| names.contains(&column.as_str())).count();
+    let first = &key[..named.max(1)];
+    match first.iter().all(|column| names.contains(&column.as_str())) {
+        true => Ok(first),
+        false => {
+            let gap = Error::invalid("no key begins with these columns").at("prefix", quote(prefix));
+            Err(gap.hint(format!("the primary key is {}: give the first of them, or the first few", key.join(", "))))
+        }
+    }
 }
 
 struct Found<'a> {
@@ -38,7 +58,10 @@ struct Found<'a> {
     /// Opened with the first row.
     output: Option<Output>,
     keys: u64,
-    rows: u64,
+    /// Keys without a row.
+    missing: u64,
+    /// What the keys are.
+    what: &'static str,
 }
 
 impl Found<'_> {
@@ -59,12 +82,23 @@ impl Found<'_> {
     }
 
     fn look_up(&mut self, keys: &RecordBatch) -> Outcome {
-        let rows = match &self.at {
-            Some(version) => self.table.lookup_at(keys, version)?.rows,
-            None => self.table.lookup(keys)?.rows,
+        let found = match &self.at {
+            Some(version) => self.table.lookup_at(keys, version)?,
+            None => self.table.lookup(keys)?,
         };
         self.keys += keys.num_rows() as u64;
-        self.rows += rows.num_rows() as u64;
+        self.missing += found.places.iter().filter(|place| place.is_none()).count() as u64;
+        self.show(&found.rows)
+    }
+
+    fn look_up_prefixes(&mut self, prefixes: &RecordBatch) -> Outcome {
+        let found = self.table.lookup_prefix(prefixes)?;
+        self.keys += prefixes.num_rows() as u64;
+        self.missing += found.counts.iter().filter(|count| **count == 0).count() as u64;
+        self.show(&found.rows)
+    }
+
+    fn show(&mut self, rows: &RecordBatch) -> Outcome {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -72,21 +106,25 @@ impl Found<'_> {
             Some(output) => output,
             None => self.output.insert(self.session.output(rows.schema(), Purpose::Rows)?),
         };
-        output.write(&rows)
+        output.write(rows)
     }
 
     fn finish(self, table: &str) -> Outcome {
-        let Found { session, output, keys, rows, .. } = self;
+        let Found { session, output, keys, missing, what, .. } = self;
         if let Some(output) = output {
             output.finish()?;
         }
-        let plural = if keys == 1 { "key" } else { "keys" };
-        match rows {
+        let plural = match (keys, what) {
+            (1, _) => what.to_string(),
+            (_, "key") => "keys".to_string(),
+            _ => format!("{what}es"),
+        };
+        match keys - missing {
             0 if keys > 0 && session.config.quiet => Err(Failure::not_found()),
             0 if keys > 0 => Err(Error::not_found(format!("no row has the {plural}")).at("table", table).at("keys", keys).into()),
             _ => {
-                if rows < keys {
-                    session.say(&format!("{} of {keys} {plural} not found", keys - rows));
+                if missing > 0 {
+                    session.say(&format!("{missing} of {keys} {plural} not found"));
                 }
                 Ok(())
             }

@@ -13,7 +13,7 @@ use super::output::{Output, Purpose};
 use super::progress::Progress;
 use super::quote::quote;
 use super::session::Session;
-use super::store::{Next, ScanBuilder, Scanner, Start, Table};
+use super::store::{Next, ScanBuilder, Scanner, Split, Start, Table};
 
 pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
     let table = session.store_to_read()?.table(&tail.table)?;
@@ -52,19 +52,28 @@ pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
         let merged = Error::invalid("rows of a table with a primary key are merged: they lie at no offset").at("table", &scan.table);
         return Err(merged.hint("leave out --meta, or see its changes with aquifer tail --meta").into());
     }
-    let rows = match scan.at.version() {
+    let whole = match scan.at.version() {
         Some(version) => table.scan().at(version),
         None => table.scan(),
     };
-    read(session, &scan.table, &scan.select, rows, false)
+    if let Some(count) = scan.splits {
+        let splits = select(whole, &scan.select)?.splits(count as usize)?;
+        let lines = splits.iter().map(Split::to_json).collect::<aquifer_node::Result<Vec<_>>>()?;
+        return if lines.is_empty() { Ok(()) } else { session.print_text(&lines.join("\n")) };
+    }
+    let part = match &scan.split {
+        None => whole,
+        Some(line) => whole.split(&Split::from_json(line)?),
+    };
+    read(session, &scan.table, &scan.select, part, false)
 }
 
 fn has_key(table: &Table) -> Outcome<bool> {
     Ok(!table.describe()?.primary_key.is_empty())
 }
 
-fn read(session: &Session, table: &str, select: &Select, scan: ScanBuilder, follow: bool) -> Outcome {
-    let mut scan = scan.follow(follow).meta(select.meta);
+/// The scan of the chosen rows and columns.
+fn select(mut scan: ScanBuilder, select: &Select) -> Outcome<ScanBuilder> {
     if let Some(columns) = &select.columns {
         let columns: Vec<_> = columns.iter().map(|column| column.trim()).collect();
         if let Some(twice) = twice(columns.iter().copied()) {
@@ -84,7 +93,11 @@ fn read(session: &Session, table: &str, select: &Select, scan: ScanBuilder, foll
     if let Some(limit) = select.limit {
         scan = scan.limit(limit);
     }
-    let mut scanner = scan.build()?;
+    Ok(scan)
+}
+
+fn read(session: &Session, table: &str, chosen: &Select, scan: ScanBuilder, follow: bool) -> Outcome {
+    let mut scanner = select(scan.follow(follow).meta(chosen.meta), chosen)?.build()?;
     let schema = scanner.schema();
     if let Some(twice) = twice(schema.fields().iter().map(|field| field.name().as_str())) {
         let clash = Error::invalid(format!("the table has a column {}, which is also what is told of each row", quote(twice)));

@@ -36,6 +36,13 @@ pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
     for (name, value) in found.merge {
         report.row(["merge".into(), name.into(), value.into(), Cell::None]);
     }
+    if let Some(mode) = found.changelog {
+        let note = match mode.as_str() {
+            "input" => "the log holds rows as they were written",
+            _ => "the log holds what became of each key",
+        };
+        report.row(["changelog".into(), Cell::None, mode.into(), note.into()]);
+    }
     for field in found.partition_by {
         report.row(["partition by".into(), field.into(), Cell::None, Cell::None]);
     }

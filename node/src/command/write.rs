@@ -278,13 +278,17 @@ struct AckLine<'a> {
     rows_total: u64,
     bucket: u32,
     first_offset: u64,
+    /// Left out where it is the number of rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<u64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     partition: &'a str,
 }
 
 fn ack_line(ack: &Ack, rows_total: u64) -> String {
-    let Ack { rows, bucket, first_offset, partition, .. } = ack;
-    let line = AckLine { rows: *rows, rows_total, bucket: *bucket, first_offset: *first_offset, partition };
+    let Ack { rows, changes, bucket, first_offset, partition, .. } = ack;
+    let changes = (changes != rows).then_some(*changes);
+    let line = AckLine { rows: *rows, rows_total, bucket: *bucket, first_offset: *first_offset, changes, partition };
     serde_json::to_string(&line).unwrap_or_default()
 }
 

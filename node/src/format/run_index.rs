@@ -3,6 +3,8 @@
 //! A run is rows sorted by key, each key once, in blocks; a block is a log batch. Invariants: blocks lie one behind the other from the start of the file, their
 //! first keys ascend. docs/format/run.md has the bytes. This module knows nothing of files or of what rows mean.
 
+use std::ops::Range;
+
 use super::bloom::Bloom;
 use super::bytes::{put, u16_at, u32_at, u64_at};
 use crate::error::{Error, Result};
@@ -134,6 +136,26 @@ impl RunIndex {
         low.checked_sub(1)
     }
 
+    /// The blocks that may hold a key from `from` on and before `to`.
+    pub fn within(&self, from: &[u8], to: Option<&[u8]>) -> Range<usize> {
+        if self.blocks.is_empty() || self.last_key() < from {
+            return 0..0;
+        }
+        let end = to.map_or(self.blocks.len(), |to| self.first_at(to));
+        let start = self.find(from, 0).unwrap_or(0);
+        start..end.max(start)
+    }
+
+    /// The first block whose first key is not below a key.
+    fn first_at(&self, key: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.blocks.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.first_key(middle) < key { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
         self.blocks.capacity() * size_of::<Block>() + self.keys.capacity() + self.bloom.bytes()
@@ -247,6 +269,21 @@ mod tests {
             if let Some(expected) = expected {
                 prop_assert_eq!(index.find(&asked, from % (expected + 1)), Some(expected));
             }
+        }
+
+        #[test]
+        fn keys_between_two_are_in_the_blocks_between(keys in proptest::collection::btree_set(proptest::collection::vec(any::<u8>(), 0..4), 1..40), from in proptest::collection::vec(any::<u8>(), 0..4), to in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..4))) {
+            let keys: Vec<Vec<u8>> = keys.into_iter().collect();
+            let index = index(&keys);
+            // The first and the last key of each block, as far as the index knows.
+            let last = |block: usize| keys.get(block + 1).map_or(index.last_key(), |next| &next[..]);
+            let may_hold = |block: &usize| {
+                let starts_before = to.as_ref().is_none_or(|to| keys[*block] < *to);
+                let ends_behind = if *block + 1 == keys.len() { last(*block) >= &from[..] } else { last(*block) > &from[..] };
+                starts_before && ends_behind
+            };
+            let expected: Vec<usize> = (0..keys.len()).filter(may_hold).collect();
+            prop_assert_eq!(index.within(&from, to.as_deref()).collect::<Vec<_>>(), expected);
         }
 
         #[test]

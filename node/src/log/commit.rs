@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fate::{Deciding, died};
+use super::fate::{Deciding, Fate, died};
 use super::gather::{Place, gather};
 use super::segment::Segment;
 use super::view::View;
@@ -138,13 +138,34 @@ impl Log {
         if receipt.duplicate {
             return Ok((receipt, Turn::Done));
         }
-        let turn = match inline {
-            true => head.take_turn(Hand::Inline),
-            // Whoever finishes the next write comes back for what is queued.
-            false if head.is_busy() => Turn::Done,
-            false => Turn::CallRing,
-        };
+        let turn = head.turn_behind_new(inline);
         Ok((receipt, turn))
+    }
+
+    /// Takes batches in, one behind the other, if the next offset is `at`: else what the caller made them from is no longer there, and `None` is the answer.
+    /// Of no batches the answer is the fate of the rows before them. With `inline` as [`Log::submit`].
+    ///
+    /// Errors: as [`Writer::enqueue`].
+    pub fn submit_at(&self, at: u64, records: Vec<Record>, now_ms: i64, inline: bool) -> Result<Option<(Receipt, Turn)>> {
+        let mut head = self.head.lock();
+        if let Some(error) = head.writer.poison() {
+            return Err(error.replica());
+        }
+        if head.writer.next_offset() != at {
+            return Ok(None);
+        }
+        if records.is_empty() {
+            let fate = head.writer.newest_fate().cloned().unwrap_or_else(Fate::durable);
+            return Ok(Some((Receipt { fate, first_offset: at, duplicate: false }, Turn::Done)));
+        }
+        let inline = inline && head.may_go_inline();
+        let mut last = None;
+        for record in records {
+            last = Some(head.writer.enqueue(record, now_ms)?);
+        }
+        let last = last.expect("there are some");
+        let turn = head.turn_behind_new(inline);
+        Ok(Some((Receipt { first_offset: at, ..last }, turn)))
     }
 
     /// The ring thread's next write of this log, if it may start one.
@@ -326,6 +347,16 @@ impl Head {
     fn wants_segment(&self) -> bool {
         let half = self.writer.active().map_or(0, |(segment, _)| segment.capacity_bytes() / 2);
         !self.preparing && self.writer.poison().is_none() && self.writer.spare() == 0 && self.writer.room_bytes() < half
+    }
+
+    /// What the caller does who has just queued something.
+    fn turn_behind_new(&mut self, inline: bool) -> Turn {
+        match inline {
+            true => self.take_turn(Hand::Inline),
+            // Whoever finishes the next write comes back for what is queued.
+            false if self.is_busy() => Turn::Done,
+            false => Turn::CallRing,
+        }
     }
 
     fn take_turn(&mut self, hand: Hand) -> Turn {

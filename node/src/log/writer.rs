@@ -261,6 +261,12 @@ impl Writer {
         (id, fate)
     }
 
+    /// The fate of the newest group that waits or is in flight.
+    pub fn newest_fate(&self) -> Option<&Arc<Fate>> {
+        let queued = self.queue.back().map(|group| group.fate.fate());
+        queued.or_else(|| self.in_flight.back().map(|entry| entry.fate.fate()))
+    }
+
     /// Closes the oldest group and says where it goes.
     pub fn next_write(&mut self) -> Step {
         let Some(group) = self.queue.front() else {

@@ -1,17 +1,25 @@
-//! Rows by their keys: all versions that there are of each, newest places first, then the merge function.
+//! Rows by their keys: what memtables and runs have of each, newest places first, then the merge function.
 //!
-//! Invariant: a key's row is what a scan of the same levels would give. This module knows nothing of where keys come from.
+//! Keys are asked for in order, so that those of one block of a run come one behind the other: a block is fetched once. Invariant: a key's row is what a scan of
+//! the same levels would give. This module knows nothing of where keys come from.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 
 use super::levels::Levels;
+use super::memtable::Memtable;
 use super::rows::{Chunk, Reader};
-use super::run::{key_bytes, key_hash};
-use crate::error::Result;
+use super::run::{Run, key_bytes, key_hash};
+use crate::error::{Error, Result};
+use crate::merge::reference::SLOTS_MAX;
 use crate::merge::{Groups, MergeFunction, Ref, Slot};
 use crate::table::key::Keys;
+
+/// Keys that are looked for together at most.
+const KEYS_TOGETHER_MAX: usize = 1 << 13;
 
 /// Rows that were found.
 pub struct Found {
@@ -21,94 +29,303 @@ pub struct Found {
     pub places: Vec<Option<u32>>,
 }
 
-/// A version of a key: which key, which chunk, which row of it. Newer ones have been found earlier.
-struct Version {
-    key: u32,
-    row: Ref,
+/// Where rows are looked for.
+pub struct Sources<'a> {
+    /// Newer ones first, each with the offset before which its rows count.
+    pub memtables: Vec<(&'a Memtable, u64)>,
+    /// Older ones first.
+    pub runs: &'a [Arc<Run>],
+}
+
+impl<'a> Sources<'a> {
+    /// All of some levels, rows before offset `end` only.
+    pub fn of(levels: &'a Levels, end: u64) -> Self {
+        Sources { memtables: levels.memtables.iter().rev().map(|memtable| (&**memtable, end)).collect(), runs: &levels.runs }
+    }
+}
+
+/// Rows in memory.
+pub enum Held<'a> {
+    /// Of a memtable.
+    Memory(&'a Chunk),
+    /// Of a run.
+    Block(Arc<Chunk>),
+}
+
+impl Held<'_> {
+    /// The rows.
+    pub fn chunk(&self) -> &Chunk {
+        match self {
+            Held::Memory(chunk) => chunk,
+            Held::Block(chunk) => chunk,
+        }
+    }
+}
+
+/// The newest row of each key.
+pub struct Newest<'a> {
+    /// Where the rows are.
+    pub chunks: Vec<Held<'a>>,
+    /// For each key that was asked for its row, also one that says that the key is gone; or none.
+    pub rows: Vec<Ref>,
+}
+
+/// The newest row of each of `keys`, which ascend. Of so many keys that one call of a merge function takes the rows of all.
+///
+/// # Errors
+/// Those of reading.
+pub fn newest<'a>(reader: &Reader, sources: &Sources<'a>, keys: &Keys) -> Result<Newest<'a>> {
+    let order: Vec<u32> = (0..keys.len() as u32).collect();
+    let mut search = Search::new(reader, keys, true);
+    let is_done = search.run(sources, &order)?;
+    assert!(is_done, "each key has one row, and there is a slot for each");
+    let mut rows = vec![Ref::NONE; keys.len()];
+    search.found.iter().for_each(|version| rows[version.key as usize] = version.row);
+    Ok(Newest { chunks: search.chunks, rows })
 }
 
 /// Looks up `keys` in these levels, rows before offset `end` only.
 ///
 /// # Errors
-/// Those of reading, and of the merge function.
+/// Those of reading, and of the merge function; Exhausted when a key has too many rows that were never merged.
 pub fn lookup(reader: &Reader, function: &dyn MergeFunction, levels: &Levels, end: u64, keys: &Keys) -> Result<Found> {
-    let hashes: Vec<u64> = (0..keys.len()).map(|key| key_hash(keys.get(key))).collect();
-    let mut versions: Vec<Version> = Vec::new();
-    let mut chunks: Vec<Arc<Chunk>> = Vec::new();
-    let mut found = Vec::new();
-    for memtable in levels.memtables.iter().rev() {
-        let mut numbers = std::collections::HashMap::new();
-        for (key, hash) in hashes.iter().enumerate() {
-            found.clear();
-            memtable.versions(keys.get(key), *hash, end, &mut found);
-            for row in &found {
-                let slot = *numbers.entry(row.slot()).or_insert_with(|| {
-                    chunks.push(Arc::new(memtable.chunk(*row).clone()));
-                    chunks.len() - 1
-                });
-                versions.push(Version { key: key as u32, row: Ref::new(slot, row.row()) });
-            }
+    let order = ascending(keys);
+    let sources = Sources::of(levels, end);
+    let mut found = Rows { places: vec![None; keys.len()], batches: Vec::new(), count: 0 };
+    let mut left: Vec<&[u32]> = order.chunks(KEYS_TOGETHER_MAX).rev().collect();
+    let mut search = Search::new(reader, keys, function.goes_by_newest());
+    while let Some(part) = left.pop() {
+        if search.run(&sources, part)? {
+            found.add(&mut search, function)?;
+            continue;
+        }
+        if part.len() == 1 {
+            let many = Error::exhausted(format!("a key has rows in more than {SLOTS_MAX} batches that were never merged"));
+            return Err(many.hint("flush and compact the table"));
+        }
+        let (first, second) = part.split_at(part.len() / 2);
+        left.extend([second, first]);
+    }
+    found.finish(reader)
+}
+
+/// All keys, smallest first.
+fn ascending(keys: &Keys) -> Vec<u32> {
+    let count = keys.len() as u32;
+    match keys {
+        Keys::Numbers(numbers) if numbers.is_sorted() => (0..count).collect(),
+        Keys::Numbers(numbers) => {
+            let mut entries: Vec<(u64, u32)> = numbers.iter().copied().zip(0..count).collect();
+            entries.sort_unstable();
+            entries.into_iter().map(|entry| entry.1).collect()
+        }
+        Keys::Bytes(bytes) => {
+            let mut order: Vec<u32> = (0..count).collect();
+            order.sort_unstable_by(|left, right| bytes.get(*left as usize).cmp(bytes.get(*right as usize)));
+            order
         }
     }
-    // Ascending keys find their blocks near each other.
-    let mut ascending: Vec<u32> = (0..keys.len() as u32).collect();
-    ascending.sort_unstable_by(|left, right| keys.compare(*left as usize, *right as usize));
-    for run in levels.runs.iter().rev() {
-        let (mut from, mut last_block) = (0, None);
-        for &key in &ascending {
-            if !run.index().bloom().may_hold(hashes[key as usize]) {
-                continue;
+}
+
+/// A row of a key: which key, and where the row is.
+#[derive(Clone, Copy)]
+struct Version {
+    key: u32,
+    row: Ref,
+}
+
+struct Search<'k, 'a> {
+    reader: &'k Reader,
+    keys: &'k Keys,
+    hashes: Vec<u64>,
+    /// Only the newest row of each key is wanted.
+    newest_only: bool,
+    chunks: Vec<Held<'a>>,
+    /// Newer rows of a key before older ones.
+    found: Vec<Version>,
+    /// Keys that are still looked for, in order.
+    open: Vec<u32>,
+    /// Of each key whether it has a row.
+    has_row: Vec<bool>,
+    /// Kept for its memory.
+    candidates: Vec<u32>,
+    heads: Vec<Ref>,
+}
+
+impl<'k, 'a> Search<'k, 'a> {
+    fn new(reader: &'k Reader, keys: &'k Keys, newest_only: bool) -> Self {
+        Search {
+            reader,
+            keys,
+            hashes: (0..keys.len()).map(|key| key_hash(keys.get(key))).collect(),
+            newest_only,
+            chunks: Vec::new(),
+            found: Vec::new(),
+            open: Vec::new(),
+            has_row: vec![false; if newest_only { keys.len() } else { 0 }],
+            candidates: Vec::new(),
+            heads: Vec::new(),
+        }
+    }
+
+    /// Looks for some keys, which ascend; `false` when their rows are in more chunks than one call of a merge function takes.
+    fn run(&mut self, sources: &Sources<'a>, order: &[u32]) -> Result<bool> {
+        self.chunks.clear();
+        self.found.clear();
+        self.open.clear();
+        self.open.extend_from_slice(order);
+        for (memtable, end) in &sources.memtables {
+            self.look_in_memory(memtable, *end);
+            self.close_found();
+        }
+        for run in sources.runs.iter().rev() {
+            self.look_in_run(run)?;
+            self.close_found();
+        }
+        Ok(self.chunks.len() < SLOTS_MAX)
+    }
+
+    /// Keys that have their newest row are looked for no more.
+    fn close_found(&mut self) {
+        if self.newest_only {
+            let has_row = &self.has_row;
+            self.open.retain(|key| !has_row[*key as usize]);
+        }
+    }
+
+    fn add(&mut self, key: u32, slot: usize, row: usize) {
+        // Too many are noticed in the end.
+        self.found.push(Version { key, row: Ref::new(slot.min(SLOTS_MAX - 1), row) });
+        if self.newest_only {
+            self.has_row[key as usize] = true;
+        }
+    }
+
+    fn look_in_memory(&mut self, memtable: &'a Memtable, end: u64) {
+        if self.open.is_empty() || memtable.is_empty() {
+            return;
+        }
+        let mut heads = std::mem::take(&mut self.heads);
+        memtable.heads(self.keys, &self.hashes, &self.open, &mut heads);
+        let mut numbers = Numbers::new(memtable.chunk_count(), self.open.len());
+        for (index, &head) in heads.iter().enumerate() {
+            let mut next = (head != Ref::NONE).then_some(head);
+            while let Some(row) = next {
+                next = memtable.before(row);
+                if !memtable.is_before(row, end) {
+                    continue;
+                }
+                let slot = numbers.get(row.slot(), || {
+                    self.chunks.push(Held::Memory(memtable.chunk(row)));
+                    self.chunks.len() - 1
+                });
+                self.add(self.open[index], slot, row.row());
+                if self.newest_only {
+                    break;
+                }
             }
+        }
+        self.heads = heads;
+    }
+
+    fn look_in_run(&mut self, run: &Run) -> Result<()> {
+        let (index, hashes) = (run.index(), &self.hashes);
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        candidates.extend(self.open.iter().copied().filter(|key| index.bloom().may_hold(hashes[*key as usize])));
+        let mut from = 0;
+        let mut last: Option<(usize, usize)> = None;
+        for &key in &candidates {
             let mut number = [0; 8];
-            let wanted = keys.get(key as usize);
-            let Some(block) = run.index().find(key_bytes(wanted, &mut number), from) else { continue };
+            let wanted = self.keys.get(key as usize);
+            let Some(block) = index.find(key_bytes(wanted, &mut number), from) else { continue };
             from = block;
-            let slot = match last_block {
-                Some((last, slot)) if last == block => slot,
+            let slot = match last {
+                Some((known, slot)) if known == block => slot,
                 _ => {
-                    chunks.push(run.block(reader, block)?);
-                    chunks.len() - 1
+                    self.chunks.push(Held::Block(run.block(self.reader, block)?));
+                    self.chunks.len() - 1
                 }
             };
-            last_block = Some((block, slot));
-            if let Some(row) = position(&chunks[slot].keys, wanted) {
-                versions.push(Version { key, row: Ref::new(slot, row) });
+            last = Some((block, slot));
+            if let Some(row) = self.chunks[slot].chunk().keys.position(wanted) {
+                self.add(key, slot, row);
             }
         }
+        self.candidates = candidates;
+        Ok(())
     }
-    merge(reader, function, keys.len(), versions, &chunks)
 }
 
-fn merge(reader: &Reader, function: &dyn MergeFunction, keys: usize, mut versions: Vec<Version>, chunks: &[Arc<Chunk>]) -> Result<Found> {
-    let mut places = vec![None; keys];
-    if versions.is_empty() {
-        return Ok(Found { rows: RecordBatch::new_empty(reader.schema().arrow().clone()), places });
+/// Numbers of the chunks of a memtable among all that were found: by a table where many are asked for, else by a map.
+enum Numbers {
+    All(Vec<u32>),
+    Few(HashMap<usize, usize>),
+}
+
+const NO_NUMBER: u32 = u32::MAX;
+
+impl Numbers {
+    fn new(chunks: usize, keys: usize) -> Self {
+        if chunks <= 4 * keys { Numbers::All(vec![NO_NUMBER; chunks]) } else { Numbers::Few(HashMap::new()) }
     }
-    // Newest first as they were found; the function wants older ones first.
-    versions.reverse();
-    versions.sort_by_key(|version| version.key);
-    let order: Vec<Ref> = versions.iter().map(|version| version.row).collect();
-    let last_of_key = |index: usize| versions.get(index + 1).is_none_or(|next| next.key != versions[index].key);
-    let ends: Vec<u32> = (0..versions.len()).filter(|index| last_of_key(*index)).map(|index| index as u32 + 1).collect();
-    let slots: Vec<Slot<'_>> = chunks.iter().map(|chunk| chunk.slot()).collect();
-    let merged = function.merge(Groups { slots: &slots, order: &order, ends: &ends })?;
-    let mut row = 0;
-    for (group, end) in ends.iter().enumerate() {
-        if merged.deleted.as_ref().is_none_or(|deleted| !deleted[group]) {
-            places[versions[*end as usize - 1].key as usize] = Some(row);
-            row += 1;
+
+    fn get(&mut self, chunk: usize, number: impl FnOnce() -> usize) -> usize {
+        match self {
+            // A chunk that came while this looks is behind the others.
+            Numbers::All(numbers) if chunk >= numbers.len() => {
+                numbers.resize(chunk + 1, NO_NUMBER);
+                self.get(chunk, number)
+            }
+            Numbers::All(numbers) => {
+                if numbers[chunk] == NO_NUMBER {
+                    numbers[chunk] = number() as u32;
+                }
+                numbers[chunk] as usize
+            }
+            Numbers::Few(numbers) => *numbers.entry(chunk).or_insert_with(number),
         }
     }
-    let (rows, _) = merged.batch(&slots, true)?;
-    Ok(Found { rows, places })
 }
 
-/// The row with this key among sorted ones.
-fn position(keys: &Keys, wanted: crate::table::KeyRef<'_>) -> Option<usize> {
-    let (mut low, mut high) = (0, keys.len());
-    while low < high {
-        let middle = (low + high) / 2;
-        if keys.get(middle) < wanted { low = middle + 1 } else { high = middle }
+/// What was found so far.
+struct Rows {
+    places: Vec<Option<u32>>,
+    batches: Vec<RecordBatch>,
+    count: u32,
+}
+
+impl Rows {
+    /// Merges what a search has found.
+    fn add(&mut self, search: &mut Search<'_, '_>, function: &dyn MergeFunction) -> Result<()> {
+        if search.found.is_empty() {
+            return Ok(());
+        }
+        let versions = &mut search.found;
+        // Newest first as they were found; the function wants older ones first.
+        versions.reverse();
+        versions.sort_by_key(|version| version.key);
+        let order: Vec<Ref> = versions.iter().map(|version| version.row).collect();
+        let last_of_key = |index: &usize| versions.get(index + 1).is_none_or(|next| next.key != versions[*index].key);
+        let ends: Vec<u32> = (0..versions.len()).filter(last_of_key).map(|index| index as u32 + 1).collect();
+        let slots: Vec<Slot<'_>> = search.chunks.iter().map(|held| held.chunk().slot()).collect();
+        let merged = function.merge(Groups { slots: &slots, order: &order, ends: &ends })?;
+        for (group, end) in ends.iter().enumerate() {
+            if merged.deleted.as_ref().is_none_or(|deleted| !deleted[group]) {
+                self.places[versions[*end as usize - 1].key as usize] = Some(self.count);
+                self.count += 1;
+            }
+        }
+        self.batches.push(merged.batch(&slots, true)?.0);
+        Ok(())
     }
-    (low < keys.len() && keys.get(low) == wanted).then_some(low)
+
+    fn finish(mut self, reader: &Reader) -> Result<Found> {
+        let rows = match self.batches.len() {
+            1 => self.batches.remove(0),
+            _ => concat_batches(reader.schema().arrow(), &self.batches)
+                .map_err(|error| Error::exhausted("the rows of so many keys are too large for one batch").caused_by(error))?,
+        };
+        Ok(Found { rows, places: self.places })
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::merge::Ref;
 use crate::merge::reference::SLOT_ROWS_MAX;
-use crate::table::key::KeyRef;
+use crate::table::key::{KeyRef, Keys};
 
 /// Chunks in a page of their list.
 const PAGE_CHUNKS: usize = 128;
@@ -160,7 +160,8 @@ impl Memtable {
             for (offset, hash) in hashes[..together].iter_mut().enumerate() {
                 *hash = key_hash(held.chunk.keys.get(start + offset));
             }
-            (0..together).for_each(|offset| self.insert(&index, held, number, start + offset, hashes[offset]));
+            let counts = (0..together).filter(|offset| held.chunk.counts(start + offset));
+            counts.for_each(|offset| self.insert(&index, held, number, start + offset, hashes[offset]));
         }
         self.rows.fetch_add(rows, Ordering::AcqRel);
         self.bytes.fetch_add(overhead, Ordering::AcqRel);
@@ -226,29 +227,51 @@ impl Memtable {
         (0..count).map(|number| self.held(number)).map(|held| (held.first_offset, &held.chunk))
     }
 
-    /// The rows of a key before offset `end`, newest first, into `found`.
-    pub fn versions(&self, key: KeyRef<'_>, hash: u64, end: u64, found: &mut Vec<Ref>) {
+    /// How many chunks it has.
+    pub fn chunk_count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// The newest row of each key that is `wanted` of `keys`, whose hashes are `hashes`; none where there is no row.
+    pub fn heads(&self, keys: &Keys, hashes: &[u64], wanted: &[u32], heads: &mut Vec<Ref>) {
+        heads.clear();
         let index = self.index.load();
+        let mut entries = [0; TOGETHER];
+        for group in wanted.chunks(TOGETHER) {
+            // These loads wait for nothing but memory, and so for each other's at the same time.
+            for (entry, key) in entries.iter_mut().zip(group) {
+                *entry = index.slots[index.first_slot(hashes[*key as usize])].load(Ordering::Acquire);
+            }
+            let head = |(entry, key): (&u64, &u32)| self.head(&index, *entry, keys.get(*key as usize), hashes[*key as usize]);
+            heads.extend(entries.iter().zip(group).map(head));
+        }
+    }
+
+    /// `entry` is what stands in the first slot of the hash.
+    fn head(&self, index: &Index, mut entry: u64, key: KeyRef<'_>, hash: u64) -> Ref {
         let mut at = index.first_slot(hash);
-        let mut row = loop {
-            let entry = index.slots[at].load(Ordering::Acquire);
+        loop {
             if entry == 0 {
-                return;
+                return Ref::NONE;
             }
             if (entry ^ hash) >> 32 == 0 && self.key(Index::row(entry)) == key {
-                break Index::row(entry);
+                return Index::row(entry);
             }
             at = (at + 1) & (index.slots.len() - 1);
-        };
-        loop {
-            let held = self.held(row.slot());
-            if held.first_offset + (row.row() as u64) < end {
-                found.push(row);
-            }
-            match held.before[row.row()].load(Ordering::Acquire) {
-                NONE => return,
-                before => row = Ref::from_bits(before),
-            }
+            entry = index.slots[at].load(Ordering::Acquire);
         }
+    }
+
+    /// The row of the same key before this one.
+    pub fn before(&self, row: Ref) -> Option<Ref> {
+        match self.held(row.slot()).before[row.row()].load(Ordering::Acquire) {
+            NONE => None,
+            before => Some(Ref::from_bits(before)),
+        }
+    }
+
+    /// Whether a row stands in the log before an offset.
+    pub fn is_before(&self, row: Ref, end: u64) -> bool {
+        self.held(row.slot()).first_offset + (row.row() as u64) < end
     }
 }

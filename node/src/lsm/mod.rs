@@ -11,6 +11,7 @@ pub mod memtable;
 pub mod pick;
 pub mod rows;
 pub mod run;
+pub mod samples;
 pub mod sorted;
 
 #[cfg(test)]

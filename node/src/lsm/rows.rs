@@ -1,4 +1,4 @@
-//! From stored batches to rows of the table as it is now, with their keys and kinds.
+//! From stored batches to rows of the table as it is now, or some of their columns, with their keys and kinds.
 //!
 //! Invariant: whatever schema a batch was written with, its rows come out in the schema this was made for. Knows nothing of where batches come from.
 
@@ -16,7 +16,7 @@ use crate::merge::Slot;
 use crate::merge::function::is_telling;
 use crate::table::key::{KeyEncoder, Keys};
 use crate::table::mapping::Mapping;
-use crate::table::{TableSchema, TableSpec};
+use crate::table::{ChangeType, TableSchema, TableSpec};
 
 /// Rows with what a merge needs of them.
 #[derive(Clone, Debug)]
@@ -27,9 +27,17 @@ pub struct Chunk {
     pub kinds: Option<Buffer>,
     /// Their keys.
     pub keys: Keys,
+    /// Each row is what its key became: the row before an update says nothing that the row behind it does not.
+    pub has_images: bool,
 }
 
 impl Chunk {
+    /// Whether a row has a place in the tree.
+    #[inline]
+    pub fn counts(&self, row: usize) -> bool {
+        !self.has_images || self.kinds.as_ref().is_none_or(|kinds| kinds[row] != ChangeType::UpdateBefore.to_byte())
+    }
+
     /// For a merge.
     pub fn slot(&self) -> Slot<'_> {
         Slot { batch: &self.batch, kinds: self.kinds.as_deref() }
@@ -50,7 +58,8 @@ impl Chunk {
                 Keys::Bytes(part)
             }
         };
-        Chunk { batch: self.batch.slice(start, rows), kinds: self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows)), keys }
+        let kinds = self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows));
+        Chunk { batch: self.batch.slice(start, rows), kinds, keys, has_images: self.has_images }
     }
 }
 
@@ -63,8 +72,20 @@ struct Version {
 /// See the head of this module.
 pub struct Reader {
     spec: Arc<TableSpec>,
+    /// What comes out: the columns of the table as it is now, or some of them.
+    schema: TableSchema,
+    /// Without those that do not come out.
+    part: Option<Part>,
     keys: KeyEncoder,
+    has_images: bool,
     versions: Mutex<HashMap<i16, Arc<Version>>>,
+}
+
+/// What a reader of some columns is a part of.
+struct Part {
+    whole: Arc<Reader>,
+    /// The places of the columns in the table, ascending.
+    columns: Vec<usize>,
 }
 
 impl Reader {
@@ -74,12 +95,43 @@ impl Reader {
     /// Invalid when the table has no key or one that has no order.
     pub fn new(spec: Arc<TableSpec>) -> Result<Self> {
         let keys = KeyEncoder::new(spec.schema(), &spec.primary_key)?;
-        Ok(Reader { spec, keys, versions: Mutex::default() })
+        let schema = spec.schema().clone();
+        let has_images = spec.changelog()?.has_images();
+        Ok(Reader { spec, schema, part: None, keys, has_images, versions: Mutex::default() })
+    }
+
+    /// Reads only these columns of the same table, ascending, and those of its key: what others hold is not looked at.
+    ///
+    /// # Errors
+    /// Invalid for a column that the table does not have.
+    pub fn projected(self: &Arc<Self>, columns: &[usize]) -> Result<Arc<Reader>> {
+        let fields = self.schema.fields();
+        let chosen = columns.iter().map(|column| fields.get(*column).cloned()).collect::<Option<Vec<_>>>();
+        let chosen = chosen.ok_or_else(|| Error::invalid("no such column").at("columns", fields.len()))?;
+        let schema = TableSchema::from_parts(self.schema.version(), chosen, self.schema.highest_field_id())?;
+        let keys = KeyEncoder::new(&schema, &self.spec.primary_key)?;
+        let part = Some(Part { whole: self.clone(), columns: columns.to_vec() });
+        let (spec, has_images) = (self.spec.clone(), self.has_images);
+        Ok(Arc::new(Reader { spec, schema, part, keys, has_images, versions: Mutex::default() }))
+    }
+
+    /// The reader of all columns, if this one is not.
+    pub fn whole(&self) -> Option<&Arc<Reader>> {
+        self.part.as_ref().map(|part| &part.whole)
+    }
+
+    /// What comes out of rows that were read with all columns.
+    ///
+    /// # Errors
+    /// Internal; the columns are the table's.
+    pub fn choose(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let Some(part) = &self.part else { return Ok(rows.clone()) };
+        rows.project(&part.columns).map_err(|error| Error::internal("cannot choose columns").caused_by(error))
     }
 
     /// The columns that come out.
     pub fn schema(&self) -> &TableSchema {
-        self.spec.schema()
+        &self.schema
     }
 
     /// The columns of rows that were written with a version of the schema.
@@ -109,7 +161,21 @@ impl Reader {
             false => Some(batch.slice_with_length(header.change_types_range().start, header.change_types_range().len())),
         };
         let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
-        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds: kinds.filter(says_more), batch: rows })
+        let kinds = kinds.filter(says_more);
+        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds, batch: rows, has_images: self.has_images })
+    }
+
+    /// Rows of a version of the schema as the table is now.
+    ///
+    /// # Errors
+    /// Corrupt for an unknown version of the schema.
+    pub fn adopt(&self, schema_id: i16, rows: &RecordBatch) -> Result<RecordBatch> {
+        if schema_id == self.schema().version() {
+            return Ok(rows.clone());
+        }
+        let mapping = Mapping::new::<&str>(self.schema_at(schema_id)?, self.schema(), None)?;
+        let read = rows.project(mapping.read_columns()).map_err(|error| Error::internal("cannot choose columns").caused_by(error))?;
+        mapping.apply(&read)
     }
 
     fn version(&self, schema_id: i16) -> Result<Arc<Version>> {
@@ -118,7 +184,7 @@ impl Reader {
             return Ok(known.clone());
         }
         let written = self.schema_at(schema_id)?;
-        let mapping = Mapping::new::<&str>(written, self.spec.schema(), None)?;
+        let mapping = Mapping::new::<&str>(written, &self.schema, None)?;
         let made = Arc::new(Version { decoder: Decoder::projected(written.arrow(), mapping.read_columns())?, mapping });
         versions.insert(schema_id, made.clone());
         Ok(made)

@@ -209,6 +209,7 @@ impl Run {
     /// # Errors
     /// Corrupt for damaged bytes, naming the run and the block; those of the device.
     pub fn block(&self, reader: &Reader, number: usize) -> Result<Arc<Chunk>> {
+        assert!(reader.whole().is_none(), "the cache holds blocks with all columns");
         let id = (self.meta.id, number as u32, reader.schema().version());
         if let Some(known) = self.reach.blocks.0.get(&id) {
             return Ok(known);

@@ -1,6 +1,7 @@
 //! One row for each key out of a memtable and some runs, in key order, some thousand rows at a time.
 //!
 //! The key space is cut into tiles: what all sources have in memory up to a splitting key is ordered, grouped by key, and handed to the merge function.
+//! Where a run is alone, its rows are handed on as they are: they have been merged. Of a part of the key space, only the blocks that may hold it are read.
 //! Invariants: rows of one key are in one tile, older sources first; keys ascend from tile to tile. A step is bounded, so that whoever drives it can pause.
 //! This module knows nothing of where the result goes.
 
@@ -8,26 +9,51 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::SchemaRef;
 
 use super::memtable::Memtable;
 use super::rows::{Chunk, Reader};
 use super::run::Run;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::merge::function::is_telling;
 use crate::merge::order::{Entry, Merger, Prefixes, group_ends};
 use crate::merge::{Groups, MergeFunction, Merged, Ref, Slot};
 use crate::table::key::{KeyRef, Keys};
+use crate::table::key_range::KeyRanges;
 
 /// Rows of a tile, about.
 pub const TILE_ROWS: usize = 8192;
 
+/// Bytes of the rows of a tile, about, where rows are large.
+const TILE_BYTES_MAX: u64 = 8 << 20;
+
+/// Rows of a tile at least.
+const TILE_ROWS_MIN: usize = 16;
+
+/// From so many rows on that one run has before any other source has a row, they are not merged.
+const ALONE_ROWS_MIN: usize = 256;
+
 /// Bytes of neighbouring blocks that are read at once.
 const READ_BYTES_MAX: u64 = 512 << 10;
 
+/// Blocks that a part of a run takes from the cache, and leaves there; with more, they are read past it.
+const CACHED_BLOCKS_MAX: usize = 16;
+
 /// Rows of one source, sorted by key, each key once unless it is a memtable's.
 enum Source {
-    Run { run: Arc<Run>, next: usize, end: usize },
+    Run(RunRows),
     Memory(MemoryRows),
+}
+
+/// The blocks of a run that are not in memory yet.
+struct RunRows {
+    run: Arc<Run>,
+    /// Ascending, none of them empty.
+    blocks: VecDeque<Range<usize>>,
+    /// Whether they come from the cache.
+    is_cached: bool,
 }
 
 /// The rows of a memtable before an offset, in key order, older rows of a key first.
@@ -45,6 +71,9 @@ struct Window {
 
 /// Rows of a tile: number of the input, number of the chunk, rows of the chunk.
 type Piece = (usize, usize, Range<usize>);
+
+/// Runs, and memtables with the offset before which their rows count; older ones first.
+pub type Sources<'a> = (&'a [Arc<Run>], &'a [(Arc<Memtable>, u64)]);
 
 struct Input {
     source: Source,
@@ -76,6 +105,8 @@ pub struct Sorted {
     function: Arc<dyn MergeFunction>,
     /// Older ones first.
     inputs: Vec<Input>,
+    ranges: KeyRanges,
+    tile_rows: usize,
     drop_deletes: bool,
     merger: Merger,
 }
@@ -90,18 +121,38 @@ impl Sorted {
         memtables: &[(Arc<Memtable>, u64)],
         drop_deletes: bool,
     ) -> Self {
-        let of_run = |run: &Arc<Run>| Input {
-            source: Source::Run { run: run.clone(), next: 0, end: run.index().blocks().len() },
-            windows: VecDeque::new(),
-            rows_left: run.meta().rows,
-        };
+        Self::within(reader, function, (runs, memtables), &KeyRanges::all(), drop_deletes)
+    }
+
+    /// As [`Sorted::new`], of keys in these ranges only.
+    pub fn within(
+        reader: Arc<Reader>,
+        function: Arc<dyn MergeFunction>,
+        (runs, memtables): Sources<'_>,
+        ranges: &KeyRanges,
+        drop_deletes: bool,
+    ) -> Self {
         let of_memtable = |(memtable, end): &(Arc<Memtable>, u64)| {
-            let order = memory_order(memtable, *end);
+            let order = memory_order(memtable, *end, ranges);
             let rows_left = order.len() as u64;
             Input { source: Source::Memory(MemoryRows { memtable: memtable.clone(), order, at: 0 }), windows: VecDeque::new(), rows_left }
         };
-        let inputs = runs.iter().map(of_run).chain(memtables.iter().map(of_memtable)).collect();
-        Sorted { reader, function, inputs, drop_deletes, merger: Merger::default() }
+        let inputs = runs.iter().map(|run| Input::of_run(run, ranges)).chain(memtables.iter().map(of_memtable)).collect();
+        let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).max().unwrap_or(0);
+        let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
+        Sorted { reader, function, inputs, ranges: ranges.clone(), tile_rows, drop_deletes, merger: Merger::default() }
+    }
+
+    /// For who wants so many rows only: tiles are not made much larger.
+    #[must_use]
+    pub fn limited(mut self, rows: usize) -> Self {
+        self.tile_rows = self.tile_rows.min(rows.max(TILE_ROWS_MIN));
+        self
+    }
+
+    /// The columns that come out.
+    pub fn schema(&self) -> &SchemaRef {
+        self.reader.schema().arrow()
     }
 
     /// The next rows; `None` at the end. A tile may have no row, when all of its keys are gone.
@@ -113,6 +164,9 @@ impl Sorted {
         self.inputs.retain(|input| !input.windows.is_empty());
         if self.inputs.is_empty() {
             return Ok(None);
+        }
+        if let Some((input, rows)) = self.alone() {
+            return self.hand_on(input, rows).map(Some);
         }
         let split = self.split();
         let (chunks, pieces) = self.take(split);
@@ -144,20 +198,79 @@ impl Sorted {
     fn fill(&mut self) -> Result<()> {
         let left: u64 = self.inputs.iter().map(|input| input.rows_left).sum();
         for input in &mut self.inputs {
-            let share = (TILE_ROWS as u64 * input.rows_left).div_ceil(left.max(1)).max(1) as usize;
-            while input.rows_in_memory() < share && input.load(&self.reader, share)? {}
+            let share = (self.tile_rows as u64 * input.rows_left).div_ceil(left.max(1)).max(1) as usize;
+            while input.rows_in_memory() < share && input.load(&self.reader, &self.ranges, share)? {}
         }
         Ok(())
     }
 
-    /// The largest key up to which every source has its rows in memory: where in memory that is, or `None` when all is there.
+    /// A run whose next rows come before those of all other sources, and how many of them are in memory; `None` when they are few, or not merged yet.
+    fn alone(&self) -> Option<(usize, usize)> {
+        let first = |input: &usize| self.inputs[*input].first_key();
+        let lowest = (0..self.inputs.len()).min_by(|left, right| first(left).cmp(&first(right)))?;
+        let next = (0..self.inputs.len()).filter(|input| *input != lowest).map(|input| first(&input)).min();
+        let input = &self.inputs[lowest];
+        let is_run = matches!(input.source, Source::Run(_));
+        let rows = if is_run { input.count_before(next, self.tile_rows) } else { 0 };
+        (rows >= ALONE_ROWS_MIN || is_run && next.is_none()).then_some((lowest, rows))
+    }
+
+    /// The next rows of a run that is alone: they were merged when they were written.
+    fn hand_on(&mut self, input: usize, rows: usize) -> Result<Tile> {
+        let (chunks, pieces) = self.inputs[input].take_rows(rows);
+        let mut kept: Vec<Ref> = Vec::with_capacity(rows);
+        let is_gone = |chunk: &Chunk, row: usize| chunk.slot().is_delete(row);
+        let mut parts = Vec::with_capacity(chunks.len());
+        for (slot, (chunk, rows)) in chunks.iter().zip(&pieces).enumerate() {
+            let part = chunk.batch.slice(rows.start, rows.len());
+            let drops = self.drop_deletes && rows.clone().any(|row| is_gone(chunk, row));
+            let left = rows.clone().filter(|row| !drops || !is_gone(chunk, *row));
+            kept.extend(left.map(|row| Ref::new(slot, row)));
+            parts.push(if drops { without_deletes(&part, chunk, rows.clone())? } else { part });
+        }
+        let batch = match parts.len() {
+            1 => parts.remove(0),
+            _ => concat_batches(self.schema(), &parts)
+                .map_err(|error| Error::exhausted("rows of a run are too large to be handed on together").caused_by(error))?,
+        };
+        let says_more = !self.drop_deletes && chunks.iter().any(|chunk| chunk.kinds.is_some());
+        let kinds: Option<Vec<u8>> = says_more.then(|| kept.iter().map(|row| chunks[row.slot()].slot().kind(row.row())).collect());
+        let kinds = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind)));
+        Ok(Tile { batch, kinds, rows: kept, chunks })
+    }
+
+    /// The largest key up to which every source has its rows in memory, or an earlier one behind which rows are alone: where in memory that is, or `None` when
+    /// all is there and belongs together.
     fn split(&self) -> Option<(Arc<Chunk>, usize)> {
         let unfinished = self.inputs.iter().filter(|input| input.has_more());
-        let last = unfinished.map(|input| {
-            let window = input.windows.back().expect("inputs without rows were dropped");
-            (window.chunk.clone(), window.rows.end - 1)
-        });
-        last.min_by(|left, right| left.0.keys.get(left.1).cmp(&right.0.keys.get(right.1)))
+        let last = unfinished.map(Input::last);
+        last.chain(self.overlap_end()).min_by(|left, right| left.0.keys.get(left.1).cmp(&right.0.keys.get(right.1)))
+    }
+
+    /// Where sources end to overlap, if what is behind is worth a tile of its own: because it begins there, or because one run goes on alone.
+    fn overlap_end(&self) -> Option<(Arc<Chunk>, usize)> {
+        let mut order: Vec<&Input> = self.inputs.iter().collect();
+        order.sort_by(|left, right| left.first_key().cmp(&right.first_key()));
+        let (mut largest, mut second) = (order[0], None);
+        let (mut rows, mut has_gap) = (order[0].rows_in_memory(), false);
+        for input in &order[1..] {
+            has_gap = rows >= ALONE_ROWS_MIN && input.first_key() > largest.last_key();
+            if has_gap {
+                break;
+            }
+            rows += input.rows_in_memory();
+            if input.last_key() > largest.last_key() {
+                second = Some(largest);
+                largest = input;
+            } else if second.is_none_or(|second: &Input| input.last_key() > second.last_key()) {
+                second = Some(input);
+            }
+        }
+        let is_run = matches!(largest.source, Source::Run(_));
+        let goes_on = |second: &&Input| {
+            is_run && largest.rows_in_memory() - largest.count_before(Some(second.last_key()), usize::MAX) > ALONE_ROWS_MIN
+        };
+        second.filter(goes_on).or(has_gap.then_some(largest)).map(Input::last)
     }
 
     /// Takes all rows up to a key out of memory: the chunks they are in, and for each piece its input, chunk and rows.
@@ -188,43 +301,136 @@ impl Sorted {
 }
 
 impl Input {
+    fn of_run(run: &Arc<Run>, ranges: &KeyRanges) -> Self {
+        let index = run.index();
+        let mut blocks: VecDeque<Range<usize>> = VecDeque::new();
+        for range in ranges.ranges() {
+            let of_range = index.within(&range.from, range.to.as_deref());
+            match blocks.back_mut().filter(|last| last.end >= of_range.start) {
+                Some(last) => last.end = last.end.max(of_range.end),
+                None if !of_range.is_empty() => blocks.push_back(of_range),
+                None => {}
+            }
+        }
+        let all = blocks.iter().flat_map(Range::clone);
+        let rows_left = all.clone().map(|block| u64::from(index.blocks()[block].rows)).sum();
+        let is_cached = !ranges.is_all() && all.count() <= CACHED_BLOCKS_MAX;
+        Input { source: Source::Run(RunRows { run: run.clone(), blocks, is_cached }), windows: VecDeque::new(), rows_left }
+    }
+
     fn rows_in_memory(&self) -> usize {
         self.windows.iter().map(|window| window.rows.len()).sum()
     }
 
+    /// The key of the next row. There is one in memory.
+    fn first_key(&self) -> KeyRef<'_> {
+        let window = self.windows.front().expect("inputs without rows were dropped");
+        window.chunk.keys.get(window.rows.start)
+    }
+
+    /// The last row in memory.
+    fn last(&self) -> (Arc<Chunk>, usize) {
+        let window = self.windows.back().expect("inputs without rows were dropped");
+        (window.chunk.clone(), window.rows.end - 1)
+    }
+
+    fn last_key(&self) -> KeyRef<'_> {
+        let window = self.windows.back().expect("inputs without rows were dropped");
+        window.chunk.keys.get(window.rows.end - 1)
+    }
+
+    /// How many of the next rows are in memory and before a key, up to a number of them.
+    fn count_before(&self, key: Option<KeyRef<'_>>, rows_max: usize) -> usize {
+        let mut count = 0;
+        for window in &self.windows {
+            let of_window = key.map_or(window.rows.len(), |key| count_below(&window.chunk.keys, window.rows.clone(), key));
+            count += of_window;
+            if of_window < window.rows.len() || count >= rows_max {
+                break;
+            }
+        }
+        count.min(rows_max)
+    }
+
+    /// Takes the next rows, which are in memory: their chunks, and which rows of each.
+    fn take_rows(&mut self, rows: usize) -> (Vec<Arc<Chunk>>, Vec<Range<usize>>) {
+        let (mut chunks, mut pieces, mut left) = (Vec::new(), Vec::new(), rows);
+        while left > 0 {
+            let window = self.windows.front_mut().expect("the rows are in memory");
+            let count = left.min(window.rows.len());
+            chunks.push(window.chunk.clone());
+            pieces.push(window.rows.start..window.rows.start + count);
+            window.rows.start += count;
+            left -= count;
+            if window.rows.is_empty() {
+                self.windows.pop_front();
+            }
+        }
+        self.rows_left -= rows as u64;
+        (chunks, pieces)
+    }
+
     fn has_more(&self) -> bool {
         match &self.source {
-            Source::Run { next, end, .. } => next < end,
+            Source::Run(rows) => !rows.blocks.is_empty(),
             Source::Memory(rows) => rows.at < rows.order.len(),
         }
     }
 
-    /// Brings about so many more rows into memory; whether there were any.
-    fn load(&mut self, reader: &Reader, rows: usize) -> Result<bool> {
+    /// Brings about so many more rows into memory; whether there were any blocks or rows left.
+    fn load(&mut self, reader: &Reader, ranges: &KeyRanges, rows: usize) -> Result<bool> {
         let chunks = match &mut self.source {
-            Source::Run { run, next, end } => {
-                let blocks = &run.index().blocks()[*next..*end];
-                let (mut count, mut loaded, mut bytes) = (0, 0, 0);
-                while count < blocks.len() && (count == 0 || loaded < rows) && bytes < READ_BYTES_MAX {
-                    loaded += blocks[count].rows as usize;
-                    bytes += u64::from(blocks[count].length);
-                    count += 1;
-                }
-                let chunks = run.read_blocks(reader, *next..*next + count)?;
-                *next += count;
-                chunks
-            }
-            Source::Memory(source) => source.load(rows)?.into_iter().collect(),
+            Source::Run(source) => source.load(reader, rows)?,
+            Source::Memory(source) => source.load(reader, rows)?.into_iter().collect(),
         };
         let is_some = !chunks.is_empty();
-        self.windows.extend(chunks.into_iter().map(|chunk| Window { rows: 0..chunk.rows(), chunk: Arc::new(chunk) }));
+        for chunk in chunks.into_iter().map(Arc::new) {
+            let wanted = ranges.rows(&chunk.keys);
+            self.rows_left -= (chunk.rows() - wanted.iter().map(Range::len).sum::<usize>()) as u64;
+            self.windows.extend(wanted.into_iter().map(|rows| Window { chunk: chunk.clone(), rows }));
+        }
         Ok(is_some)
+    }
+}
+
+impl RunRows {
+    /// The next blocks, with about so many rows.
+    fn load(&mut self, reader: &Reader, rows: usize) -> Result<Vec<Chunk>> {
+        let Some(next) = self.blocks.front_mut() else { return Ok(Vec::new()) };
+        let blocks = &self.run.index().blocks()[next.clone()];
+        let (mut count, mut loaded, mut bytes) = (0, 0, 0);
+        while count < blocks.len() && (count == 0 || loaded < rows) && bytes < READ_BYTES_MAX {
+            loaded += blocks[count].rows as usize;
+            bytes += u64::from(blocks[count].length);
+            count += 1;
+        }
+        let numbers = next.start..next.start + count;
+        let chunks = match self.is_cached {
+            true => numbers.clone().map(|number| self.cached(reader, number)).collect::<Result<_>>()?,
+            false => self.run.read_blocks(reader, numbers.clone())?,
+        };
+        let next = self.blocks.front_mut().expect("it was there");
+        next.start = numbers.end;
+        if next.start == next.end {
+            self.blocks.pop_front();
+        }
+        Ok(chunks)
+    }
+
+    fn cached(&self, reader: &Reader, number: usize) -> Result<Chunk> {
+        let whole = self.run.block(reader.whole().map_or(reader, |whole| whole), number)?;
+        Ok(Chunk {
+            batch: reader.choose(&whole.batch)?,
+            kinds: whole.kinds.clone(),
+            keys: whole.keys.clone(),
+            has_images: whole.has_images,
+        })
     }
 }
 
 impl MemoryRows {
     /// The next rows as a chunk of their own, all versions. It never ends within a key.
-    fn load(&mut self, rows: usize) -> Result<Option<Chunk>> {
+    fn load(&mut self, reader: &Reader, rows: usize) -> Result<Option<Chunk>> {
         let rest = &self.order[self.at..];
         if rest.is_empty() {
             return Ok(None);
@@ -246,10 +452,11 @@ impl MemoryRows {
         let has_kinds = chunks.iter().any(|chunk| chunk.kinds.is_some());
         let kind = |row: &Ref| chunks[row.slot()].kinds.as_ref().map_or(0, |kinds| kinds[row.row()]);
         let kinds = has_kinds.then(|| rows.iter().map(kind).collect::<Vec<u8>>().into());
-        let slots: Vec<Slot<'_>> = chunks.iter().map(|chunk| chunk.slot()).collect();
+        let batches = chunks.iter().map(|chunk| reader.choose(&chunk.batch)).collect::<Result<Vec<_>>>()?;
+        let slots: Vec<Slot<'_>> = batches.iter().map(|batch| Slot { batch, kinds: None }).collect();
         let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
         self.at += count;
-        Ok(Some(Chunk { batch, kinds, keys }))
+        Ok(Some(Chunk { batch, kinds, keys, has_images: false }))
     }
 }
 
@@ -275,32 +482,47 @@ fn gather_keys(chunks: &[&Chunk], rows: &[Ref]) -> Keys {
     }
 }
 
-/// The rows of a memtable before an offset in key order, older ones of a key first.
-fn memory_order(memtable: &Memtable, end: u64) -> Vec<Ref> {
-    let (mut keys, mut counts) = (Vec::new(), Vec::new());
+/// The rows of a memtable before an offset whose keys are in these ranges, in key order, older ones of a key first.
+fn memory_order(memtable: &Memtable, end: u64, ranges: &KeyRanges) -> Vec<Ref> {
+    let (mut keys, mut pieces) = (Vec::new(), Vec::new());
     for (first_offset, chunk) in memtable.chunks() {
         if first_offset >= end {
             break;
         }
-        counts.push((chunk.rows() as u64).min(end - first_offset) as usize);
+        let rows = (chunk.rows() as u64).min(end - first_offset) as usize;
+        let slot = keys.len();
+        pieces.extend(wanted(chunk, rows, ranges).into_iter().map(|rows| (0, slot, rows)));
         keys.push(&chunk.keys);
     }
-    let pieces: Vec<_> = counts.iter().enumerate().map(|(slot, count)| (0, slot, 0..*count)).collect();
-    if keys.is_empty() {
-        return Vec::new();
-    }
-    let (low, high) = unsorted_bounds(&keys, &counts);
+    let Some((low, high)) = unsorted_bounds(&keys, &pieces) else { return Vec::new() };
     let prefixes = Prefixes::between(&keys, low, high);
-    let mut entries = Vec::with_capacity(counts.iter().sum());
+    let mut entries = Vec::with_capacity(pieces.iter().map(|(_, _, rows): &Piece| rows.len()).sum());
     pieces.into_iter().for_each(|(_, slot, rows)| prefixes.extend(slot, rows, &mut entries));
     prefixes.sort(&mut entries);
     entries.into_iter().map(|entry| entry.1).collect()
 }
 
-fn unsorted_bounds<'a>(keys: &[&'a Keys], counts: &[usize]) -> (KeyRef<'a>, KeyRef<'a>) {
-    let all = keys.iter().zip(counts).flat_map(|(keys, count)| (0..*count).map(move |row| keys.get(row)));
-    let first = keys[0].get(0);
-    all.fold((first, first), |(low, high), key| (low.min(key), high.max(key)))
+/// Which of the first rows, in any order, count and have a wanted key.
+fn wanted(chunk: &Chunk, rows: usize, ranges: &KeyRanges) -> Vec<Range<usize>> {
+    let all_count = !chunk.has_images || chunk.kinds.is_none();
+    if ranges.is_all() && all_count {
+        return std::iter::once(0..rows).collect();
+    }
+    let is_wanted = |row: &usize| chunk.counts(*row) && ranges.contains(chunk.keys.get(*row));
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    for row in (0..rows).filter(is_wanted) {
+        match stretches.last_mut().filter(|last| last.end == row) {
+            Some(last) => last.end += 1,
+            None => stretches.push(row..row + 1),
+        }
+    }
+    stretches
+}
+
+fn unsorted_bounds<'a>(keys: &[&'a Keys], pieces: &[Piece]) -> Option<(KeyRef<'a>, KeyRef<'a>)> {
+    let mut all = pieces.iter().flat_map(|(_, slot, rows)| rows.clone().map(|row| keys[*slot].get(row)));
+    let first = all.next()?;
+    Some(all.fold((first, first), |(low, high), key| (low.min(key), high.max(key))))
 }
 
 /// Smallest and largest key of sorted pieces.
@@ -318,6 +540,22 @@ fn count_up_to(keys: &Keys, rows: Range<usize>, key: KeyRef<'_>) -> usize {
         if keys.get(middle) <= key { low = middle + 1 } else { high = middle }
     }
     low - rows.start
+}
+
+/// How many of these sorted rows have a key below this one.
+fn count_below(keys: &Keys, rows: Range<usize>, key: KeyRef<'_>) -> usize {
+    let (mut low, mut high) = (rows.start, rows.end);
+    while low < high {
+        let middle = (low + high) / 2;
+        if keys.get(middle) < key { low = middle + 1 } else { high = middle }
+    }
+    low - rows.start
+}
+
+/// Rows of a chunk that say no delete.
+fn without_deletes(part: &RecordBatch, chunk: &Chunk, rows: Range<usize>) -> Result<RecordBatch> {
+    let left: BooleanArray = rows.map(|row| Some(!chunk.slot().is_delete(row))).collect();
+    filter_record_batch(part, &left).map_err(|error| Error::internal("cannot drop deleted rows").caused_by(error))
 }
 
 fn kept_rows(merged: Merged, drop_deletes: bool) -> Vec<Ref> {

@@ -24,6 +24,8 @@ use crate::merge::deduplicate::Deduplicate;
 use crate::table::types::Field;
 use crate::table::{ChangeType, ColumnType, TableName, TableSchema, TableSpec};
 
+mod parts;
+
 const DIR: &str = "/bucket";
 
 /// A tree in a simulated directory.
@@ -45,12 +47,17 @@ fn key_column(keys: &[u8], as_text: bool) -> ArrayRef {
     }
 }
 
+fn note(value: i64) -> String {
+    format!("note {value}")
+}
+
 impl Tree {
     fn new(as_text: bool) -> Tree {
         let driver = Sim::new(1, Faults::default());
         driver.create_dir_all(Path::new(DIR)).unwrap();
         let key = if as_text { ColumnType::Utf8 } else { ColumnType::Int64 };
-        let fields = vec![Field::new("key", key, false), Field::new("value", ColumnType::Int64, true)];
+        let note = Field::new("note", ColumnType::Utf8, true);
+        let fields = vec![Field::new("key", key, false), Field::new("value", ColumnType::Int64, true), note];
         let mut spec = TableSpec::new(TableName::new("default", "t").unwrap(), 1, TableSchema::new(fields).unwrap(), 0);
         spec.primary_key = vec![1];
         let encoder = Encoder::new(spec.schema().arrow(), Layout::Native, Compression::None).unwrap();
@@ -68,7 +75,9 @@ impl Tree {
 
     /// Puts rows through the form of a log batch into the memtable.
     fn add(&mut self, keys: ArrayRef, values: &[Option<i64>]) {
-        let batch = RecordBatch::try_new(self.encoder.schema().clone(), vec![keys, Arc::new(Int64Array::from(values.to_vec()))]).unwrap();
+        let notes: StringArray = values.iter().map(|value| value.map(note)).collect();
+        let columns: Vec<ArrayRef> = vec![keys, Arc::new(Int64Array::from(values.to_vec())), Arc::new(notes)];
+        let batch = RecordBatch::try_new(self.encoder.schema().clone(), columns).unwrap();
         let kind = |value: &Option<i64>| if value.is_none() { ChangeType::Delete } else { ChangeType::Insert };
         let kinds: Vec<i8> = values.iter().map(|value| kind(value).to_byte() as i8).collect();
         let meta = BatchMeta { change_types: Some(&kinds), ..BatchMeta::append(self.reader.schema().version()) };
@@ -140,7 +149,11 @@ impl Tree {
         let asked: Vec<u8> = (0..=255).step_by(3).chain([7, 7]).collect();
         let batch = RecordBatch::try_new(
             self.encoder.schema().clone(),
-            vec![key_column(&asked, as_text), Arc::new(Int64Array::from(vec![None; asked.len()]))],
+            vec![
+                key_column(&asked, as_text),
+                Arc::new(Int64Array::from(vec![None; asked.len()])),
+                Arc::new(StringArray::from(vec![None::<&str>; asked.len()])),
+            ],
         );
         let keys = self.reader.keys().encode(&batch.unwrap()).unwrap();
         let found = lookup(&self.reader, &*self.function, &self.levels, end, &keys).unwrap();
@@ -171,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_tree_is_a_map(acts in acts(), as_text in any::<bool>()) {
+    fn a_tree_is_a_map(acts in acts(), as_text in any::<bool>(), parts in parts::parts(), columns in parts::columns()) {
         let mut tree = Tree::new(as_text);
         let (mut model, mut earlier) = (BTreeMap::new(), (0, BTreeMap::new()));
         for act in acts {
@@ -191,9 +204,11 @@ proptest! {
                 Act::Reopen => tree.reopen(),
             }
             tree.check(&model, tree.next_offset, as_text);
+            tree.check_part(&model, tree.next_offset, as_text, &parts, &columns);
             // What was there before rows that are still in memory is there for who asks for it.
             if tree.levels.flushed_to <= earlier.0 {
                 tree.check(&earlier.1, earlier.0, as_text);
+                tree.check_part(&earlier.1, earlier.0, as_text, &parts, &columns);
             }
             earlier = (tree.next_offset, model.clone());
         }

@@ -6,7 +6,7 @@
 use arrow::array::RecordBatch;
 
 use super::aggregation::{NAME, OPTION};
-use super::function::{Column, Groups, RETRACTED};
+use super::function::{Column, Groups, RETRACTED, place};
 use super::reference::Ref;
 use super::sequence::Sequence;
 use super::{bitmaps, lists, numbers, pick, text};
@@ -122,6 +122,11 @@ impl Function {
         !matches!(self, LastNonNullValue | FirstValue | FirstNonNullValue | ListAgg { .. } | MergeMap | NestedUpdate { .. })
     }
 
+    /// Whether the result depends on a sequence, where there is one.
+    pub fn goes_by_sequence(&self) -> bool {
+        *self == Function::LastValue
+    }
+
     /// Whether it is one of columns of a type.
     pub fn takes_type(&self, kind: &ColumnType) -> bool {
         use ColumnType::*;
@@ -170,6 +175,11 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// The same for rows that have only `columns` of the table, if they have its own.
+    pub fn over(&self, columns: &[usize]) -> Option<Aggregate> {
+        place(columns, self.column).map(|column| Aggregate { column, ..self.clone() })
+    }
+
     /// The value of each key; null for a key without rows. `sequence` says which row is newer.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 //!
 //! Columns of the sequence are taken from the newest row. A key whose rows are all retractions has a row, whose values are what was taken back.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 
 use super::aggregate::Aggregate;
@@ -37,6 +39,19 @@ impl MergeFunction for Aggregation {
 
     fn check_rows(&self, rows: &RecordBatch) -> Result<()> {
         self.aggregates.iter().try_for_each(|aggregate| aggregate.check_rows(rows))
+    }
+
+    fn needs(&self, columns: &[usize]) -> Vec<usize> {
+        let is_ordered = |column: &usize| {
+            let goes_by_it = |aggregate: &Aggregate| aggregate.column == *column && aggregate.function.goes_by_sequence();
+            self.sequence.columns().contains(column) || self.aggregates.iter().any(goes_by_it)
+        };
+        if columns.iter().any(is_ordered) { self.sequence.columns().to_vec() } else { Vec::new() }
+    }
+
+    fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction> {
+        let aggregates = self.aggregates.iter().filter_map(|aggregate| aggregate.over(columns)).collect();
+        Arc::new(Aggregation { aggregates, sequence: self.sequence.over(columns), deletes: self.deletes })
     }
 
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {

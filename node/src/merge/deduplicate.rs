@@ -3,6 +3,8 @@
 //! With sequence columns the newest is the one with the largest sequence, the later one of equals; a null sequence is the smallest. A delete takes part
 //! by its sequence as any row does, and stays behind as a delete where it is the newest.
 
+use std::sync::Arc;
+
 use super::function::{Groups, MergeFunction, Merged, check_changes};
 use super::reference::Ref;
 use super::sequence::Sequence;
@@ -20,6 +22,18 @@ pub struct Deduplicate {
 impl MergeFunction for Deduplicate {
     fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
         check_changes(kinds)
+    }
+
+    fn needs(&self, _columns: &[usize]) -> Vec<usize> {
+        self.sequence.columns().to_vec()
+    }
+
+    fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction> {
+        Arc::new(Deduplicate { sequence: self.sequence.over(columns), ..*self })
+    }
+
+    fn goes_by_newest(&self) -> bool {
+        self.sequence.is_empty() && !self.ignore_delete
     }
 
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {

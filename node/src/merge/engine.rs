@@ -15,14 +15,17 @@ use super::function::MergeFunction;
 use super::partial_update::{PartialUpdate, SequenceGroup};
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
-use crate::table::{ColumnType, Field, TableSchema, did_you_mean};
+use crate::table::changelog::{CHANGELOG_IMAGE, CHANGELOG_PRODUCER};
+use crate::table::{Changelog, ColumnType, Field, TableSchema, did_you_mean};
 
 /// The merge engines.
 pub const ENGINES: [&str; 4] = ["deduplicate", "first-row", "partial-update", "aggregation"];
 
 /// Options that stand by themselves.
-pub const OPTIONS: [&str; 6] = [
+pub const OPTIONS: [&str; 8] = [
     "merge-engine",
+    CHANGELOG_PRODUCER,
+    CHANGELOG_IMAGE,
     "sequence.field",
     "ignore-delete",
     "partial-update.remove-record-on-delete",
@@ -49,9 +52,10 @@ pub fn merge_function(options: &BTreeMap<String, String>, schema: &TableSchema, 
     if !ENGINES.contains(&engine) {
         return Err(Error::invalid(format!("unknown merge engine `{engine}`")).hint(did_you_mean(engine, ENGINES)));
     }
-    for name in options.keys() {
+    for name in options.keys().filter(|name| !Changelog::has_option(name)) {
         table.check_option(name, engine)?;
     }
+    Changelog::of(options)?;
     let ignore_delete = table.flag("ignore-delete")?;
     Ok(match engine {
         "first-row" => Arc::new(FirstRow { ignore_delete }),

@@ -2,6 +2,8 @@
 //!
 //! There is no way to take the first row back: a delete is an error, or as if it had not been sent.
 
+use std::sync::Arc;
+
 use super::deletes::{Deletes, Living};
 use super::function::{Groups, MergeFunction, Merged};
 use crate::error::Result;
@@ -25,6 +27,14 @@ impl FirstRow {
 impl MergeFunction for FirstRow {
     fn check_kinds(&self, kinds: &[u8]) -> Result<()> {
         self.deletes().check_kinds(kinds, NAME, OPTION)
+    }
+
+    fn needs(&self, _columns: &[usize]) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn over(&self, _columns: &[usize]) -> Arc<dyn MergeFunction> {
+        Arc::new(self.clone())
     }
 
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {

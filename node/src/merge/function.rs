@@ -3,6 +3,8 @@
 //! The shape is the one of a plugin's call: rows stand in some slots, an order names them by key, oldest first, and ends cut the order into keys.
 //! Laws that every function keeps: deterministic; merging adjacent stretches first and the results then gives the same; where a call is cut between keys does not matter.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, RecordBatch};
 
 use super::gather::gather;
@@ -166,6 +168,11 @@ impl Merged {
     }
 }
 
+/// Where a column of the table stands among some of its columns, which ascend.
+pub(super) fn place(columns: &[usize], column: usize) -> Option<usize> {
+    columns.binary_search(&column).ok()
+}
+
 /// Makes one row of the rows of each key.
 pub trait MergeFunction: Send + Sync {
     /// Checks what rows say that a user hands in, before they are in the log, where a merge could only fail over them for ever. Kinds that pass never make
@@ -182,6 +189,17 @@ pub trait MergeFunction: Send + Sync {
     /// Invalid for a value that the function cannot read.
     fn check_rows(&self, _rows: &RecordBatch) -> Result<()> {
         Ok(())
+    }
+
+    /// The columns that say what comes out in `columns`, besides these themselves, by their places in the table.
+    fn needs(&self, columns: &[usize]) -> Vec<usize>;
+
+    /// The same function for rows that have only `columns` of the table, ascending: with them all that it needs for them.
+    fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction>;
+
+    /// Whether the newest row of a key is all of it, whatever the older ones say: then they need not be looked for.
+    fn goes_by_newest(&self) -> bool {
+        false
     }
 
     /// Merges each key's rows.

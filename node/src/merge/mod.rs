@@ -11,6 +11,7 @@ pub mod engine;
 pub mod first_row;
 pub mod function;
 pub mod gather;
+pub mod images;
 pub mod order;
 pub mod partial_update;
 pub mod reference;
@@ -18,6 +19,7 @@ pub mod sequence;
 
 mod bitmaps;
 mod elements;
+mod equal;
 mod lists;
 mod numbers;
 mod pick;

@@ -3,11 +3,13 @@
 //! Columns of a sequence group go by a sequence of their own: all are taken, nulls too, from the row with the group's largest sequence, the later one of
 //! equals; rows that have no sequence say nothing about the group. Columns of a group may be aggregated instead.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 
 use super::aggregate::Aggregate;
 use super::deletes::{Deletes, Living};
-use super::function::{Column, Groups, MergeFunction, Merged};
+use super::function::{Column, Groups, MergeFunction, Merged, place};
 use super::reference::Ref;
 use super::sequence::Sequence;
 use crate::error::Result;
@@ -48,6 +50,17 @@ impl MergeFunction for PartialUpdate {
         self.groups.iter().flat_map(|group| &group.aggregates).try_for_each(|aggregate| aggregate.check_rows(rows))
     }
 
+    fn needs(&self, columns: &[usize]) -> Vec<usize> {
+        let asked = self.groups.iter().filter(|group| columns.iter().any(|column| group.has(*column)));
+        asked.flat_map(|group| group.sequence.columns()).copied().collect()
+    }
+
+    fn over(&self, columns: &[usize]) -> Arc<dyn MergeFunction> {
+        let groups = self.groups.iter().filter(|group| group.sequence.columns().iter().all(|column| columns.contains(column)));
+        let groups = groups.map(|group| group.over(columns)).collect();
+        Arc::new(PartialUpdate { columns: places(columns, &self.columns), groups, deletes: self.deletes })
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
         let living = Living::of(groups, self.deletes, NAME, OPTIONS)?;
         let left = living.groups(groups.slots);
@@ -62,6 +75,17 @@ impl MergeFunction for PartialUpdate {
 }
 
 impl SequenceGroup {
+    /// Whether a column goes by its sequence, or is one of it.
+    fn has(&self, column: usize) -> bool {
+        let is_aggregate = || self.aggregates.iter().any(|aggregate| aggregate.column == column);
+        self.columns.contains(&column) || self.sequence.columns().contains(&column) || is_aggregate()
+    }
+
+    fn over(&self, columns: &[usize]) -> Self {
+        let aggregates = self.aggregates.iter().filter_map(|aggregate| aggregate.over(columns)).collect();
+        SequenceGroup { sequence: self.sequence.over(columns), columns: places(columns, &self.columns), aggregates }
+    }
+
     fn merge(&self, groups: Groups<'_>, columns: &mut Vec<(usize, Column)>) -> Result<()> {
         let (mut order, mut ends) = (Vec::with_capacity(groups.order.len()), Vec::with_capacity(groups.ends.len()));
         let mut newest = Vec::with_capacity(groups.ends.len());
@@ -80,6 +104,11 @@ impl SequenceGroup {
         }
         Ok(())
     }
+}
+
+/// Where some columns of the table stand among others, without those that do not.
+fn places(columns: &[usize], wanted: &[usize]) -> Vec<usize> {
+    wanted.iter().filter_map(|column| place(columns, *column)).collect()
 }
 
 /// The row before an update says nothing: what it says is taken back by the row behind it.

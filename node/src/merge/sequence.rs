@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::function::Slot;
+use super::function::{Slot, place};
 use super::reference::Ref;
 use crate::table::ScalarRef;
 
@@ -27,6 +27,11 @@ impl Sequence {
     /// Whether the later row is newer.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The same for rows that have only `columns` of the table: either all of its own are there or none.
+    pub fn over(&self, columns: &[usize]) -> Self {
+        Sequence(self.0.iter().filter_map(|column| place(columns, *column)).collect())
     }
 
     /// Compares two rows, not by their place.

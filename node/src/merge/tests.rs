@@ -11,9 +11,11 @@ use super::{Groups, MergeFunction, Ref, Slot, merge_function};
 use crate::error::{Kind, Result};
 use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 
+mod images;
 mod kinds;
 mod model;
 mod nested;
+mod over;
 mod page;
 
 /// A change of one key.
@@ -113,6 +115,7 @@ fn check(pairs: &[(&str, &str)], history: &[Row], expected: &[Row], has_law: boo
     let whole = stretch(history);
     let visible = merge(&*function, &[&whole], true);
     assert_eq!(rows(&visible), expected, "{pairs:?}");
+    over::check_over(&*function, &[&whole], &visible);
     for cut in 1..if has_law { history.len() } else { 0 } {
         let (old, new) = (stretch(&history[..cut]), stretch(&history[cut..]));
         let (merged_old, merged_new) = (merge(&*function, &[&old], false), merge(&*function, &[&new], false));
@@ -120,6 +123,9 @@ fn check(pairs: &[(&str, &str)], history: &[Row], expected: &[Row], has_law: boo
             assert_eq!(merge(&*function, &parts, true), visible, "{pairs:?} cut at {cut}");
             let again = merge(&*function, &parts, false);
             assert_eq!(merge(&*function, &[&again], true), visible, "{pairs:?} cut at {cut}, twice");
+        }
+        if cut == history.len() / 2 {
+            over::check_over(&*function, &[&merged_old, &new], &visible);
         }
     }
 }

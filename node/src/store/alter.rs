@@ -4,10 +4,10 @@
 
 use super::catalog::Edit;
 use super::open::{Inner, no_such_table};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merge::merge_function;
-use crate::table::TableName;
 pub use crate::table::evolution::{Change as ColumnChange, Position};
+use crate::table::{Changelog, TableName};
 
 /// One change of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,10 @@ pub(super) fn alter(store: &Inner, name: &TableName, changes: &[Change]) -> Resu
         };
         for change in changes {
             if let Change::Option { name, value } = change {
+                if Changelog::has_option(name) {
+                    let fixed = Error::invalid("what the log of a table holds is fixed when the table is created").at("option", name);
+                    return Err(fixed.hint("create another table with it, and upsert the rows of this one there"));
+                }
                 spec.options.set(name, value)?;
             }
         }

@@ -76,8 +76,8 @@ impl Writer {
             self.check_updates(batch, changes)?;
         }
         let kinds: Vec<u8> = changes.iter().map(|change| change.to_byte()).collect();
-        if let Some(merge) = &self.merge {
-            merge.check_kinds(&kinds).map_err(|error| error.at("table", &self.table.name))?;
+        if let Some(keyed) = &self.keyed {
+            keyed.checks().check_kinds(&kinds).map_err(|error| error.at("table", &self.table.name))?;
         }
         Ok(kinds.into_iter().map(|kind| kind as i8).collect())
     }
@@ -166,3 +166,6 @@ fn empty_values(field: &Field, count: usize) -> Result<ArrayRef> {
     let values = values.map_err(|error| Error::internal("cannot fill a column").at("column", &field.name).caused_by(error))?;
     Ok(Arc::new(make_array(values)) as ArrayRef)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,14 @@ use super::open::keyed;
 use super::part::Part;
 use super::scanner::ScanBatch;
 use super::snapshots::{Version, steadily_at};
+use super::split::{self, Held, Piece, PieceRows, Split, Whole};
 use super::table::Table;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::lsm::sorted::Sorted;
 use crate::table::TableSpec;
 use crate::table::filter::{Bound, Filter};
+use crate::table::key_range::{KeyRange, KeyRanges};
 use crate::table::partition::Partitioner;
 
 /// How often is looked again because a table was altered, or the runs that a manifest named were replaced meanwhile.
@@ -81,7 +83,9 @@ pub(super) fn steadily<R>(table: &Table, mut read: impl FnMut(&TableEntry, bool)
 struct Lane {
     partition: Arc<str>,
     bucket: u32,
-    pinned: Pinned,
+    pinned: Arc<Pinned>,
+    /// The keys that are read of it.
+    ranges: KeyRanges,
     rows: Option<Sorted>,
 }
 
@@ -96,21 +100,66 @@ pub(super) enum Source<'a> {
     InColumnsOfNow(&'a Version),
 }
 
+impl Lane {
+    /// The bucket of a piece of a split, as it was when the split was made: as this process holds it, or else as it can still be found.
+    fn of_piece(
+        table: &Table,
+        entry: &TableEntry,
+        (piece, held): (&Piece, Option<&Held>),
+        ranges: &KeyRanges,
+        is_again: bool,
+    ) -> Result<Self> {
+        let PieceRows::Keys { before, range } = &piece.rows else { unreachable!("the split was checked") };
+        let again = "make the splits again, and read them before the next flush";
+        let pinned = match held {
+            Some(held) => held.0.clone(),
+            None => {
+                let dropped = || {
+                    Error::conflict("the partition of a split was dropped").at("partition", &piece.partition).hint("make the splits again")
+                };
+                let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
+                let pinned = pin(table, entry, Place { partition_id, bucket: piece.bucket }, is_again)?.before(*before);
+                let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
+                Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
+            }
+        };
+        let ranges = ranges.intersect(&KeyRanges::of(vec![range.clone()]));
+        Ok(Lane { partition: Arc::from(piece.partition.as_str()), bucket: piece.bucket, pinned, ranges, rows: None })
+    }
+}
+
+/// What a merged scan shows.
+pub(super) struct Wanted<'a> {
+    /// All columns without.
+    pub(super) columns: Option<&'a [String]>,
+    /// All rows without.
+    pub(super) filter: Option<&'a str>,
+    /// The buckets.
+    pub(super) part: &'a Part,
+    /// Not the buckets, but what this says.
+    pub(super) split: Option<&'a Split>,
+    /// Rows at most.
+    pub(super) limit: Option<u64>,
+    /// As they are, or as they were.
+    pub(super) source: Source<'a>,
+}
+
 /// A merged scan under way.
 pub(super) struct MergedScan {
     lanes: Vec<Lane>,
     at: usize,
-    /// Of the columns that come out, their places in the table.
-    columns: Vec<usize>,
+    /// The columns that come out or that the filter tests, by their places in the table.
+    read: Vec<usize>,
     schema: SchemaRef,
     filter: Option<Bound>,
     spec: TableSpec,
+    limit: Option<u64>,
 }
 
 impl MergedScan {
     /// Pins the buckets of a table that may hold a wanted row: as they are now, or as they were.
-    pub(super) fn new(table: &Table, columns: Option<&[String]>, filter: Option<&str>, part: &Part, source: Source<'_>) -> Result<Self> {
-        let (version, is_now) = match source {
+    pub(super) fn new(table: &Table, wanted: &Wanted<'_>) -> Result<Self> {
+        let (version, is_now) = match wanted.source {
             Source::Now => (None, true),
             Source::AsItWas(version) => (Some(version), false),
             Source::InColumnsOfNow(version) => (Some(version), true),
@@ -118,50 +167,70 @@ impl MergedScan {
         match version {
             None => steadily(table, |entry, is_again| {
                 let pin = |place| pin(table, entry, place, is_again).map(Some);
-                MergedScan::begin(entry, &entry.spec, columns, filter, part, pin)
+                MergedScan::begin(table, (entry, &entry.spec), wanted, is_again, pin)
             }),
             Some(version) => steadily_at(table, version, is_now, |entry, at| {
-                MergedScan::begin(entry, &at.spec, columns, filter, part, |place| at.pin(table, entry, place))
+                MergedScan::begin(table, (entry, &at.spec), wanted, false, |place| at.pin(table, entry, place))
             }),
         }
     }
 
     /// `spec` says what is read; `pin` has nothing of a bucket that was not there.
     fn begin(
-        entry: &TableEntry,
-        spec: &TableSpec,
-        columns: Option<&[String]>,
-        filter: Option<&str>,
-        part: &Part,
+        table: &Table,
+        (entry, spec): (&TableEntry, &TableSpec),
+        wanted: &Wanted<'_>,
+        is_again: bool,
         pin: impl Fn(Place) -> Result<Option<Pinned>>,
     ) -> Result<Self> {
-        let (schema, columns) = shown(spec, columns)?;
-        let filter = filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
+        let (schema, mut read) = shown(spec, wanted.columns)?;
+        let filter = wanted.filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
+        let tested = filter.iter().flat_map(Bound::columns);
+        read.extend(tested.filter_map(|column| spec.schema().index_of_id(column.id)));
+        let ranges = filter.as_ref().map_or(Ok(KeyRanges::all()), |filter| filter.key_ranges(&spec.primary_key))?;
         let partitioner = Partitioner::new(spec.schema(), &spec.partition_by)?;
+        let may_hold = |partition: &str| match &filter {
+            Some(filter) if !partition.is_empty() => {
+                let key = partitioner.parse(partition)?;
+                Ok(filter.may_match(&|column| partitioner.statistics(&key, column)))
+            }
+            _ => Ok::<_, Error>(true),
+        };
         let mut lanes = Vec::new();
-        for (&partition_id, partition) in &entry.partitions {
-            let may_hold = match &filter {
-                Some(filter) if !partition.name.is_empty() => {
-                    let key = partitioner.parse(&partition.name)?;
-                    filter.may_match(&|column| partitioner.statistics(&key, column))
-                }
-                _ => true,
-            };
-            if !may_hold || !part.has_partition(&partition.name) {
+        for (index, piece) in wanted.split.iter().flat_map(|split| split.text.pieces.iter().enumerate()) {
+            if may_hold(&piece.partition)? {
+                let split = wanted.split.expect("it has pieces");
+                lanes.push(Lane::of_piece(table, entry, (piece, split.held.get(index)), &ranges, is_again)?);
+            }
+        }
+        for (&partition_id, partition) in entry.partitions.iter().filter(|_| wanted.split.is_none()) {
+            if !wanted.part.has_partition(&partition.name) || !may_hold(&partition.name)? {
                 continue;
             }
             let name: Arc<str> = Arc::from(partition.name.as_str());
-            for bucket in (0..entry.spec.buckets).filter(|bucket| part.has_bucket(*bucket)) {
+            for bucket in (0..spec.buckets).filter(|bucket| wanted.part.has_bucket(*bucket)) {
                 let Some(pinned) = pin(Place { partition_id, bucket })? else { continue };
-                lanes.push(Lane { partition: name.clone(), bucket, pinned, rows: None });
+                lanes.push(Lane { partition: name.clone(), bucket, pinned: Arc::new(pinned), ranges: ranges.clone(), rows: None });
             }
         }
-        Ok(MergedScan { lanes, at: 0, columns, schema, filter, spec: spec.clone() })
+        Ok(MergedScan { lanes, at: 0, read, schema, filter, limit: wanted.limit, spec: spec.clone() })
     }
 
     /// The table as it is read.
     pub(super) fn spec(&self) -> &TableSpec {
         &self.spec
+    }
+
+    /// The buckets, to be cut into splits.
+    pub(super) fn wholes(&self) -> Vec<Whole> {
+        let whole = |lane: &Lane| Whole {
+            partition: lane.partition.to_string(),
+            bucket: lane.bucket,
+            held: Some(Held(lane.pinned.clone())),
+            places: lane.pinned.samples(&lane.ranges).into_iter().map(|(key, rows)| (split::Place::Key(key), rows)).collect(),
+            rows: PieceRows::Keys { before: lane.pinned.end(), range: KeyRange::default() },
+        };
+        self.lanes.iter().map(whole).collect()
     }
 
     /// The columns that come out.
@@ -177,15 +246,24 @@ impl MergedScan {
     /// The next rows; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<ScanBatch>> {
         while let Some(lane) = self.lanes.get_mut(self.at) {
-            let rows = lane.rows.get_or_insert_with(|| lane.pinned.rows());
-            let Some(tile) = rows.next_tile().map_err(|error| error.at("bucket", lane.bucket))? else {
+            let bucket = lane.bucket;
+            let here = |error: Error| error.at("bucket", bucket);
+            let rows = match &mut lane.rows {
+                Some(rows) => rows,
+                None => {
+                    let all = lane.pinned.rows(&self.read, &lane.ranges).map_err(here)?;
+                    // A filter may have to see many rows for one that passes.
+                    let limit = self.limit.filter(|_| self.filter.is_none()).and_then(|limit| usize::try_from(limit).ok());
+                    lane.rows.insert(all.limited(limit.unwrap_or(usize::MAX)))
+                }
+            };
+            let Some(tile) = rows.next_tile().map_err(here)? else {
                 lane.rows = None;
                 self.at += 1;
                 continue;
             };
-            let batch = self.show(&tile.batch)?;
+            let batch = show(&tile.batch, &self.schema, self.filter.as_ref())?;
             if batch.num_rows() > 0 {
-                let lane = &self.lanes[self.at];
                 let end = lane.pinned.end();
                 let (partition, bucket) = (lane.partition.clone(), lane.bucket);
                 return Ok(Some(ScanBatch { partition, bucket, first_offset: end, next_offset: end, timestamp_ms: 0, batch }));
@@ -193,15 +271,17 @@ impl MergedScan {
         }
         Ok(None)
     }
+}
 
-    fn show(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let passed = self.filter.as_ref().map(|filter| filter.evaluate(rows)).transpose()?;
-        let failed = |error| Error::internal("cannot choose rows and columns").caused_by(error);
-        let shown = rows.project(&self.columns).map_err(failed)?;
-        match passed {
-            None => Ok(shown),
-            Some(passed) => filter_record_batch(&shown, &passed).map_err(failed),
-        }
+/// The rows that pass, with the columns of `schema`.
+fn show(rows: &RecordBatch, schema: &SchemaRef, filter: Option<&Bound>) -> Result<RecordBatch> {
+    let passed = filter.map(|filter| filter.evaluate(rows)).transpose()?;
+    let failed = |error| Error::internal("cannot choose rows and columns").caused_by(error);
+    let places = schema.fields().iter().map(|field| rows.schema_ref().index_of(field.name())).collect::<std::result::Result<Vec<_>, _>>();
+    let shown = rows.project(&places.map_err(failed)?).map_err(failed)?;
+    match passed {
+        None => Ok(shown),
+        Some(passed) => filter_record_batch(&shown, &passed).map_err(failed),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::table::did_you_mean;
 const PARTITIONS_NAMED_MAX: usize = 10;
 
 /// The part of a table that is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {
     /// All without.
     pub(super) buckets: Option<Vec<u32>>,

@@ -13,12 +13,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::{Catalog, TableEntry};
-use super::keyed::{MergedScan, Source};
+use super::keyed::{MergedScan, Source, Wanted};
 use super::open::{Inner, dropped};
 use super::part::Part;
 use super::reading::{Extras, Reading};
 use super::snapshots::{Version, until};
 use super::span::{Bound, Positions, Span};
+use super::split::{self, PieceRows, Place, SPLITS_MAX, Split, Whole};
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
@@ -32,6 +33,9 @@ const READY_MAX: usize = 16;
 
 /// Batches that such a scan takes from one bucket before the next has its turn: what was read ahead is given back then.
 const TURN_BATCHES_MAX: usize = 64;
+
+/// Places where one log can be cut into splits, about.
+const PLACES_MAX: u64 = 1 << 16;
 
 /// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -66,6 +70,7 @@ pub struct ScanBuilder {
     from: Option<Bound>,
     to: Option<Bound>,
     rows_first: bool,
+    split: Option<Split>,
 }
 
 impl ScanBuilder {
@@ -85,6 +90,7 @@ impl ScanBuilder {
             from: None,
             to: None,
             rows_first: false,
+            split: None,
         }
     }
 
@@ -192,16 +198,58 @@ impl ScanBuilder {
         self
     }
 
+    /// Only the rows of one of the [`ScanBuilder::splits`] of a scan of the same table.
+    #[must_use]
+    pub fn split(mut self, split: &Split) -> Self {
+        self.split = Some(split.clone());
+        self
+    }
+
+    /// Cuts the scan into at most so many parts of about as many rows, to be read by scans of their own: in other threads, or in other processes, which get them as
+    /// text. Each is a stretch of buckets, and of a large bucket a part: of a table with a primary key some keys, of a log some offsets. Columns and
+    /// filter are not part of a split; a filter here leaves out partitions, and says where rows are counted.
+    ///
+    /// Errors: as [`ScanBuilder::build`]; Invalid for no splits or more than [`super::SPLITS_MAX`], and for a scan that follows, has a limit, starts at a
+    /// time, or reads a split.
+    pub fn splits(self, count: usize) -> Result<Vec<Split>> {
+        let wrong = |what: &str, hint: String| Err(Error::invalid(what.to_string()).at("table", &self.table.name).hint(hint));
+        if count == 0 || count > SPLITS_MAX {
+            return wrong("a scan is cut into one split or more", format!("1 to {SPLITS_MAX}"));
+        }
+        let is_elsewhere = self.at.is_some() || self.from.is_some() || self.to.is_some() || self.rows_first;
+        if self.follow || self.limit.is_some() || self.split.is_some() || is_elsewhere || matches!(self.start, Start::Timestamp(_)) {
+            return wrong(
+                "only a whole scan can be cut",
+                "as the table is now, without a limit, not following, and not starting at a time".into(),
+            );
+        }
+        let scanner = self.build()?;
+        let entry = scanner.table.store.entry(scanner.table.id, &scanner.table.name)?;
+        let wholes = match &scanner.merged {
+            Some(merged) => merged.wholes(),
+            None => scanner.lanes.iter().map(Lane::whole).collect(),
+        };
+        Ok(split::cut(&entry.spec, wholes, count))
+    }
+
     /// Starts the scan.
     ///
-    /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, or a
-    /// partition of a table without; NotFound for an unknown partition, or when the table was dropped.
+    /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, a
+    /// partition of a table without, or a split of another table; NotFound for an unknown partition, or when the table was dropped; Conflict for a split whose
+    /// rows are no longer there as they were.
     pub fn build(self) -> Result<Scanner> {
-        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, at, from, to, rows_first } = self;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
         let spec = entry.spec;
         let is_merged = !spec.primary_key.is_empty() && !changes;
+        if let Some(split) = &split {
+            split.check(&spec, is_merged)?;
+            if follow || start != Start::Earliest || part != Part::default() {
+                let whole = Error::invalid("a split says by itself which rows it has").at("table", &table.name);
+                return Err(whole.hint("choose buckets, a partition or a start when the splits are made"));
+            }
+        }
         if is_merged && (follow || extras.place || start != Start::Earliest) {
             let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
             return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
@@ -221,8 +269,17 @@ impl ScanBuilder {
             }
             _ => Source::Now,
         };
+        if split.is_some() && (at.is_some() || from.is_some() || to.is_some() || rows_first) {
+            return Err(Error::invalid("a split says where it begins and ends itself")
+                .at("table", &table.name)
+                .hint("leave out one of the two"));
+        }
         let merged = match is_merged || rows_first {
-            true => Some(MergedScan::new(&table, columns.as_deref(), filter.as_deref(), &part, source)?),
+            true => {
+                let wanted =
+                    Wanted { columns: columns.as_deref(), filter: filter.as_deref(), part: &part, split: split.as_ref(), limit, source };
+                Some(MergedScan::new(&table, &wanted)?)
+            }
             false => None,
         };
         let mut span = Span::new(&table, from.as_ref(), to.as_ref())?;
@@ -254,8 +311,10 @@ impl ScanBuilder {
             table,
             merged,
         };
-        if scanner.merged.is_none() || rows_first {
-            scanner.add_lanes(start)?;
+        match split {
+            _ if scanner.merged.is_some() && !rows_first => {}
+            Some(split) => scanner.add_pieces(&split)?,
+            None => scanner.add_lanes(start)?,
         }
         Ok(scanner)
     }
@@ -477,6 +536,31 @@ impl Scanner {
         Ok(())
     }
 
+    /// The pieces of a log that a split has.
+    fn add_pieces(&mut self, split: &Split) -> Result<()> {
+        let store = self.table.store.clone();
+        let entry = store.entry(self.table.id, &self.table.name)?;
+        let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
+        for piece in &split.text.pieces {
+            let PieceRows::Offsets(offsets) = &piece.rows else { unreachable!("the split was checked") };
+            let name: Arc<str> = Arc::from(piece.partition.as_str());
+            let dropped = || Error::conflict("the partition of a split was dropped").at("partition", &name).hint("make the splits again");
+            let partition_id = entry.partition(&name).ok_or_else(dropped)?;
+            if offsets.is_empty() || !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
+                continue;
+            }
+            let (origin, view) = origin(&store, &entry, partition_id, piece.bucket)?;
+            if offsets.end > view.end() {
+                let unknown = Error::unavailable(format!("rows up to offset {} are not known here", offsets.end));
+                return Err(unknown.at("table", &self.table.name).at("bucket", piece.bucket).at("end", view.end()).hint("try again"));
+            }
+            let mut lane = self.lane(name, piece.bucket, origin, view, Start::Offset(offsets.start))?;
+            lane.end = offsets.end;
+            self.lanes.push(lane);
+        }
+        Ok(())
+    }
+
     fn lane(&self, partition: Arc<str>, bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
         let store = &self.table.store;
         let source = store.resources.source();
@@ -581,6 +665,20 @@ impl Scanner {
 }
 
 impl Lane {
+    /// The bucket, to be cut into splits.
+    fn whole(&self) -> Whole {
+        let offsets = self.cursor.offset()..self.end;
+        let step = (self.end - offsets.start).div_ceil(PLACES_MAX).max(1);
+        let places = offsets.clone().step_by(step as usize).map(|offset| (Place::Offset(offset), step.min(offsets.end - offset)));
+        Whole {
+            partition: self.partition.to_string(),
+            bucket: self.bucket,
+            held: None,
+            places: places.collect(),
+            rows: PieceRows::Offsets(offsets),
+        }
+    }
+
     /// What comes next. The bytes of a log that another process writes count only when they were not dropped meanwhile: their file may have been
     /// used again while it was read.
     fn next(&mut self) -> Result<CursorNext> {

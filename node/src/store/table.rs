@@ -11,12 +11,15 @@ use serde::Serialize;
 
 use super::lookup::{Rows, lookup, lookup_at};
 use super::open::Inner;
+use super::prefix::{PrefixRows, lookup_prefix};
 use super::scanner::ScanBuilder;
 use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merge::merge_function;
-use crate::table::{KeyEncoder, PartitionField, SNAPSHOT_PREFIX, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
+use crate::table::{
+    Changelog, KeyEncoder, PartitionField, SNAPSHOT_PREFIX, TableName, TableSchema, TableSpec, parse_schema_file, supported, types,
+};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -94,6 +97,10 @@ impl CreateTable {
         spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
         spec.primary_key = spec.schema().ids_of(&self.primary_key)?;
         for (name, value) in &self.options {
+            if Changelog::has_option(name) && self.primary_key.is_empty() {
+                let keyless = Error::invalid("a log table has no changelog: its rows are never changed").at("option", name);
+                return Err(keyless.hint("leave it out, or give the table a primary key"));
+            }
             match spec.options.get(name) {
                 None if !self.primary_key.is_empty() => drop(spec.merge.insert(name.trim().to_string(), value.trim().to_string())),
                 _ => spec.options.set(name, value)?,
@@ -177,6 +184,9 @@ pub struct TableDescription {
     pub primary_key: Vec<String>,
     /// How rows of one key are merged, as it was asked for.
     pub merge: BTreeMap<String, String>,
+    /// What the log of a table with a primary key holds: `input`, rows as they were written, or `lookup`, what became of each key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changelog: Option<String>,
     /// Its options: name, value, whether that is the default, what for.
     pub options: Vec<OptionDescription>,
     /// When it was made, in milliseconds since 1970.
@@ -259,6 +269,15 @@ impl Table {
         lookup_at(self, keys, version)
     }
 
+    /// The rows whose primary key begins with these values: `prefixes` has its first column, or its first few, and no others. Only the bucket of each is
+    /// read if they have the columns that choose it (the bucket key, else all of the key), else all buckets.
+    ///
+    /// Errors: Invalid for a table without a primary key, for other columns, or values that are none; Exhausted for more than [`super::LOOKUP_KEYS_MAX`] prefixes, or
+    /// more than [`super::PREFIX_ROWS_MAX`] rows.
+    pub fn lookup_prefix(&self, prefixes: &RecordBatch) -> Result<PrefixRows> {
+        lookup_prefix(self, prefixes)
+    }
+
     /// Everything that is known of it but its rows.
     pub fn describe(&self) -> Result<TableDescription> {
         let entry = self.store.entry(self.id, &self.name)?;
@@ -289,6 +308,10 @@ impl Table {
             bucket_key: spec.bucket_key.iter().map(name_of).collect(),
             primary_key: spec.primary_key.iter().map(name_of).collect(),
             merge: spec.merge.clone(),
+            changelog: match spec.primary_key.is_empty() {
+                true => None,
+                false => Some(spec.changelog()?.as_str().to_string()),
+            },
             options: spec.options.describe().into_iter().filter(is_had).map(option).collect(),
             created_ms: spec.created_ms,
         })

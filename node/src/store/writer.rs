@@ -11,17 +11,17 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::catalog::{Catalog, ONLY_PARTITION};
+use super::open::keyed;
 use super::route::{Piece, Router};
 use super::table::Table;
+use crate::bucket::encode::Encoders;
+use crate::bucket::images::{Changed, STEP_ROWS_MAX, Step};
+use crate::bucket::tree::Keyed;
 use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
-use crate::format::{BatchMeta, Compression, Encoder, Layout, statistics};
-use crate::io::BLOCK_BYTES;
 use crate::log::producers::Producer;
-use crate::log::writer::{HEAD_ROOM, Record};
-use crate::merge::{MergeFunction, merge_function};
-use crate::table::options::STATISTICS_ROWS_MIN;
-use crate::table::{self, TableSpec, conform};
+use crate::log::writer::Record;
+use crate::table::{ChangeType, TableSpec, conform};
 
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,10 +38,13 @@ pub struct Ack {
     pub partition: Arc<str>,
     /// The bucket they went to.
     pub bucket: u32,
-    /// Offset of the first.
+    /// Offset of the first; where nothing changed, up to where the log says so.
     pub first_offset: u64,
-    /// How many.
+    /// How many were sent.
     pub rows: u64,
+    /// How many stand in the log: as many as were sent, but for a table whose log says what became of them (`changelog-producer` = `lookup`). There an update is
+    /// two, and what changes nothing is none.
+    pub changes: u64,
     /// Bytes in the log.
     pub bytes: u64,
     /// They were here before: a batch sent again by a numbered writer.
@@ -55,6 +58,7 @@ struct Sent {
     partition: Arc<str>,
     bucket: u32,
     rows: u64,
+    changes: u64,
     bytes: u64,
     /// Bytes of memory, more than are used.
     held_bytes: u64,
@@ -75,9 +79,6 @@ pub(super) struct Cut {
     kinds: Option<Vec<i8>>,
 }
 
-/// A batch that fills no more of its buffer than one part in so many is copied to a smaller one.
-const SPARE_PARTS_MAX: usize = 4;
-
 /// Appends rows to a table. Made by [`Table::writer`].
 pub struct Writer {
     pub(super) table: Table,
@@ -86,8 +87,8 @@ pub struct Writer {
     catalog: Arc<Catalog>,
     pub(super) spec: Arc<TableSpec>,
     encoders: Encoders,
-    /// What checks changes before they are in the log; of a table with a primary key.
-    pub(super) merge: Option<Arc<dyn MergeFunction>>,
+    /// What checks changes before they are in the log, and may make others of them; of a table with a primary key.
+    pub(super) keyed: Option<Arc<Keyed>>,
     router: Router,
     /// The last schema of rows that fit the table as they are.
     fitting: Option<SchemaRef>,
@@ -115,7 +116,7 @@ impl Writer {
         let spec = table.store.entry(table.id, &table.name)?.spec;
         spec.check_writable()?;
         let encoders = Encoders::new(&spec)?;
-        let merge = merge_of(&spec)?;
+        let keyed = keyed(&spec)?;
         let router = Router::new(&spec, table.store.turns(table.id)?)?;
         Ok(Writer {
             table,
@@ -123,7 +124,7 @@ impl Writer {
             catalog,
             spec: Arc::new(spec),
             encoders,
-            merge,
+            keyed,
             router,
             fitting: None,
             partitions: HashMap::new(),
@@ -263,6 +264,10 @@ impl Writer {
         if self.options.id.is_none() {
             return Ok(());
         }
+        if !self.spec.primary_key.is_empty() {
+            let keyed = Error::invalid("a table with a primary key takes no numbered batches").at("table", &self.table.name);
+            return Err(keyed.hint("make a writer without an identity"));
+        }
         let unnumbered = Error::invalid("a writer with an identity appends numbered batches only");
         Err(unnumbered.hint("call `append_numbered`, or make a writer without an identity for these rows"))
     }
@@ -280,8 +285,8 @@ impl Writer {
         }
         self.refresh()?;
         let rows = self.fit(batch)?;
-        if let Some(merge) = &self.merge {
-            merge.check_rows(&rows).map_err(|error| error.at("table", &self.table.name))?;
+        if let Some(keyed) = &self.keyed {
+            keyed.checks().check_rows(&rows).map_err(|error| error.at("table", &self.table.name))?;
         }
         let pieces = self.router.route(&rows)?;
         let mut cuts = Vec::with_capacity(pieces.len());
@@ -325,7 +330,7 @@ impl Writer {
         if entry.spec != *self.spec {
             entry.spec.check_writable()?;
             self.encoders = Encoders::new(&entry.spec)?;
-            self.merge = merge_of(&entry.spec)?;
+            self.keyed = keyed(&entry.spec)?;
             self.fitting = None;
             self.router = Router::new(&entry.spec, self.table.store.turns(self.table.id)?)?;
             self.spec = Arc::new(entry.spec);
@@ -368,21 +373,44 @@ impl Writer {
 
     fn put_cut(&mut self, piece: &Piece, cut: &Cut, inline: bool) -> Result<()> {
         let bucket = self.bucket(cut.partition_id, piece.bucket)?;
-        let record = match cut.rows == piece.rows.num_rows() {
-            true => self.encode(&piece.rows, cut.kinds.as_deref(), cut.bytes_bound, None)?,
-            false => self.encode(&piece.rows.slice(cut.from, cut.rows), cut.kinds.as_deref(), cut.bytes_bound, None)?,
+        let rows = match cut.rows == piece.rows.num_rows() {
+            true => piece.rows.clone(),
+            false => piece.rows.slice(cut.from, cut.rows),
         };
-        self.hand_over(&bucket, piece, record, inline)
+        match (&self.keyed, &cut.kinds) {
+            (Some(keyed), Some(kinds)) if keyed.images.is_some() => {
+                let at = self.now();
+                let kinds: Vec<u8> = kinds.iter().map(|kind| *kind as u8).collect();
+                let changed = bucket.change(Step { keyed, rows: &rows, kinds: &kinds }, inline);
+                let changed = changed.map_err(|error| error.at("table", &self.table.name))?;
+                self.note(piece, cut.rows as u64, changed, at);
+                Ok(())
+            }
+            _ => {
+                let record = self.encode(&rows, cut.kinds.as_deref(), cut.bytes_bound, None)?;
+                self.hand_over(&bucket, piece, record, inline)
+            }
+        }
     }
 
     fn hand_over(&mut self, bucket: &Arc<Bucket>, piece: &Piece, record: Record, inline: bool) -> Result<()> {
-        let at = self.table.store.resources.driver.clock().monotonic();
+        let at = self.now();
         let (rows, bytes) = (u64::from(record.rows), record.buffer.len() as u64);
         let held_bytes = record.buffer.capacity() as u64;
         let pending = bucket.append(record, inline).map_err(|error| error.at("table", &self.table.name))?;
-        self.sent_bytes += held_bytes;
-        self.sent.push_back(Sent { pending, partition: piece.partition.clone(), bucket: piece.bucket, rows, bytes, held_bytes, at });
+        self.note(piece, rows, Changed { pending, changes: rows, bytes, held_bytes }, at);
         Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.table.store.resources.driver.clock().monotonic()
+    }
+
+    fn note(&mut self, piece: &Piece, rows: u64, changed: Changed, at: Duration) {
+        let Changed { pending, changes, bytes, held_bytes } = changed;
+        self.sent_bytes += held_bytes;
+        let (partition, bucket) = (piece.partition.clone(), piece.bucket);
+        self.sent.push_back(Sent { pending, partition, bucket, rows, changes, bytes, held_bytes, at });
     }
 
     fn bucket(&mut self, partition_id: u32, bucket: u32) -> Result<Arc<Bucket>> {
@@ -398,47 +426,25 @@ impl Writer {
         Ok(open)
     }
 
-    /// How many of the rows behind `from` fit into one batch, and the most bytes that it then has.
+    /// How many of the rows behind `from` are written together, and the most bytes that a batch of them has.
     ///
     /// Errors: Exhausted when one row alone is too large.
     fn rows_that_fit(&self, rows: &RecordBatch, from: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
-        let limit = self.spec.options.batch_bytes_max as usize;
-        let mut count = rows.num_rows() - from;
-        loop {
-            let change_types = kinds.map(|kinds| &kinds[from..from + count]);
-            let meta = BatchMeta { change_types, ..BatchMeta::append(self.spec.schema().version()) };
-            let bytes = match count == rows.num_rows() {
-                true => self.encoders.of(count).size_bound(rows, &meta),
-                false => self.encoders.of(count).size_bound(&rows.slice(from, count), &meta),
-            };
-            if bytes <= limit {
-                return Ok((count, bytes));
-            }
-            if count == 1 {
-                let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
-                return Err(large.at("table", &self.table.name).hint("raise the table's option batch.bytes.max"));
-            }
-            count = (count as u128 * limit as u128 / bytes as u128).clamp(1, count as u128 - 1) as usize;
+        let has_images = self.keyed.as_ref().is_some_and(|keyed| keyed.images.is_some());
+        let rows_max = if has_images { STEP_ROWS_MAX } else { usize::MAX };
+        let located = |error: Error| error.at("table", &self.table.name);
+        let (count, bytes_bound) = self.encoders.rows_that_fit(rows, from, rows_max, kinds).map_err(located)?;
+        let is_cut = from + count < rows.num_rows();
+        let before_update = ChangeType::UpdateBefore.to_byte() as i8;
+        match kinds {
+            // The row behind it says what it means.
+            Some(kinds) if has_images && is_cut && count > 1 && kinds[from + count - 1] == before_update => Ok((count - 1, bytes_bound)),
+            _ => Ok((count, bytes_bound)),
         }
     }
 
     fn encode(&self, rows: &RecordBatch, kinds: Option<&[i8]>, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {
-        let mut meta = BatchMeta { change_types: kinds, ..BatchMeta::append(self.spec.schema().version()) };
-        if let Some(Producer { id, sequence }) = producer {
-            meta.writer_id = id;
-            meta.sequence = sequence;
-        }
-        let encoder = self.encoders.of(rows.num_rows());
-        let pool = &self.table.store.resources.pool;
-        let mut buffer = pool.get((HEAD_ROOM + bytes_bound).next_multiple_of(BLOCK_BYTES));
-        let batch_bytes = encoder.encode(rows, &meta, &mut buffer[HEAD_ROOM..])?;
-        buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
-        // Compressed, it leaves most of its memory unused for as long as it is in flight or among the newest. A copy of so few bytes costs
-        // about a hundredth of compressing them, and the large buffer serves the next batch at once. Uncompressed, it is hardly ever so short.
-        if buffer.len() <= buffer.capacity() / SPARE_PARTS_MAX {
-            buffer = pool.copy_of(&buffer);
-        }
-        Ok(Record { buffer, batch_bytes, rows: rows.num_rows() as u32, producer })
+        self.encoders.record(&self.table.store.resources.pool, rows, kinds, bytes_bound, producer)
     }
 
     pub(super) fn drain(&mut self) {
@@ -469,12 +475,13 @@ impl Writer {
             let error = error.at("table", &self.table.name).at("bucket", sent.bucket);
             return self.note_failure(error, sent.rows);
         }
-        let known_at = sent.pending.known_at().unwrap_or_else(|| self.table.store.resources.driver.clock().monotonic());
+        let known_at = sent.pending.known_at().unwrap_or_else(|| self.now());
         self.acked.push(Ack {
             partition: sent.partition,
             bucket: sent.bucket,
             first_offset: sent.pending.first_offset,
             rows: sent.rows,
+            changes: sent.changes,
             bytes: sent.bytes,
             duplicate: sent.pending.duplicate,
             latency: known_at.saturating_sub(sent.at),
@@ -492,45 +499,6 @@ impl Writer {
             Some(Failed { error, rows }) => Err(error.at("rows_failed", rows)),
             None => Ok(()),
         }
-    }
-}
-
-fn merge_of(spec: &TableSpec) -> Result<Option<Arc<dyn MergeFunction>>> {
-    let has_key = !spec.primary_key.is_empty();
-    has_key.then(|| merge_function(&spec.merge, spec.schema(), &spec.primary_key)).transpose()
-}
-
-/// The encoders of a table: statistics pay only in batches of many rows.
-struct Encoders {
-    plain: Encoder,
-    with_statistics: Encoder,
-}
-
-impl Encoders {
-    fn new(spec: &TableSpec) -> Result<Self> {
-        let compression = match spec.options.compression {
-            table::Compression::None => Compression::None,
-            table::Compression::Lz4 => Compression::Lz4,
-            table::Compression::Zstd(level) => Compression::Zstd(level),
-        };
-        let schema = spec.schema().arrow();
-        let mut columns = spec.statistics_columns(spec.schema());
-        columns.retain(|&column| statistics::supports(schema.field(column).data_type()));
-        columns.truncate(statistics::COLUMNS_MAX);
-        Ok(Encoders {
-            plain: Encoder::new(schema, Layout::Native, compression)?,
-            with_statistics: Encoder::new(schema, Layout::Native, compression)?.with_statistics(&columns)?,
-        })
-    }
-
-    /// Spares the look at each column of batches with this very schema.
-    fn adopt(&mut self, schema: &SchemaRef) {
-        self.plain.adopt(schema);
-        self.with_statistics.adopt(schema);
-    }
-
-    fn of(&self, rows: usize) -> &Encoder {
-        if rows < STATISTICS_ROWS_MIN { &self.plain } else { &self.with_statistics }
     }
 }
 

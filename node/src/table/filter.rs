@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 
+use super::key_range::KeyRanges;
 use super::literal::Literal;
 use super::scalar::Scalar;
 use super::schema::{Field, TableSchema};
@@ -21,6 +22,7 @@ mod evaluate;
 mod lex;
 mod parse;
 mod prune;
+mod ranges;
 
 /// Longest text of a filter, in bytes.
 pub const FILTER_LENGTH_MAX: usize = 64 * 1024;
@@ -134,6 +136,14 @@ impl Bound {
     /// Whether rows with these statistics, by field id, could contain one that passes. `None` says nothing is known.
     pub fn may_match<'a>(&self, statistics: &dyn Fn(i32) -> Option<ColumnStatistics<'a>>) -> bool {
         prune::may_match(self, statistics)
+    }
+
+    /// Which keys rows may have that pass, where keys have the columns with these field ids: all of them unless the filter tests the first ones.
+    ///
+    /// # Errors
+    /// Invalid for columns that no key has.
+    pub fn key_ranges(&self, key: &[i32]) -> Result<KeyRanges> {
+        ranges::key_ranges(self, key)
     }
 }
 

@@ -23,7 +23,7 @@ pub const KEY_BYTES_MAX: usize = 32 << 10;
 const ESCAPED_ZERO: [u8; 2] = [0, 0xFF];
 
 /// Stands behind text or bytes: less than anything that may go on.
-const END: [u8; 2] = [0, 0];
+pub(in crate::table) const END: [u8; 2] = [0, 0];
 
 /// The keys of some rows, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,33 @@ impl Keys {
         match self {
             Keys::Numbers(numbers) => KeyRef::Number(numbers[row]),
             Keys::Bytes(bytes) => KeyRef::Bytes(bytes.get(row)),
+        }
+    }
+
+    /// Some of them, which may come more than once.
+    pub fn pick(&self, rows: impl Iterator<Item = usize>) -> Keys {
+        match self {
+            Keys::Numbers(numbers) => Keys::Numbers(rows.map(|row| numbers[row]).collect()),
+            Keys::Bytes(bytes) => {
+                let mut picked = KeyBytes::default();
+                rows.for_each(|row| picked.push(bytes.get(row)));
+                Keys::Bytes(picked)
+            }
+        }
+    }
+
+    /// Where a key is among these, which ascend.
+    pub fn position(&self, key: KeyRef<'_>) -> Option<usize> {
+        match (self, key) {
+            (Keys::Numbers(numbers), KeyRef::Number(number)) => numbers.binary_search(&number).ok(),
+            _ => {
+                let (mut low, mut high) = (0, self.len());
+                while low < high {
+                    let middle = (low + high) / 2;
+                    if self.get(middle) < key { low = middle + 1 } else { high = middle }
+                }
+                (low < self.len() && self.get(low) == key).then_some(low)
+            }
         }
     }
 
@@ -185,6 +212,25 @@ impl KeyEncoder {
             keys.ends.push(keys.bytes.len() as u32);
         }
         Ok(Keys::Bytes(keys))
+    }
+}
+
+/// The bytes of one value as a part of a key. Those of a key that is a number are its first ones; the others are zero.
+///
+/// # Errors
+/// Invalid for a type that no key has.
+pub fn encode_value(values: &ArrayRef, row: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Part::of(values)?.write(row, &mut bytes);
+    Ok(bytes)
+}
+
+/// Bytes of every value of a type as a part of a key; `None` for texts and bytes, which differ in length and have an end of their own.
+pub fn value_bytes(data_type: &DataType) -> Option<usize> {
+    match data_type {
+        DataType::Utf8 | DataType::Binary => None,
+        DataType::FixedSizeBinary(bytes) => Some(*bytes as usize),
+        other => Some(width(other)),
     }
 }
 

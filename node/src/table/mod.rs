@@ -5,10 +5,12 @@
 
 pub mod bucketing;
 pub mod change;
+pub mod changelog;
 pub mod conform;
 pub mod evolution;
 pub mod filter;
 pub mod key;
+pub mod key_range;
 pub mod mapping;
 pub mod name;
 pub mod options;
@@ -32,10 +34,12 @@ mod statistics;
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
 pub use change::ChangeType;
+pub use changelog::{Changelog, Image};
 pub use conform::conform;
 pub use evolution::{Change, Position};
 pub use filter::{Bound, Filter};
 pub use key::{KeyEncoder, KeyRef, Keys};
+pub use key_range::{KeyRange, KeyRanges};
 pub use literal::{parse_value, print_value};
 pub use mapping::Mapping;
 pub use name::TableName;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::changelog::Changelog;
 use super::name::TableName;
 use super::options::{Statistics, TableOptions};
 use super::partition::PartitionField;
@@ -43,7 +44,8 @@ pub struct TableSpec {
     /// The settings.
     #[serde(default)]
     pub options: TableOptions,
-    /// How rows of one key are merged, by Paimon's names: `merge-engine` and what goes with it. Empty keeps the last row of each key.
+    /// How rows of one key are merged and what its log says of it, by Paimon's names: `merge-engine` and what goes with it, `changelog-producer`.
+    /// Empty keeps the last row of each key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merge: BTreeMap<String, String>,
     /// When the table was created, in milliseconds since 1970.
@@ -172,6 +174,14 @@ impl TableSpec {
             }
         }
         Ok(())
+    }
+
+    /// What its log holds, when its rows have keys.
+    ///
+    /// # Errors
+    /// Invalid for an option that there is not.
+    pub fn changelog(&self) -> Result<Changelog> {
+        Changelog::of(&self.merge).map_err(|error| error.at("table", &self.name))
     }
 
     /// Whether this program may write rows to the table.

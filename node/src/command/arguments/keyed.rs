@@ -26,9 +26,11 @@ pub(super) const LOOKUP_HELP: &str = "Examples:
   aquifer lookup customers --key id=7
   aquifer lookup sales --key country=CH,number=1 --key country=AT,number=9 --output csv
   aquifer lookup customers --keys wanted.csv
+  aquifer lookup sales --prefix country=CH
   aquifer lookup customers --key id=7 --snapshot 3
 
-Rows come in the order of the keys. How many keys have no row is said on stderr.";
+Rows come in the order of the keys. How many keys have no row is said on stderr. With --prefix all rows come whose key begins so;
+that is fast where the --bucket-key of the table is part of it, else all buckets are asked.";
 
 pub(super) const COMPACT_HELP: &str = "Examples:
   aquifer compact customers
@@ -69,7 +71,7 @@ pub(crate) struct Delete {
 
 /// `lookup`
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("wanted").required(true).args(["key", "keys"]))]
+#[command(group = clap::ArgGroup::new("wanted").required(true).args(["key", "keys", "prefix"]))]
 pub(crate) struct Lookup {
     /// `name` or `db.name`
     pub(crate) table: String,
@@ -79,6 +81,9 @@ pub(crate) struct Lookup {
     /// The keys; `-` is standard input
     #[arg(long, value_name = "FILE|-")]
     pub(crate) keys: Option<PathBuf>,
+    /// The first column of the primary key, or the first few: all rows whose key begins so; may be said again for more
+    #[arg(long, value_name = "COLUMN=VALUE,..")]
+    pub(crate) prefix: Vec<String>,
     /// How the keys of --keys are written [default: by the name and first bytes]
     #[arg(long, value_name = "FORMAT", requires = "keys")]
     pub(crate) format: Option<InputFormat>,

@@ -39,7 +39,7 @@ fn aggregation() -> impl Strategy<Value = Vec<Pair>> {
 }
 
 /// Options of any engine, with what allows deletes and retractions or without.
-fn engines() -> impl Strategy<Value = Vec<Pair>> {
+pub(super) fn engines() -> impl Strategy<Value = Vec<Pair>> {
     let deduplicate = (maybe(&[IGNORE_DELETE]), maybe(&[("sequence.field", "first")]));
     let deduplicate = deduplicate.prop_map(|(ignore, sequence)| ignore.into_iter().chain(sequence).collect());
     let first_row = maybe(&[IGNORE_DELETE]).prop_map(|ignore| [("merge-engine", "first-row")].into_iter().chain(ignore).collect());

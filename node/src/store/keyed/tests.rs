@@ -15,6 +15,8 @@ use crate::io::sim::{Faults, Sim};
 use crate::log::writer::{HEAD_ROOM, Record};
 use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table};
 
+mod parts;
+
 const DIR: &str = "/store";
 
 /// A small store: memtables are flushed every few batches.

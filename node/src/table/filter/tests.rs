@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::*;
+use crate::table::key::KeyEncoder;
 use crate::table::types::parse_type;
 use arrow::array::*;
 use proptest::prelude::*;
@@ -381,6 +382,36 @@ fn any_row() -> impl Strategy<Value = Row> {
     )
 }
 
+#[test]
+fn tests_of_the_first_columns_of_a_key_bound_it() {
+    // Columns i, s and t of rows.
+    type Rows<'a> = &'a [(i32, &'a str, i64)];
+    // The key, the filter, how many ranges, and rows that are outside.
+    let cases: &[(&[i32], &str, usize, Rows)] = &[
+        (&[1], "i = 4", 1, &[(3, "", 0), (5, "", 0)]),
+        (&[1], "i > 4 and i <= 300", 1, &[(4, "", 0), (301, "", 0)]),
+        (&[1], "i in (1, 2, 70000)", 3, &[(0, "", 0), (3, "", 0), (69_999, "", 0), (70_001, "", 0)]),
+        (&[1, 4], "i in (1, 2) and s = 'b'", 2, &[(1, "a", 0), (1, "b\0", 0), (2, "a", 0), (3, "b", 0)]),
+        (&[4, 1], "s like 'ab%' and i = 1", 1, &[(1, "aa", 0), (1, "b", 0)]),
+        (&[4, 1], "s = 'b' and i >= 7", 1, &[(6, "b", 0), (7, "a", 0), (7, "c", 0)]),
+        (&[1, 8], "i = 1 and t < '1970-01-01 00:00:01'", 1, &[(1, "", 1000), (2, "", 0)]),
+        (&[1, 4], "(i = 1 and s = 'a') or (i = 3 and s > 'x')", 2, &[(1, "b", 0), (3, "x", 0), (2, "a", 0)]),
+        (&[1], "i = 1 and i = 2", 0, &[(1, "", 0)]),
+        (&[1], "i = 1 and false", 0, &[(1, "", 0)]),
+        (&[1], "i = 1 or j = 2", 1, &[]),
+        (&[4], "i = 1", 1, &[]),
+    ];
+    for (key, text, count, outside) in cases {
+        let ranges = bound(text).expect(text).key_ranges(key).expect(text);
+        assert_eq!(ranges.ranges().len(), *count, "{text}");
+        for (number, name, time) in *outside {
+            let row = (Some(*number), None, None, Some(name.to_string()), None, None, None, Some(*time));
+            let of_row = KeyEncoder::new(&schema(), key).expect("key").encode(&batch(&[row])).expect("row");
+            assert!(!ranges.contains(of_row.get(0)), "{text}: {number} {name:?} {time}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -397,6 +428,23 @@ proptest! {
         let known = |id: i32| if hidden[id as usize - 1] { None } else { ColumnStatistics::of(batch.column(id as usize - 1)) };
         let may = bound(&model.text).expect("bound").may_match(&known);
         prop_assert!(may || expected.is_empty(), "{}", model.text);
+    }
+
+    /// Of rows as keys of some columns.
+    #[test]
+    fn the_keys_of_all_rows_that_pass_are_in_the_ranges(
+        model in any_filter(),
+        rows in prop::collection::vec(any_row(), 0..8),
+        key in prop::sample::subsequence(vec![1, 3, 4, 5, 6, 7, 8], 1..4).prop_shuffle(),
+    ) {
+        let ranges = bound(&model.text).expect("bound").key_ranges(&key).expect("ranges");
+        let batch = batch(&rows);
+        let is_key = |row: &usize| key.iter().all(|id| batch.column(*id as usize - 1).is_valid(*row));
+        let encoder = KeyEncoder::new(&schema(), &key).expect("key");
+        for row in (0..rows.len()).filter(is_key).filter(|row| (model.says)(&rows[*row]) == Some(true)) {
+            let of_row = encoder.encode(&batch.slice(row, 1)).expect("key");
+            prop_assert!(ranges.contains(of_row.get(0)), "{} of {:?} misses {:?}", model.text, key, rows[row]);
+        }
     }
 
     /// Of one row with all statistics known, pruning is nearly exact; this keeps it useful.
