@@ -13,12 +13,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::{Catalog, TableEntry};
-use super::keyed::{MergedScan, Source, Wanted};
+use super::keyed::{MergedScan, Wanted};
 use super::open::{Inner, dropped};
 use super::part::Part;
 use super::reading::{Extras, Reading};
 use super::snapshots::{Version, until};
-use super::span::{Bound, Positions, Span};
+use super::span::{Bound, Positions, Span, source};
 use super::split::{self, PieceRows, Place, SPLITS_MAX, Split, Whole};
 use super::table::Table;
 use crate::bucket::Bucket;
@@ -232,12 +232,32 @@ impl ScanBuilder {
         Ok(split::cut(&entry.spec, wholes, count))
     }
 
+    /// Errors: Invalid for a beginning or an end that does not go with the others.
+    fn check_ends(&self) -> Result<()> {
+        let ScanBuilder { table, start, changes, extras, split, at, from, to, rows_first, .. } = self;
+        let has_end = from.is_some() || to.is_some();
+        if (from.is_some() || *rows_first) && *start != Start::Earliest || has_end && !changes {
+            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
+        }
+        if *rows_first && (!changes || extras.place) {
+            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
+            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
+        }
+        if split.is_some() && (at.is_some() || has_end || *rows_first) {
+            return Err(Error::invalid("a split says where it begins and ends itself")
+                .at("table", &table.name)
+                .hint("leave out one of the two"));
+        }
+        Ok(())
+    }
+
     /// Starts the scan.
     ///
     /// Errors: Invalid for an unknown column (with the nearest), a filter that does not parse, a bucket that the table does not have, a
     /// partition of a table without, or a split of another table; NotFound for an unknown partition, or when the table was dropped; Conflict for a split whose
     /// rows are no longer there as they were.
     pub fn build(self) -> Result<Scanner> {
+        self.check_ends()?;
         let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
@@ -254,26 +274,7 @@ impl ScanBuilder {
             let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
             return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
         }
-        if (from.is_some() || rows_first) && start != Start::Earliest || (from.is_some() || to.is_some()) && is_merged {
-            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
-        }
-        if rows_first && (!changes || extras.place) {
-            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
-            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
-        }
-        let source = match (&at, &from) {
-            (Some(version), _) => Source::AsItWas(version),
-            (None, Some(Bound::Snapshot(version))) => Source::InColumnsOfNow(version),
-            (None, Some(Bound::Positions(_))) if rows_first => {
-                return Err(Error::invalid("rows are read at a snapshot or now, not at offsets").at("table", &table.name));
-            }
-            _ => Source::Now,
-        };
-        if split.is_some() && (at.is_some() || from.is_some() || to.is_some() || rows_first) {
-            return Err(Error::invalid("a split says where it begins and ends itself")
-                .at("table", &table.name)
-                .hint("leave out one of the two"));
-        }
+        let source = source(&table, at.as_ref(), from.as_ref(), rows_first)?;
         let merged = match is_merged || rows_first {
             true => {
                 let wanted =

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::keyed::Source;
 use super::snapshots::Version;
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -74,4 +75,18 @@ impl Span {
 fn positions_of(table: &Table, version: &Version) -> Result<Positions> {
     let ends = table.snapshot(version)?.ends;
     Ok(ends.into_iter().map(|end| ((Arc::from(end.partition), end.bucket), end.offset)).collect())
+}
+
+/// Which rows a scan reads, where it reads rows.
+///
+/// Errors: Invalid for rows that changes should follow, at no snapshot.
+pub(super) fn source<'a>(table: &Table, at: Option<&'a Version>, from: Option<&'a Bound>, rows_first: bool) -> Result<Source<'a>> {
+    match (at, from) {
+        (Some(version), _) => Ok(Source::AsItWas(version)),
+        (None, Some(Bound::Snapshot(version))) => Ok(Source::InColumnsOfNow(version)),
+        (None, Some(Bound::Positions(_))) if rows_first => {
+            Err(Error::invalid("rows are read at a snapshot or now, not at offsets").at("table", &table.name))
+        }
+        _ => Ok(Source::Now),
+    }
 }
