@@ -233,7 +233,7 @@ impl Bucket {
     /// As [`Bucket::step`].
     pub fn compact(self: &Arc<Self>, full: bool) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let is_left = || if full { whole(&tree.levels()).is_some() } else { tree.wants_compaction() };
+        let is_left = || if full { whole(&tree.levels()).is_some() } else { tree.picked(&tree.levels()).is_some() };
         while is_left() && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(full)? {

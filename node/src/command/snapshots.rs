@@ -14,7 +14,7 @@ pub(crate) fn snapshots(session: &Session, arguments: &Snapshots) -> Outcome {
     if let Some(tag) = &arguments.delete_tag {
         let store = session.store_to_change()?;
         store.table(name)?.delete_tag(tag)?;
-        store.close()?;
+        session.close(store)?;
         session.say(&format!("deleted the tag {tag}"));
         return Ok(());
     }
@@ -27,7 +27,7 @@ pub(crate) fn snapshots(session: &Session, arguments: &Snapshots) -> Outcome {
         (Some(tag), of) if !arguments.create => table.create_tag(tag, of.as_ref().unwrap_or(&Version::AsOf(i64::MAX)))?,
         (tag, _) => table.create_snapshot(tag.as_deref())?,
     };
-    store.close()?;
+    session.close(store)?;
     print(session, vec![changed])
 }
 

@@ -79,6 +79,8 @@ pub struct TableOptions {
     pub batch_bytes_max: u64,
     /// How rows are spread over buckets without a bucket key.
     pub bucket_assign: Assign,
+    /// Whether runs of a table with a primary key are merged only when somebody asks for it.
+    pub write_only: bool,
     /// A snapshot is made by itself when rows came and the last one is older than this, in milliseconds.
     pub snapshot_interval_ms: Option<u64>,
     /// So many of the newest snapshots are kept however old they are.
@@ -101,6 +103,7 @@ impl Default for TableOptions {
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
+            write_only: false,
             snapshot_interval_ms: None,
             snapshot_num_retained_min: 10,
             snapshot_num_retained_max: None,
@@ -128,6 +131,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
     OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
+    OptionDoc { name: "write-only", doc: "runs are merged only by `compact`, not in the background: true or false" },
     OptionDoc {
         name: "snapshot.interval.ms",
         doc: "how often changed rows get a snapshot by themselves: none or a time as in 5min, at least 5s",
@@ -153,6 +157,7 @@ impl TableOptions {
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
+            "write-only" => self.write_only = parse_truth(value).map_err(located)?,
             "snapshot.interval.ms" => self.snapshot_interval_ms = parse_limit(value, parse_interval_ms).map_err(located)?,
             "snapshot.num-retained.min" => self.snapshot_num_retained_min = parse_count(value).map_err(located)?,
             "snapshot.num-retained.max" => self.snapshot_num_retained_max = parse_limit(value, parse_count).map_err(located)?,
@@ -188,6 +193,7 @@ impl TableOptions {
                 Assign::Sticky => "sticky".to_string(),
                 Assign::RoundRobin => "round-robin".to_string(),
             },
+            "write-only" => self.write_only.to_string(),
             "snapshot.interval.ms" => limit(self.snapshot_interval_ms, print_duration_ms),
             "snapshot.num-retained.min" => self.snapshot_num_retained_min.to_string(),
             "snapshot.num-retained.max" => limit(self.snapshot_num_retained_max, |count| count.to_string()),
@@ -277,6 +283,10 @@ fn parse_assign(value: &str) -> Result<Assign> {
         "round-robin" => Ok(Assign::RoundRobin),
         _ => Err(Error::invalid(format!("`{value}` is not a way to assign buckets")).hint("one of sticky, round-robin")),
     }
+}
+
+fn parse_truth(value: &str) -> Result<bool> {
+    value.parse().map_err(|_| Error::invalid(format!("`{value}` is neither true nor false")).hint("one of true, false"))
 }
 
 impl From<TableOptions> for BTreeMap<String, String> {
