@@ -32,6 +32,11 @@ fn snapshots() {
 }
 
 #[test]
+fn tables_that_change() {
+    session("altered");
+}
+
+#[test]
 fn parts_of_tables() {
     session("parts");
 }

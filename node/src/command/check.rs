@@ -82,6 +82,7 @@ pub(crate) fn expire(session: &Session, table: &str) -> Outcome {
         ("table", table.into()),
         ("rows", dropped.rows.into()),
         ("bytes", dropped.bytes.into()),
+        ("partitions", dropped.partitions.into()),
         ("snapshots", dropped.snapshots.into()),
     ]))
 }

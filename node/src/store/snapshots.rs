@@ -21,7 +21,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::catalog::TableEntry;
-use super::open::{Inner, dropped};
+use super::dropping::dropped;
+use super::open::Inner;
 use super::table::Table;
 use super::table_dir;
 use crate::bucket::Bucket;
@@ -226,8 +227,9 @@ impl Inner {
     pub(super) fn snapshots_of(&self, entry: &TableEntry) -> Result<Arc<Snapshots>> {
         let mut known = self.snapshots()?.lock();
         // The entry may be from before a drop, which comes here after it has changed the catalog.
-        if !self.catalog_seen().tables.contains_key(&entry.spec.id) {
-            return Err(dropped(&entry.spec.name));
+        let catalog = self.catalog_seen();
+        if !catalog.tables.contains_key(&entry.spec.id) {
+            return Err(dropped(&catalog, &entry.spec.name));
         }
         if let Some(known) = known.get(&entry.spec.id) {
             return Ok(known.clone());
