@@ -52,7 +52,12 @@ fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
 fn open(resources: &Arc<Resources>) -> Result<Arc<Bucket>> {
     let dir = PathBuf::from("/s/tables/1/p0/b0");
     let address = Address { dir, table_id: 1, partition_id: 0, bucket: 0, slot: SLOT, table_slot: 2 };
-    Bucket::open(resources, address, SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: false }, None)
+    Bucket::open(
+        resources,
+        address,
+        SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: false, expiry: None },
+        None,
+    )
 }
 
 impl World {

@@ -26,6 +26,7 @@ use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
 use crate::schedule::{Buckets, Schedule};
+use crate::table::expiry::Expiry;
 use crate::table::{TableName, TableSpec, did_you_mean};
 
 const LOCK_NAME: &str = "LOCK";
@@ -497,6 +498,8 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
         retention_ms: spec.options.retention_ms.filter(|_| may_drop),
         retention_bytes: spec.options.retention_bytes.filter(|_| may_drop),
         has_tree: !spec.primary_key.is_empty(),
+        // It was checked with the table.
+        expiry: Expiry::of(spec).ok().flatten().filter(|_| may_drop),
     }
 }
 
