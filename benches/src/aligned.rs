@@ -1,11 +1,18 @@
 //! Memory that direct I/O accepts: aligned to a block, touched before the clock starts.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Bytes of a block: direct I/O starts, ends and lies in memory at multiples of this.
 pub const BLOCK_BYTES: usize = 4096;
+
+/// A large page. Memory of [`LARGE_FROM_BYTES`] and more is made of such where the system gives them: a transfer from small pages is an entry for the device for
+/// each of them, and what a contender may do its limit must do as well.
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Smaller memory is not worth a large page.
+const LARGE_FROM_BYTES: usize = 32 << 10;
 
 /// Owned bytes whose address and length are multiples of [`BLOCK_BYTES`].
 pub struct Aligned {
@@ -21,12 +28,19 @@ unsafe impl Sync for Aligned {}
 impl Aligned {
     /// Zeroed memory of at least `bytes` bytes, at least one block, every page of it touched.
     pub fn zeroed(bytes: usize) -> Aligned {
-        let layout = Self::layout(bytes.max(1).next_multiple_of(BLOCK_BYTES));
+        let bytes = bytes.max(1).next_multiple_of(BLOCK_BYTES);
+        let layout = Self::layout(bytes);
         // SAFETY: the layout has a size above zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-        let mut made = Aligned { start, bytes: layout.size() };
-        made.chunks_mut(BLOCK_BYTES).for_each(|page| page.fill(0));
-        made
+        let start = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the advice is about memory that was just allocated; asked for before the first touch, it decides which pages it is made of, and where it is
+        // refused small ones are as good. All of it is written before anybody reads it.
+        unsafe {
+            if layout.align() == LARGE_PAGE_BYTES {
+                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+            }
+            start.as_ptr().write_bytes(0, layout.size());
+        }
+        Aligned { start, bytes }
     }
 
     /// The same, filled with bytes from `seed` that do not compress.
@@ -43,7 +57,8 @@ impl Aligned {
     }
 
     fn layout(bytes: usize) -> Layout {
-        Layout::from_size_align(bytes, BLOCK_BYTES).expect("a length that memory can have")
+        let page_bytes = if bytes < LARGE_FROM_BYTES { BLOCK_BYTES } else { LARGE_PAGE_BYTES };
+        Layout::from_size_align(bytes.next_multiple_of(page_bytes), page_bytes).expect("a length that memory can have")
     }
 }
 

@@ -6,8 +6,10 @@
 
 pub mod aligned;
 pub mod append;
+pub mod arena;
 pub mod case;
 pub mod group;
+pub mod keyed;
 pub mod limit;
 pub mod machine;
 pub mod plot;

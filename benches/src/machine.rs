@@ -49,6 +49,31 @@ pub fn cpu_of_process_s(process: u32) -> io::Result<f64> {
     Ok((ticks(11)? + ticks(12)?) as f64 / ticks_per_s)
 }
 
+/// Bytes that this process had written to devices so far; `None` where the kernel does not count them.
+pub fn written_bytes() -> Option<u64> {
+    number_of(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes:")
+}
+
+/// Begins to look for the most memory of this process from now on, and says how much it has now; `None` where the kernel does not tell.
+pub fn forget_peak_memory() -> Option<u64> {
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    memory_bytes("VmRSS:")
+}
+
+/// The most memory of this process since [`forget_peak_memory`].
+pub fn peak_memory_bytes() -> Option<u64> {
+    memory_bytes("VmHWM:")
+}
+
+fn memory_bytes(name: &str) -> Option<u64> {
+    number_of(&std::fs::read_to_string("/proc/self/status").ok()?, name).map(|kib| kib << 10)
+}
+
+/// The first number behind a name at the begin of a line.
+fn number_of(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
 /// Puts a file out of the page cache, once all of it is on the device.
 pub fn drop_cache(file: &File) -> io::Result<()> {
     file.sync_all()?;
@@ -87,5 +112,15 @@ pub fn file_system(dir: &Path) -> String {
         0x794C_7630 => "overlayfs".to_string(),
         0x2FC1_2FC1 => "zfs".to_string(),
         other => format!("{other:#x}"),
+    }
+}
+
+#[test]
+fn the_kernel_tells_of_this_process() {
+    assert_eq!(number_of("a: 1\nb:\t 22 kB\n", "b:"), Some(22));
+    if let Some(before) = forget_peak_memory() {
+        let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let peak = peak_memory_bytes().unwrap();
+        assert!(peak >= before.max(memory.len() as u64), "{peak} after {before}");
     }
 }

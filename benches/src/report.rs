@@ -49,6 +49,16 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_mb_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_amplification: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_mb: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merges: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_max: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
@@ -64,6 +74,36 @@ pub struct Line {
     pub kernel: String,
     pub fs: String,
     pub rounds: usize,
+}
+
+impl Line {
+    /// With the value of each round, and of the limit in the same round.
+    #[must_use]
+    pub fn with_values(self, values: impl Iterator<Item = f64>, limit: Option<(&'static str, Vec<f64>)>) -> Line {
+        let values: Vec<f64> = values.collect();
+        let value = Spread::of(values.iter().copied());
+        let mut line = Line { value: value.median, min: value.min, max: value.max, ..self };
+        if let Some((name, limits)) = limit {
+            let ratio = Spread::of(values.iter().zip(&limits).map(|(value, limit)| value / limit));
+            line.limit_name = Some(name);
+            line.limit = Some(Spread::of(limits.into_iter()).median);
+            (line.ratio, line.ratio_min, line.ratio_max) = (Some(ratio.median), Some(ratio.min), Some(ratio.max));
+        }
+        line
+    }
+}
+
+/// Says why a contender does not take part.
+pub fn skipped(name: &str, error: &std::io::Error) {
+    eprintln!("skipped: {name}: {error}");
+}
+
+/// The ratio of a line in words.
+pub fn ratio_words(line: &Line) -> String {
+    match (line.ratio, line.ratio_min, line.ratio_max) {
+        (Some(ratio), Some(min), Some(max)) => format!("{ratio:.2} ({min:.2} - {max:.2}) of {}", line.limit_name.unwrap_or("the limit")),
+        _ => "the limit".to_string(),
+    }
 }
 
 /// The middle of the values, and the least and the greatest.
@@ -158,10 +198,7 @@ pub fn print(line: &Line, json: bool) {
         return;
     }
     let number = |value: Option<f64>, digits: usize| value.map_or("-".to_string(), |value| format!("{value:.digits$}"));
-    let ratio = match (line.ratio, line.ratio_min, line.ratio_max) {
-        (Some(ratio), Some(min), Some(max)) => format!("{ratio:.2} ({min:.2} - {max:.2}) of {}", line.limit_name.unwrap_or("the limit")),
-        _ => "the limit".to_string(),
-    };
+    let ratio = ratio_words(line);
     println!(
         "{:<28} {:>8.0} {:>8.0} {:>8.0} /s   p50 {:>7} p99 {:>7} us   CPU {:>6.1} us a record   {ratio}",
         line.case,

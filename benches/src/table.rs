@@ -19,6 +19,11 @@ struct Kept {
     kernel: String,
     fs: String,
     rounds: usize,
+    value: Option<f64>,
+    peak_mb: Option<f64>,
+    files_max: Option<usize>,
+    #[serde(default)]
+    unit: String,
     ratio: Option<f64>,
     ratio_min: Option<f64>,
     ratio_max: Option<f64>,
@@ -42,8 +47,20 @@ pub fn markdown(name: &str, text: &str) -> Result<String, String> {
         return Err(format!("it holds lines of different runs: {} and {}", first.bench, other.bench));
     }
     let table = match first.bench.as_str() {
-        "append" => grid("durable appends by producers: ratio to bare writes of the same bytes", &kept, append_place)?,
-        "project" => grid("cold scans of a 20-column log by columns read: ratio to bare reads of the same bytes", &kept, project_place)?,
+        "append" => grid("durable appends by producers: ratio to bare writes of the same bytes", &kept, append_place, spread)?,
+        "project" => {
+            grid("cold scans of a 20-column log by columns read: ratio to bare reads of the same bytes", &kept, project_place, spread)?
+        }
+        "upsert" => {
+            grid("a million upserts until all is merged: seconds, and ratio to log, sort and merge alone", &kept, load_place, amount)?
+        }
+        "scan" => grid("cold scans of a table by unmerged commits: ratio to bare reads of as many bytes", &kept, count_place, spread)?,
+        "lookup" => {
+            grid("lookups by keys of a call: ratio to a hash table (hot), to bare reads of 4 KiB (cold)", &kept, count_place, spread)?
+        }
+        "mixed" => plain("p99 of appends while another table is merged, us: ratio to the same appends alone", &kept, 0),
+        "open" => plain("until a row is found after a kill, s: ratio to a bare read of what was in no run", &kept, 3),
+        "soak" => plain("everything in any order, held against a model: rows changed a second", &kept, 0),
         "tail" => latencies(&kept),
         other => return Err(format!("there is no table for bench {other}")),
     };
@@ -78,8 +95,21 @@ fn project_place(case: &str) -> Option<(String, String)> {
     Some((format!("{contender}, {batch}"), columns.to_string()))
 }
 
-/// Ratios by row and column, both in the order of the lines.
-fn grid(title: &str, kept: &[Kept], place: Place) -> Result<String, String> {
+/// `aquifer, 100 B uniform: CPU` stands in row `aquifer, CPU`, column `100 B uniform`.
+fn load_place(case: &str) -> Option<(String, String)> {
+    let (contender, rest) = case.split_once(", ")?;
+    let (load, figure) = rest.rsplit_once(": ")?;
+    Some((format!("{contender}, {figure}"), load.to_string()))
+}
+
+/// `aquifer, 100 B: all x 8` stands in row `aquifer, 100 B: all`, column `8`.
+fn count_place(case: &str) -> Option<(String, String)> {
+    let (row, commits) = case.rsplit_once(" x ")?;
+    Some((row.to_string(), commits.to_string()))
+}
+
+/// Figures by row and column, both in the order of the lines.
+fn grid(title: &str, kept: &[Kept], place: Place, figure: fn(&Kept) -> String) -> Result<String, String> {
     let (mut rows, mut columns, mut cells) = (Vec::new(), Vec::new(), Vec::new());
     // The limit itself has no ratio, and the limit of other cases is of no interest here.
     for line in kept.iter().filter(|line| line.ratio.is_some() && !line.case.starts_with("bare ")) {
@@ -89,7 +119,7 @@ fn grid(title: &str, kept: &[Kept], place: Place) -> Result<String, String> {
                 known.push(name.clone());
             }
         }
-        cells.push((row, column, spread(line)));
+        cells.push((row, column, figure(line)));
     }
     let mut table = head(title, &columns);
     for row in &rows {
@@ -104,6 +134,22 @@ fn spread(line: &Kept) -> String {
         (Some(ratio), Some(min), Some(max)) if line.rounds > 1 => format!("{ratio:.2} ({min:.2} - {max:.2})"),
         (ratio, _, _) => number(ratio, 2),
     }
+}
+
+/// A line for each case: what was measured, its ratio, and what else there is.
+fn plain(title: &str, kept: &[Kept], digits: usize) -> String {
+    let mut table = head(title, &["measured", "ratio", "peak memory, MB", "files"].map(str::to_string));
+    for line in kept {
+        let files = line.files_max.map_or("-".to_string(), |files| files.to_string());
+        let (value, memory) = (number(line.value, digits), number(line.peak_mb, 0));
+        let _ = writeln!(table, "| {} | {value} | {} | {memory} | {files} |", line.case, spread(line));
+    }
+    table
+}
+
+/// What was measured, and its ratio.
+fn amount(line: &Kept) -> String {
+    format!("{} {}: {}", number(line.value, 3), line.unit, spread(line))
 }
 
 fn latencies(kept: &[Kept]) -> String {
@@ -142,7 +188,7 @@ mod tests {
     fn line(bench: &'static str, case: String, ratio: Option<f64>) -> String {
         let machine = Line { kernel: "6.1".into(), fs: "ext4".into(), driver: Some("io_uring"), durability: "sync", ..Line::default() };
         let ratios = Line { ratio, ratio_min: Some(0.5), ratio_max: Some(1.5), rounds: 3, commit: Some("abc"), ..machine };
-        serde_json::to_string(&Line { bench, case, p50_us: Some(12.4), ..ratios }).unwrap()
+        serde_json::to_string(&Line { bench, case, value: 0.25, unit: "s", p50_us: Some(12.4), ..ratios }).unwrap()
     }
 
     #[test]
@@ -174,6 +220,20 @@ mod tests {
         assert!(table.contains("| 5 |\n|---|---|\n| arrow-ipc FileReader, 1000 rows a batch | 0.50 (0.50 - 1.50) |"), "{table}");
         let tail = markdown("t", &line("tail", "aquifer, same process 50k rows/s".into(), Some(1.1))).unwrap();
         assert!(tail.contains("| aquifer, same process 50k rows/s | 12 / - |"), "{tail}");
+    }
+
+    #[test]
+    fn upserts_stand_by_load_and_figure() {
+        let case = |case: &str, ratio| line("upsert", case.into(), ratio);
+        let text = [case("bare floor, 100 B zipf: CPU", None), case("aquifer, 100 B zipf: CPU", Some(2.0))].join("\n");
+        let table = markdown("u", &text).unwrap();
+        assert!(table.contains("| 100 B zipf |\n|---|---|\n| aquifer, CPU | 0.250 s: 2.00 (0.50 - 1.50) |"), "{table}");
+    }
+
+    #[test]
+    fn scans_of_keys_stand_by_commits() {
+        let table = markdown("s", &line("scan", "aquifer, 11 columns: one column x 20".into(), Some(0.5))).unwrap();
+        assert!(table.contains("| 20 |\n|---|---|\n| aquifer, 11 columns: one column | 0.50 (0.50 - 1.50) |"), "{table}");
     }
 
     #[test]

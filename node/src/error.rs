@@ -191,7 +191,7 @@ fn classify(error: &io::Error) -> (Kind, Option<&'static str>) {
         ReadOnlyFilesystem => (Kind::Invalid, Some("choose a directory that can be written")),
         OutOfMemory => (Kind::Exhausted, Some("lower the memory budgets of the store")),
         _ if error.raw_os_error() == Some(libc::EMFILE) => {
-            (Kind::Exhausted, Some("raise the limit on open files (ulimit -n) or lower `files.open_max`"))
+            (Kind::Exhausted, Some("raise the limit on open files (ulimit -n) or lower `files.open.max`"))
         }
         _ => (Kind::Unavailable, None),
     }

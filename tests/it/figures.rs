@@ -33,6 +33,21 @@ fn a_case_prints_what_makes_a_table() {
         table.contains("| 1 | 2 |\n|---|---|---|\n| aquifer, 4 KiB | ") && table.contains("`append.json`: one round, commit "),
         "{table}"
     );
+    let lines = place.done("bench upsert --rows 20k --rounds 1 --only uniform --json");
+    std::fs::write(dir.path().join("upsert.json"), &lines).unwrap();
+    let table = place.done("bench table upsert.json");
+    assert!(table.contains("| 100 B uniform | 11 columns uniform |\n") && table.contains("\n| aquifer, CPU | "), "{table}");
+    for (line, expected) in [
+        ("scan --rows 3k --rounds 1", "| aquifer, 11 columns: all | "),
+        ("lookup --rows 5k --rounds 1 --seconds 0.01", "| aquifer, cold absent | "),
+        ("mixed --rows 20k --rounds 1 --seconds 0.05", "| aquifer, 20 rows / 2 ms | "),
+        ("open --rows 30k --rounds 2", "| aquifer, 30000 rows | "),
+        ("soak --rows 2k --seconds 0.3", "| aquifer, 2000 keys, seed 1 | "),
+    ] {
+        std::fs::write(dir.path().join("case.json"), place.done(&format!("bench {line} --json"))).unwrap();
+        let table = place.done("bench table case.json");
+        assert!(table.contains(expected), "{line}: {table}");
+    }
     place.fails(2, "bench table");
     place.fails(2, "bench append append.json");
     place.fails(3, "bench table nothing.json");

@@ -113,10 +113,29 @@ fn a_thousand_buckets_open_fast_and_small() {
         assert!(worker.ends_well());
         let (millis, kib, files, written) = (figures[0], figures[1], figures[2], figures[3]);
         println!("{BUCKETS} buckets, {role}: {millis} ms, {} MiB, {files} files, {written} bytes written", kib >> 10);
-        // Unoptimised and on a busy machine; what would make it slow everywhere is a write for each bucket, and these are counted.
-        assert!(millis < 10_000, "{millis} ms");
+        // Unoptimised and on a busy machine it takes longer; what would make it slow everywhere is a write for each bucket, and these are counted.
+        let millis_max = if cfg!(debug_assertions) { 10_000 } else { 1_000 };
+        assert!(millis < millis_max, "{millis} ms");
         assert!(written < u64::from(BUCKETS) * 1024, "{written} bytes written to open and read");
         assert!(kib < 200 << 10, "{kib} KiB");
         assert!(files < 200, "{files} open files");
+    }
+}
+
+#[test]
+fn a_process_that_may_open_few_files_uses_fewer() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = crate::program::Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), "[[field]]\nname = \"number\"\ntype = \"int64\"\n").unwrap();
+    let numbers: String = (0..2_000).map(|number| format!("{number}\n")).collect();
+    std::fs::write(dir.path().join("rows.csv"), format!("number\n{numbers}")).unwrap();
+    place.done("create t --schema t.toml --buckets 200 --bucket-key number");
+    for line in ["append t --from rows.csv --quiet", "scan t --output csv"] {
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(crate::program::path()).arg("--dir").arg(&store);
+        let done = limited.args(line.split(' ')).current_dir(dir.path()).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(!line.starts_with("scan") || done.stdout.split(|byte| *byte == b'\n').count() >= 2_001);
     }
 }

@@ -22,6 +22,7 @@ mod evolution;
 mod examples;
 mod figures;
 mod filters;
+mod foreign;
 mod inputs;
 mod interrupt;
 mod keyed;

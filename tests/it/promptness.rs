@@ -14,8 +14,8 @@ const ROWS: i64 = 300;
 /// How long after its acknowledgement a row may be printed, in the middle: unoptimised and on a busy machine it takes a few milliseconds.
 const P50_MAX_US: u64 = 20_000;
 
-/// The same for all rows but one in a hundred.
-const P99_MAX_US: u64 = 200_000;
+/// The same for all rows but one in a hundred. The optimised program keeps what is promised of it on a machine that does nothing else.
+const P99_MAX_US: u64 = if cfg!(debug_assertions) { 200_000 } else { 5_000 };
 
 fn create(place: Place<'_>, dir: &Path, buckets: u32) {
     std::fs::write(dir.join("t.toml"), "[[field]]\nname = \"number\"\ntype = \"int64\"\n").unwrap();

@@ -51,6 +51,21 @@ fn earliest_latest_offset_and_timestamp() {
 }
 
 #[test]
+fn a_time_is_found_by_who_has_read_nothing_yet() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let (_, times) = stretches(&store);
+    for (time_ms, first) in [(0, 0), (times[0] + 1, 10_000), (times[1] + 1, 20_000), (times[2] + 1, 30_000)] {
+        let table = scratch::follow(dir.path()).table("t").unwrap();
+        let found = rows::numbers(table.scan().start(Start::Timestamp(time_ms)).build().unwrap());
+        rows::assert_range(&found, first..30_000);
+        let mut following = table.scan().start(Start::Timestamp(time_ms)).follow(true).build().unwrap();
+        let next = following.next_within(Some(std::time::Duration::ZERO)).unwrap();
+        assert_eq!(matches!(next, Next::Batch(_)), first < 30_000, "{next:?}");
+    }
+}
+
+#[test]
 fn an_offset_out_of_range_is_refused_with_the_range() {
     let dir = scratch::directory();
     let store = scratch::open(dir.path());

@@ -137,7 +137,11 @@ impl History {
         let table = *self.random.pick(&tables);
         let start = match self.random.below(4) {
             0 => Start::Latest,
-            1 => Start::Timestamp(store_time(self) - self.random.below(10_000) as i64),
+            1 => match store_time(self) - self.random.below(10_000) as i64 {
+                // One that lies before all rows brings all of them.
+                time_ms if time_ms % 2 == 0 => Start::Timestamp(0),
+                time_ms => Start::Timestamp(time_ms),
+            },
             _ => Start::Earliest,
         };
         let above = self.random.one_in(2).then(|| self.random.below(self.oracle.rows_so_far() + 1));
@@ -162,7 +166,7 @@ impl History {
         for next in &batches {
             self.take_in_some(table, next, above, &mut seen)?;
         }
-        if start == Start::Earliest {
+        if matches!(start, Start::Earliest | Start::Timestamp(0)) {
             self.nothing_is_missing(table, &ends, above, &seen)?;
         }
         Ok(())

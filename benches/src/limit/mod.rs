@@ -2,10 +2,14 @@
 //!
 //! All write with direct I/O into a file whose blocks have been written before, which is the cheapest durable write there is.
 
+pub mod floor;
+pub mod hashed;
 pub mod inline;
 pub mod pool;
+pub mod random;
 pub mod reads;
 pub mod ring;
+pub mod runs;
 pub mod tape;
 
 use crate::case::{Contender, Open, Takes};

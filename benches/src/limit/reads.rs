@@ -6,8 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// Reads in flight.
 pub const DEPTH: usize = 16;
@@ -73,6 +73,22 @@ impl Reads {
         }
         Ok(())
     }
+}
+
+/// Bytes of a read of a file that is made for it.
+const READ_BYTES: usize = 256 << 10;
+
+/// Makes a file of at least `bytes` bytes, and the reads of all of it.
+pub fn of_bytes(path: &Path, bytes: u64) -> io::Result<Reads> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT).open(path)?;
+    let content = Aligned::random(READ_BYTES, 1);
+    let reads = bytes.div_ceil(READ_BYTES as u64).max(1);
+    let range = |read: u64| read * READ_BYTES as u64..(read + 1) * READ_BYTES as u64;
+    for read in 0..reads {
+        file.write_all_at(&content, range(read).start)?;
+    }
+    file.sync_all()?;
+    Reads::open(&(0..reads).map(|read| (path.to_path_buf(), range(read))).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -245,6 +245,7 @@ impl Bucket {
     /// Those of reading its log.
     pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        tree.set_write_only(keyed.write_only);
         // Rows that the tree does not have yet would have the old columns.
         let _nothing_ahead = self.settle_images();
         let _one_at_a_time = self.upkeep.lock();

@@ -34,6 +34,12 @@ pub fn log_path(dir: &Path, segment_id: u64) -> PathBuf {
     dir.join(format!("{segment_id:016x}.log"))
 }
 
+/// Whether a file is named as [`log_path`] names segments.
+pub fn is_log_name(name: &str) -> bool {
+    let id = name.strip_suffix(".log").and_then(|stem| u64::from_str_radix(stem, 16).ok());
+    id.is_some_and(|id| log_path(Path::new(""), id) == Path::new(name))
+}
+
 /// File of a segment's directory.
 pub fn index_path(log_path: &Path) -> PathBuf {
     log_path.with_extension("index")
@@ -255,26 +261,33 @@ impl Bucket {
     }
 
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
+    ///
+    /// # Errors
+    /// The first of the device; what it stopped waits, and the others are done.
     pub fn recycle(&self) -> Result<usize> {
         let _one_at_a_time = self.upkeep.lock();
-        let dropped = std::mem::take(&mut *self.dropped.lock());
-        let mut waiting = Vec::new();
-        for segment in dropped {
-            if Arc::strong_count(&segment) > 1 {
+        let (free, mut waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *self.dropped.lock()).into_iter().partition(|segment| Arc::strong_count(segment) == 1);
+        let mut recycled = Ok(());
+        for segment in free {
+            if let Err(error) = self.recycle_one(&segment) {
                 waiting.push(segment);
-                continue;
+                recycled = recycled.and(Err(error));
             }
-            let driver = &*self.resources.driver;
-            self.resources.files.invalidate(segment.path());
-            self.resources.directories.forget(segment.id());
-            remove_if_there(driver, &index_path(segment.path()))?;
-            let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
-            let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
-            self.resources.spare.give(driver, segment.path(), bytes)?;
         }
         let count = waiting.len();
         self.dropped.lock().append(&mut waiting);
-        Ok(count)
+        recycled.map(|()| count)
+    }
+
+    fn recycle_one(&self, segment: &Segment) -> Result<()> {
+        let driver = &*self.resources.driver;
+        self.resources.files.invalidate(segment.path());
+        self.resources.directories.forget(segment.id());
+        remove_if_there(driver, &index_path(segment.path()))?;
+        let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
+        let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
+        self.resources.spare.give(driver, segment.path(), bytes)
     }
 }
 

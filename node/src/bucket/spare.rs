@@ -1,10 +1,11 @@
 //! Dropped segments that wait to be used again: their blocks are written already, so the next owner appends at full speed from the first frame.
 //!
-//! Invariant: a file in `spare/` belongs to nobody; the id of its next owner makes its old frames unreadable.
+//! Invariant: a segment's file in `spare/` belongs to nobody; the id of its next owner makes its old frames unreadable. Files of other names stay.
 //! This module knows nothing of who dropped or takes one.
 
 use std::path::{Path, PathBuf};
 
+use super::segments;
 use crate::error::{Error, Result};
 use crate::io::Driver;
 use crate::io::sync::Mutex;
@@ -30,7 +31,8 @@ impl Spare {
         if writable {
             driver.create_dir_all(&dir).map_err(|error| Error::io("make", &dir, error))?;
             let entries = driver.list(&dir).map_err(|error| Error::io("list", &dir, error))?;
-            files.extend(entries.into_iter().map(|entry| File { name: entry.name, bytes: entry.bytes }));
+            let segments = entries.into_iter().filter(|entry| !entry.is_dir && segments::is_log_name(&entry.name));
+            files.extend(segments.map(|entry| File { name: entry.name, bytes: entry.bytes }));
         }
         Ok(Spare { dir, bytes_max, files: Mutex::new(files) })
     }
@@ -60,20 +62,49 @@ impl Spare {
             files.swap_remove(found)
         };
         let from = self.dir.join(&file.name);
-        driver.rename(&from, to).map_err(|error| Error::io("rename", &from, error))?;
+        if let Err(error) = driver.rename(&from, to) {
+            self.files.lock().push(file);
+            return Err(Error::io("rename", &from, error));
+        }
         driver.sync_dir(&self.dir).map_err(|error| Error::io("sync", &self.dir, error))?;
         Ok(Some(file.bytes))
     }
 
     /// Removes everything, to give the space back to the device.
     pub fn clear(&self, driver: &dyn Driver) -> Result<u64> {
-        let files = std::mem::take(&mut *self.files.lock());
         let mut freed = 0;
-        for file in files {
+        // Taken one by one: what cannot be removed is still known.
+        let next = || self.files.lock().pop();
+        while let Some(file) = next() {
             let path = self.dir.join(&file.name);
-            driver.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+            if let Err(error) = driver.remove(&path) {
+                self.files.lock().push(file);
+                return Err(Error::io("remove", &path, error));
+            }
             freed += file.bytes;
         }
         Ok(freed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Faults, Sim};
+    use crate::io::{Mode, Pool};
+
+    #[test]
+    fn only_segments_are_adopted() {
+        let driver = Sim::new(1, Faults::default());
+        let dir = Path::new("/store/spare");
+        driver.create_dir_all(dir).unwrap();
+        for name in ["0000000100000007.log", "photo.jpg", "7.log", "000000010000000G.log"] {
+            let file = driver.open(&dir.join(name), Mode::Create, false).unwrap();
+            driver.write_at(&file, &[Pool::new(1 << 20).copy_of(&[1; 4096]).freeze()], 0, true).unwrap();
+        }
+        let spare = Spare::open(&*driver, dir.to_path_buf(), 1 << 20, true).unwrap();
+        assert_eq!(spare.clear(&*driver).unwrap(), 4096);
+        let left: Vec<String> = driver.list(dir).unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(left.len(), 3, "{left:?}");
     }
 }

@@ -55,6 +55,8 @@ pub struct Keyed {
     pub function: Arc<dyn MergeFunction>,
     /// How rows become what stands in the log, where that is not the rows themselves. The function above only takes the newest then.
     pub images: Option<Imaging>,
+    /// Whether runs are merged only when somebody asks for it.
+    pub write_only: bool,
 }
 
 impl Keyed {
@@ -65,11 +67,12 @@ impl Keyed {
     pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
         let reader = Arc::new(Reader::new(spec.clone())?);
+        let write_only = spec.options.write_only;
         Ok(match spec.changelog()? {
-            Changelog::Input => Keyed { reader, function, images: None },
+            Changelog::Input => Keyed { reader, function, images: None, write_only },
             Changelog::Lookup(image) => {
                 let images = Some(Imaging { function, image, encoders: Encoders::new(spec)? });
-                Keyed { reader, function: Arc::new(Deduplicate::default()), images }
+                Keyed { reader, function: Arc::new(Deduplicate::default()), images, write_only }
             }
         })
     }
@@ -137,6 +140,8 @@ pub struct Tree {
     flush_failed: Mutex<Option<Error>>,
     /// Nanoseconds that writers waited for flushes and compactions.
     pub(super) stalled_ns: AtomicU64,
+    /// Whether runs are merged only when somebody asks for it, as the table says it now.
+    write_only: AtomicBool,
     rules: Rules,
 }
 
@@ -151,6 +156,7 @@ impl Tree {
         let holds = resources.epoch == 0;
         let runs = state.runs.iter().map(|meta| Run::open(reach.clone(), dir, *meta, holds).map(Arc::new)).collect::<Result<Vec<_>>>()?;
         resources.memtables.enter();
+        let write_only = AtomicBool::new(keyed.write_only);
         Ok(Arc::new(Tree {
             resources: resources.clone(),
             shape: ArcSwap::from_pointee(Shape { keyed, levels: Arc::new(Levels::new(runs, state.flushed_to)) }),
@@ -162,6 +168,7 @@ impl Tree {
             failed: Mutex::default(),
             flush_failed: Mutex::default(),
             stalled_ns: AtomicU64::new(0),
+            write_only,
             rules: Rules::default(),
         }))
     }
@@ -307,9 +314,14 @@ impl Tree {
         pick(&self.rules, &bytes)
     }
 
-    /// Whether runs should be merged.
+    /// Whether runs should be merged in the background.
     pub fn wants_compaction(&self) -> bool {
-        self.picked(&self.levels()).is_some()
+        !self.write_only.load(Ordering::Relaxed) && self.picked(&self.levels()).is_some()
+    }
+
+    /// Whether runs are merged only when somebody asks for it: the table was altered.
+    pub(super) fn set_write_only(&self, write_only: bool) {
+        self.write_only.store(write_only, Ordering::Relaxed);
     }
 
     /// How writers should go on.
@@ -317,6 +329,10 @@ impl Tree {
         let levels = self.levels();
         if levels.memtables.len() > WAITING_MAX + 1 {
             return Pressure::Full;
+        }
+        // Nobody would merge the runs meanwhile.
+        if self.write_only.load(Ordering::Relaxed) {
+            return Pressure::None;
         }
         match levels.runs.len().saturating_sub(SLOWED_RUNS.start) {
             0 => Pressure::None,

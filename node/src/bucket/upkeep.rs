@@ -241,7 +241,7 @@ impl Bucket {
         let Some(tree) = &self.tree else { return Ok(()) };
         // What has expired in a single run goes once; then nothing is left to do but what came meanwhile.
         let mut expires = full && self.expires();
-        let is_left = |expires| if full { whole(&tree.levels(), expires).is_some() } else { tree.wants_compaction() };
+        let is_left = |expires| if full { whole(&tree.levels(), expires).is_some() } else { tree.picked(&tree.levels()).is_some() };
         while is_left(expires) && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(full)? {

@@ -190,6 +190,8 @@ Rows are durable before; this makes the next start and the next lookup of them f
     #[command(after_help = "Examples:
   aquifer bench list
   aquifer bench append --producers 1,16 --size 64KiB --json > append.json
+  aquifer bench upsert --rows 1M --only uniform
+  aquifer bench soak --seconds 600 --seed 7
   aquifer bench table append.json")]
     Bench(Bench),
 }
@@ -430,12 +432,21 @@ pub(crate) struct Bench {
     /// Threads that append
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [1, 2, 4, 16, 128], value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) producers: Vec<u32>,
-    /// Rounds; each case runs once in each
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// Rows that a reader waits for
-    #[arg(long, hide = true, default_value_t = 1)]
-    pub(crate) rows: u64,
+    /// Rounds; each case runs once in each [default: 5; upsert 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Rows of the table, as in 500k or 10M [default: upsert 10M, open 5M, lookup and scan 2M, mixed 1M, soak 100k keys]
+    #[arg(long, value_name = "N", value_parser = rows)]
+    pub(crate) rows: Option<u64>,
+    /// The same seed does the same (soak)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often the process that is killed was started before
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) turn: u64,
+    /// Only what has one of these in its name, as in 'zipf' (upsert, lookup, scan)
+    #[arg(long, value_name = "TEXT,..", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
     /// One JSON line a case
     #[arg(long)]
     pub(crate) json: bool,
@@ -485,6 +496,19 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let count = text[..end].parse::<usize>().ok().filter(|count| *count > 0);
     count.and_then(|count| count.checked_mul(1 << shift)).ok_or_else(|| "expected bytes above zero".into())
+}
+
+/// Rows that a bench keeps in memory before its clock starts.
+const ROWS_MAX: u64 = 1_000_000_000;
+
+fn rows(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let rows = digits.parse::<u64>().ok().and_then(|rows| rows.checked_mul(factor)).filter(|rows| (1..=ROWS_MAX).contains(rows));
+    rows.ok_or_else(|| "expected rows, 1 to 1000M, as in 5000, 500k or 10M".into())
 }
 
 fn from(text: &str) -> Result<From, String> {
@@ -548,6 +572,8 @@ mod tests {
         assert_eq!(rate("0.0001/s"), Ok(RATE_MIN));
         assert!(rate("1e-20/s").is_err() && rate("1e300m").is_err() && rate("nan").is_err() && rate("-1").is_err());
         assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!((rows("7"), rows("500k"), rows("10M")), (Ok(7), Ok(500_000), Ok(10_000_000)));
+        assert!(rows("0").is_err() && rows("2000M").is_err() && rows("k").is_err() && rows("99999999999999999999M").is_err());
         assert!(bytes("0").is_err() && bytes("4GB").is_err() && bytes("99999999999999999999").is_err());
     }
 }

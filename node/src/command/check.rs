@@ -61,7 +61,7 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
 pub(crate) fn flush(session: &Session, table: &str) -> Outcome {
     let store = session.store_to_change()?;
     store.flush(table)?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("flushed {table}"));
     Ok(())
 }
@@ -69,7 +69,7 @@ pub(crate) fn flush(session: &Session, table: &str) -> Outcome {
 pub(crate) fn compact(session: &Session, table: &str, full: bool) -> Outcome {
     let store = session.store_to_change()?;
     store.compact(table, full)?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("compacted {table}"));
     Ok(())
 }
@@ -77,6 +77,6 @@ pub(crate) fn compact(session: &Session, table: &str, full: bool) -> Outcome {
 pub(crate) fn expire(session: &Session, table: &str) -> Outcome {
     let store = session.store_to_change()?;
     let dropped = store.expire(table)?;
-    store.close()?;
+    session.close(store)?;
     session.print(&Report::one([("table", table.into()), ("rows", dropped.rows.into()), ("bytes", dropped.bytes.into())]))
 }

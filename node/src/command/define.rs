@@ -17,7 +17,7 @@ const MERGE_ENGINE: &str = "merge-engine";
 const CHANGELOG_PRODUCER: &str = "changelog-producer";
 
 pub(crate) fn init(session: &Session) -> Outcome {
-    session.store()?.close()?;
+    session.close(session.store()?)?;
     session.say(&format!("made {}", session.config.dir.display()));
     Ok(())
 }
@@ -40,7 +40,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     let options = named.chain(set).collect();
     let store = session.store()?;
     store.create_table(&table, CreateTable { schema, partition_by, buckets, bucket_key, primary_key, options })?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("created {table}"));
     Ok(())
 }
@@ -64,7 +64,7 @@ pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
     changes.extend(alter.set.iter().map(|(name, value)| Change::set_option(name, value)));
     let store = session.store_to_change()?;
     store.alter_table(&alter.table, &changes)?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("altered {}", alter.table));
     Ok(())
 }
@@ -72,7 +72,7 @@ pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
 pub(crate) fn drop(session: &Session, table: &str) -> Outcome {
     let store = session.store_to_change()?;
     store.drop_table(table)?;
-    store.close()?;
+    session.close(store)?;
     session.say(&format!("dropped {table}"));
     Ok(())
 }

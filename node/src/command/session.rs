@@ -32,6 +32,14 @@ impl Session {
         self.store()
     }
 
+    /// Closes a store that was written to, and says what its background work could not do: nothing that was acknowledged is lost by it, but nobody else would hear of it.
+    pub(crate) fn close(&self, store: Store) -> Outcome {
+        for failure in store.take_background_failures() {
+            eprintln!("aquifer: background work failed: {failure}");
+        }
+        Ok(store.close()?)
+    }
+
     /// The store to read from, which must be there.
     pub(crate) fn store_to_read(&self) -> Outcome<Store> {
         self.check_dir()?;

@@ -110,7 +110,7 @@ fn write(session: &Session, name: &str, from: &Path, feed: &Feed, deed: impl FnO
         }
         run.report(session, name, pace, input.skipped())?;
     }
-    store.close()?;
+    session.close(store)?;
     outcome
 }
 

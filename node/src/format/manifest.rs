@@ -73,7 +73,7 @@ pub fn record<E: Serialize>(kind: u16, edits: &[E]) -> Result<Vec<u8>> {
 
 /// Reads a file of edits of this `kind`.
 ///
-/// Errors with `Corrupt` and the position when a bad record has good ones behind it or the file is of another kind; with
+/// Errors with `Corrupt` and the position when a bad record has good ones behind it, the file is of another kind or is somebody else's; with
 /// `Invalid` when a newer program wrote it.
 pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
     let mut folded = Folded { edits: Vec::new(), valid_length: 0, last_record: 0, tail: Tail::Clean };
@@ -85,6 +85,14 @@ pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
         let Some(found) = Record::read(rest) else {
             if Record::any_in(&rest[1..]) {
                 return Err(Error::corrupt("a record of a manifest is damaged").at("position", folded.valid_length));
+            }
+            // A first record that was torn has its magic, or nothing yet.
+            let begins = rest.iter().zip(MAGIC.to_le_bytes()).all(|(found, magic)| *found == magic || *found == 0);
+            if folded.valid_length == 0 && !begins {
+                let foreign = Error::corrupt("this file is not one of edits");
+                return Err(
+                    foreign.hint("it was not written here: nothing was changed; use another directory, or put the right file in its place")
+                );
             }
             folded.tail = Tail::Torn;
             return Ok(folded);

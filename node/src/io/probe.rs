@@ -186,6 +186,12 @@ fn free_space(dir: &Path) -> MachineFact {
     }
 }
 
+/// Files that this process may have open.
+pub fn files_open_limit() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX))
+}
+
 fn open_files() -> MachineFact {
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
     MachineFact::new("open files", limit.map_or("unlimited".into(), |count| count.to_string()))

@@ -436,14 +436,21 @@ fn describe(parsed: &Parsed) -> String {
     }
 }
 
-/// Offset of the first batch committed at `time_ms` or later; the end of the log when there is none.
+/// Where to look for the first batch committed at `time_ms` or later: none lies before; the end of the log when there is none. Of a segment that another process
+/// writes only the part that was read before has a directory: then it is where that part ends.
 pub fn offset_at(view: &View, source: &Source, time_ms: i64) -> Result<u64> {
-    for segment in view.segments().iter() {
+    let segments = view.segments();
+    for (index, segment) in segments.iter().enumerate() {
         if segment.sealed().is_some_and(|sealed| sealed.timestamps_ms.1 < time_ms) {
             continue;
         }
         let found = match segment.open_directory() {
-            Some(directory) => first_since(&directory, time_ms),
+            Some(directory) => {
+                let Some(base) = segment.base_offset() else { continue };
+                let end = segments.get(index + 1).and_then(|next| next.base_offset()).unwrap_or(u64::MAX).min(view.end());
+                let known_to = directory.next_offset().max(base);
+                first_since(&directory, time_ms).or((known_to < end).then_some(known_to))
+            }
             None => first_since(&*(source.directories)(segment)?, time_ms),
         };
         if let Some(offset) = found {

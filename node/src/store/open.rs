@@ -29,6 +29,12 @@ use crate::schedule::{Buckets, Schedule};
 use crate::table::expiry::Expiry;
 use crate::table::{TableName, TableSpec, did_you_mean};
 
+/// One part in so many of the files that the process may have open is the store's: an embedder has files of its own, and a scan holds some beside those that are cached.
+const FILES_SHARE: usize = 2;
+
+/// Files that a store keeps open at least.
+const FILES_OPEN_MIN: usize = 16;
+
 const LOCK_NAME: &str = "LOCK";
 const PAGE_NAME: &str = "commit.page";
 
@@ -96,7 +102,7 @@ pub(super) fn no_such_table(catalog: &Catalog, name: &TableName) -> Error {
 
 fn limits(options: &Options) -> Limits {
     Limits {
-        files_open_max: options.files_open_max,
+        files_open_max: options.files_open_max.min(probe::files_open_limit() / FILES_SHARE).max(FILES_OPEN_MIN),
         pool_bytes_max: options.pool_bytes_max,
         recent_bytes_max: options.recent_bytes_max,
         spare_bytes_max: options.spare_bytes_max,
@@ -113,7 +119,7 @@ impl Inner {
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
         let left = left_directories(&*driver, dir, ledger.state())?;
-        let page = map_page(&*driver, dir)?;
+        let page = map_page(&*driver, dir, ledger.state().epoch == 0)?;
         let epoch = ledger.state().epoch + 1;
         ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
         for table in left {
@@ -527,14 +533,18 @@ fn take_lock(driver: &dyn Driver, dir: &Path) -> Result<(File, Lock)> {
     }
 }
 
-/// The commit page of a writer. One that does not say what it is promises nothing: it is made anew.
+/// The commit page of a writer. One that does not say what it is promises nothing: it is made anew, unless nobody has ever opened this store.
 ///
-/// Errors: Invalid when a newer program made it; those of the device.
-fn map_page(driver: &dyn Driver, dir: &Path) -> Result<Page> {
+/// Errors: Invalid when a newer program made it; Conflict for somebody's file of its name in a directory that is no store yet; those of the device.
+fn map_page(driver: &dyn Driver, dir: &Path, is_new: bool) -> Result<Page> {
     let path = dir.join(PAGE_NAME);
     let page = driver.page(&path, SLOTS_MAX * SLOT_BYTES, true).map_err(|error| Error::io("map", &path, error))?;
     match page.head() {
         Head::Known => {}
+        Head::Foreign if is_new => {
+            let foreign = Error::conflict("a file of this name stands where a new store would have its own").at("file", path.display());
+            return Err(foreign.hint("make the store in a directory of its own"));
+        }
         Head::Missing | Head::Foreign => page.make_anew(),
         Head::Newer(version) => return Err(newer_page(version, &path)),
     }
@@ -551,7 +561,7 @@ fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
     Ok(read.map(|folded| folded.state))
 }
 
-/// Directories of tables that were dropped when a crash came in between.
+/// Directories of tables that were dropped when a crash came in between. What no table of this store can be called is somebody else's, and stays.
 ///
 /// Errors: Corrupt when there is one of a table that the catalog has never heard of: it has lost its newest edits.
 fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Result<Vec<PathBuf>> {
@@ -559,13 +569,13 @@ fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Resul
     driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
     let mut left = Vec::new();
     for entry in driver.list(&tables).map_err(|error| Error::io("list", &tables, error))? {
-        let id: Option<u32> = entry.name.parse().ok();
-        if let Some(id) = id.filter(|id| *id >= catalog.next_table_id) {
+        let Some(id) = entry.name.parse::<u32>().ok().filter(|id| id.to_string() == entry.name) else { continue };
+        if id >= catalog.next_table_id {
             let lost = Error::corrupt(format!("the catalog has lost table {id}, and its rows are there"))
                 .at("file", dir.join(FILE_NAME).display());
             return Err(lost.hint("put a copy of the catalog in its place; nothing was changed"));
         }
-        if entry.is_dir && !id.is_some_and(|id| catalog.tables.contains_key(&id)) {
+        if entry.is_dir && !catalog.tables.contains_key(&id) {
             left.push(tables.join(&entry.name));
         }
     }

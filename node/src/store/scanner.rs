@@ -22,7 +22,7 @@ use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
 use crate::error::{Error, Kind, Result};
-use crate::log::cursor::{Cursor, Next as CursorNext};
+use crate::log::cursor::{Cursor, Next as CursorNext, Source, offset_at};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
 
@@ -37,6 +37,9 @@ const PLACES_MAX: u64 = 1 << 16;
 
 /// How long a following scan sleeps at most before it looks at the catalog and the writer's lock again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a follower looks for a time while the writer drops segments.
+const LOOKS_MAX: u32 = 16;
 
 /// Where a scan begins in each bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -455,7 +458,10 @@ impl Scanner {
             Start::Earliest => view.start(),
             Start::Latest => view.end(),
             Start::Offset(offset) => offset,
-            Start::Timestamp(time_ms) => crate::log::cursor::offset_at(&view, &source, time_ms)?,
+            Start::Timestamp(time_ms) => match &origin {
+                Origin::Own(_) => offset_at(&view, &source, time_ms)?,
+                Origin::Followed(follower) => offset_followed(store, follower, &source, time_ms)?,
+            },
         };
         if offset < view.start() || offset > view.end() {
             return Err(self.out_of_range(bucket, offset, &view));
@@ -510,7 +516,7 @@ impl Scanner {
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),
-                CursorNext::Gone(start) if !lane.begun && self.start == Start::Earliest => {
+                CursorNext::Gone(start) if !lane.begun && matches!(self.start, Start::Earliest | Start::Timestamp(_)) => {
                     lane.cursor.seek(start);
                     continue;
                 }
@@ -591,6 +597,20 @@ fn origin(store: &Inner, entry: &TableEntry, partition_id: u32, bucket: u32) -> 
     follower.refresh(store.writer_state()?)?;
     let view = follower.view().clone();
     Ok((Origin::Followed(follower), view))
+}
+
+/// As [`offset_at`], where segments may be dropped, and their files used again, while their directories are read: what was read then does not count.
+fn offset_followed(store: &Inner, follower: &Follower, source: &Source, time_ms: i64) -> Result<u64> {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let start = follower.view().start();
+        let found = offset_at(follower.view(), source, time_ms);
+        match follower.kept_from() {
+            Some(kept_from) if kept_from > start && looks < LOOKS_MAX => follower.refresh_segments(store.writer_state()?)?,
+            _ => return found,
+        }
+    }
 }
 
 /// Adds where to an error of a bucket; when its table was dropped, that is why.

@@ -80,6 +80,8 @@ pub struct TableOptions {
     pub batch_bytes_max: u64,
     /// How rows are spread over buckets without a bucket key.
     pub bucket_assign: Assign,
+    /// Whether runs of a table with a primary key are merged only when somebody asks for it.
+    pub write_only: bool,
     /// Options of a newer program.
     unknown: BTreeMap<String, String>,
 }
@@ -96,6 +98,7 @@ impl Default for TableOptions {
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
+            write_only: false,
             unknown: BTreeMap::new(),
         }
     }
@@ -121,6 +124,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
     OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
+    OptionDoc { name: "write-only", doc: "runs are merged only by `compact`, not in the background: true or false" },
 ];
 
 impl TableOptions {
@@ -141,6 +145,7 @@ impl TableOptions {
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
+            "write-only" => self.write_only = parse_truth(value).map_err(located)?,
             _ => {
                 let hint = did_you_mean(name, OPTIONS.iter().map(|option| option.name));
                 return Err(Error::invalid(format!("unknown option `{name}`")).hint(hint));
@@ -174,6 +179,7 @@ impl TableOptions {
                 Assign::Sticky => "sticky".to_string(),
                 Assign::RoundRobin => "round-robin".to_string(),
             },
+            "write-only" => self.write_only.to_string(),
             _ => return None,
         })
     }
@@ -241,6 +247,10 @@ fn parse_assign(value: &str) -> Result<Assign> {
         "round-robin" => Ok(Assign::RoundRobin),
         _ => Err(Error::invalid(format!("`{value}` is not a way to assign buckets")).hint("one of sticky, round-robin")),
     }
+}
+
+fn parse_truth(value: &str) -> Result<bool> {
+    value.parse().map_err(|_| Error::invalid(format!("`{value}` is neither true nor false")).hint("one of true, false"))
 }
 
 impl From<TableOptions> for BTreeMap<String, String> {

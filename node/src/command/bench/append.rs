@@ -15,7 +15,7 @@ use aquifer_node::store::{CreateTable, Options, Store, Table, Writer};
 use arrow::array::RecordBatch;
 
 use super::ground::Ground;
-use super::{Lines, VERSION, rows};
+use super::{Lines, ROUNDS, VERSION, rows};
 use crate::command::arguments::Bench;
 
 /// Bytes of a batch in the log, when nothing else is asked for.
@@ -44,7 +44,7 @@ pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
     let queued = if ground.rings { limit::RING } else { limit::POOL };
     let measured = harness::Options {
         dir: ground.dir.clone(),
-        rounds: arguments.rounds as usize,
+        rounds: arguments.rounds.unwrap_or(ROUNDS) as usize,
         seconds: arguments.seconds,
         size: if arguments.size.is_empty() { RECORD_BYTES.to_vec() } else { arguments.size.clone() },
         producers: arguments.producers.iter().map(|&producers| producers as usize).collect(),

@@ -5,9 +5,16 @@
 
 mod append;
 mod ground;
+mod keyed;
+mod lookup;
+mod mixed;
+mod open;
 mod project;
 mod rows;
+mod scan;
+mod soak;
 mod tail;
+mod upsert;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,11 +32,24 @@ use ground::Ground;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Name and meaning of each case.
-const CASES: [(&str, &str, &str); 3] = [
+const CASES: [(&str, &str, &str); 9] = [
     ("append", "durable appends of 20-column rows, by size and producers", "bare writes of the same bytes"),
     ("tail", "append to a waiting reader, in this process and in another", "the commit alone"),
     ("project", "scans of 20 to 1 columns of a cold log, beside Arrow IPC and Parquet files", "bare reads of the same bytes"),
+    ("upsert", "upserts of rows by key until all is merged: CPU and time", "the same bytes logged, sorted into runs and merged once"),
+    ("lookup", "rows by their keys, 1 to 1024 at a time, in memory and on the device", "a hash table; a random read of 4 KiB for each key"),
+    ("scan", "scans of rows by key that 1 to 100 commits left unmerged: all, one column, a tenth", "bare reads of as many bytes"),
+    ("mixed", "durable appends while another table is merged again and again: p99", "p99 of the same appends alone"),
+    ("soak", "everything in any order for --seconds, held against a model; memory and files", "nothing: it fails when an answer is wrong"),
+    (
+        "open",
+        "a large store after its process was killed: time and memory until a row is found",
+        "a bare read of the rows that were in no run",
+    ),
 ];
+
+/// Rounds of the other cases, when nothing else is asked for.
+const ROUNDS: u32 = 5;
 
 /// Runs a case, lists them, or makes tables of what they printed.
 pub(crate) fn run(session: &Session, arguments: &Bench) -> Outcome {
@@ -37,10 +57,17 @@ pub(crate) fn run(session: &Session, arguments: &Bench) -> Outcome {
         "table" => return tables(session, &arguments.files),
         _ if !arguments.files.is_empty() => return Err(Error::invalid("only `bench table` takes files").into()),
         "list" => return list(session),
-        tail::READER => return tail::read(&session.config.dir, &session.config.options, arguments.rows).map_err(failed),
+        tail::READER => return tail::read(&session.config.dir, &session.config.options, arguments.rows.unwrap_or(1)).map_err(failed),
+        open::OPENER => return open::act(&session.config.dir, &session.config.options, arguments).map_err(failed),
         "append" => append::run,
         "tail" => tail::run,
         "project" => project::run,
+        "lookup" => lookup::run,
+        "mixed" => mixed::run,
+        "open" => open::run,
+        "scan" => scan::run,
+        "soak" => soak::run,
+        "upsert" => upsert::run,
         other => return Err(Error::not_found(format!("there is no bench {other}")).hint("`aquifer bench list` shows all").into()),
     };
     let ground = Ground::make(&session.config.dir, &session.config.options)?;

@@ -21,7 +21,7 @@ use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::file::properties::WriterProperties;
 
 use super::ground::Ground;
-use super::{Lines, VERSION, rows};
+use super::{Lines, ROUNDS, VERSION, rows};
 use crate::command::arguments::Bench;
 
 /// Of arrow-ipc and parquet.
@@ -53,7 +53,7 @@ fn run_batches(dir: &Path, ground: &Ground, arguments: &Bench, batch_rows: usize
     let table = harness::Table {
         batch_rows,
         columns: &column_sets(),
-        rounds: arguments.rounds as usize,
+        rounds: arguments.rounds.unwrap_or(ROUNDS) as usize,
         dir,
         limit: &|columns| written.reads(columns),
         cool: &|| written.cool(),

@@ -15,7 +15,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
 use super::ground::Ground;
-use super::{Lines, VERSION, rows};
+use super::{Lines, ROUNDS, VERSION, rows};
 use crate::command::arguments::Bench;
 
 /// The name under which the other process is called; `bench list` does not show it.
@@ -48,7 +48,7 @@ pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
     let contenders = [ours, Contender { name: "aquifer, another process", open: &elsewhere, ..ours }];
     let measured = harness::Options {
         dir: ground.dir.clone(),
-        rounds: arguments.rounds as usize,
+        rounds: arguments.rounds.unwrap_or(ROUNDS) as usize,
         seconds: arguments.seconds,
         json: arguments.json,
         durable: ground.durable,

@@ -67,7 +67,7 @@ pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
     ));
     let (written, seen, shown) = trade(session, arguments, &table, &dashboard)?;
     let audit = dashboard::audit(&table, &dashboard)?;
-    store.close()?;
+    session.close(store)?;
     print_top(session, &dashboard::top_items(&audit))?;
     let (report, all_hold) = check::conclude(&written, &seen, &shown, &audit);
     session.print(&report)?;

@@ -376,3 +376,36 @@ fn rows_behind_one_that_cannot_be_indexed_are_never_counted_as_flushed() {
     store.flush("t").unwrap();
     assert_eq!((bucket.state().flushed_to, bucket.view().end()), (1, 3), "what is not indexed stays in the log's part");
 }
+
+#[test]
+fn runs_of_a_table_that_is_only_written_are_merged_when_somebody_asks() {
+    let store = Store::open_with(Sim::new(1, Faults::default()), DIR, options()).unwrap();
+    let runs = |table: &str| store.verify(Some(table), &mut |_| ()).unwrap().runs;
+    for (name, write_only) in [("merged", "false"), ("kept", "true")] {
+        let table = store.create_table(name, create(1).option("write-only", write_only)).unwrap();
+        let mut writer = table.writer().unwrap();
+        let mut model = BTreeMap::new();
+        // More than would slow a writer down.
+        for turn in 0..30 {
+            let row = (turn % 7, i64::from(turn));
+            writer.upsert(&rows(&[row])).unwrap();
+            model.extend([row]);
+            store.flush(name).unwrap();
+            store.pump().unwrap();
+        }
+        check(&table, &model);
+        assert_eq!(runs(name) == 30, write_only == "true", "{name}: {} runs", runs(name));
+        store.compact(name, false).unwrap();
+        assert!(runs(name) < 8, "{name}: {} runs", runs(name));
+        check(&table, &model);
+        // The other way round from now on.
+        let value = (write_only == "false").to_string();
+        store.alter_table(name, &[Change::Option { name: "write-only".into(), value }]).unwrap();
+        for turn in 0..30 {
+            writer.upsert(&rows(&[(turn, 1)])).unwrap();
+            store.flush(name).unwrap();
+            store.pump().unwrap();
+        }
+        assert_eq!(runs(name) >= 30, write_only == "false", "{name}: {} runs", runs(name));
+    }
+}

@@ -25,6 +25,7 @@ fn values_are_parsed_and_printed() {
         ("segment.bytes=134217728", "128MiB"),
         ("batch.bytes.max=4KiB", "4KiB"),
         ("bucket.assign=round-robin", "round-robin"),
+        ("write-only=true", "true"),
     ];
     for (assignment, printed) in cases {
         let name = assignment.split('=').next().expect("name");
@@ -41,6 +42,7 @@ fn bad_values_and_names_are_refused_with_advice() {
         ("segment.bytes=1KiB", "1MiB to 1GiB"),
         ("retention.ms=soon", "option retention.ms; as in 500ms"),
         ("bucket.assign=hash", "sticky, round-robin"),
+        ("write-only=maybe", "one of true, false"),
     ];
     for (assignment, expected) in cases {
         let error = set(&[assignment]).expect_err(assignment).to_string();

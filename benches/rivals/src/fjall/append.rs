@@ -1,21 +1,10 @@
-//! fjall: each record is a batch that commits with `SyncData`; keys count up; no compression, as with everybody here.
+//! fjall as a log: each record is a batch that commits with `SyncData`, keys count up.
 
-use aquifer_benches::case::{Case, Contender, Load, Takes};
+use aquifer_benches::case::{Case, Load};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// fjall 3 with synchronous commits.
-pub const FJALL: Contender<'static> = Contender {
-    name: "fjall",
-    version: Some("3"),
-    driver: None,
-    takes: Takes::Payload,
-    in_flight: 1,
-    keeps_files: false,
-    open: &Fjall::open,
-};
 
 struct Fjall {
     database: Database,
@@ -23,12 +12,10 @@ struct Fjall {
     next: AtomicU64,
 }
 
-impl Fjall {
-    fn open(dir: &Path, _: Load) -> io::Result<Box<dyn Case>> {
-        let database = Database::builder(dir).open().map_err(io::Error::other)?;
-        let records = database.keyspace("records", KeyspaceCreateOptions::default).map_err(io::Error::other)?;
-        Ok(Box::new(Fjall { database, records, next: AtomicU64::new(0) }))
-    }
+pub fn open(dir: &Path, _: Load) -> io::Result<Box<dyn Case>> {
+    let database = Database::builder(dir).open().map_err(io::Error::other)?;
+    let records = database.keyspace("records", KeyspaceCreateOptions::default).map_err(io::Error::other)?;
+    Ok(Box::new(Fjall { database, records, next: AtomicU64::new(0) }))
 }
 
 impl Case for Fjall {
