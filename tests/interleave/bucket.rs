@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aquifer_tests::bucket::committer::{Committer, closed};
 use aquifer_tests::bucket::resources::{Limits, Resources};
+use aquifer_tests::bucket::tree::Keyed;
 use aquifer_tests::bucket::work::Work;
 use aquifer_tests::bucket::{Address, Bucket, SegmentPolicy};
 use aquifer_tests::error::{Kind, Result};
@@ -24,16 +25,16 @@ const SLOT: usize = 1;
 /// Blocks of a large batch: two of them fill most of the first segment, and a third needs another.
 const LARGE_BLOCKS: usize = 100;
 
-struct World {
-    sim: Arc<Sim>,
-    resources: Arc<Resources>,
-    bucket: Arc<Bucket>,
+pub(crate) struct World {
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) bucket: Arc<Bucket>,
     ends: AtomicBool,
     /// Offsets behind acknowledged rows.
     acknowledged: Mutex<Vec<(u64, u64)>>,
 }
 
-fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
+pub(crate) fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
     let driver = Arc::new(Disk(sim.clone()));
     driver.create_dir_all(Path::new("/s")).and_then(|()| driver.sync_dir(Path::new("/"))).expect("a healthy disk");
     let page = driver.page(Path::new("/s/commit.page"), 4 * SLOT_BYTES, true).expect("a healthy disk");
@@ -49,28 +50,24 @@ fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
     Resources::new(driver, page, PathBuf::from("/s"), epoch, true, limits)
 }
 
-fn open(resources: &Arc<Resources>) -> Result<Arc<Bucket>> {
+pub(crate) fn open(resources: &Arc<Resources>, keyed: Option<Arc<Keyed>>) -> Result<Arc<Bucket>> {
     let dir = PathBuf::from("/s/tables/1/p0/b0");
-    let address = Address { dir, table_id: 1, partition_id: 0, bucket: 0, slot: SLOT, table_slot: 2 };
-    Bucket::open(
-        resources,
-        address,
-        SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: false, expiry: None },
-        None,
-    )
+    let address = Address { dir, table_id: 1, partition_id: 0, bucket: 0, slot: SLOT, table_slot: 2, serial: 0 };
+    let policy = SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: keyed.is_some(), expiry: None };
+    Bucket::open(resources, address, policy, keyed)
 }
 
 impl World {
-    fn new(faults: Faults) -> Arc<World> {
+    pub(crate) fn new(faults: Faults, keyed: Option<Arc<Keyed>>) -> Arc<World> {
         let sim = Sim::new(shuttle::rand::Rng::r#gen(&mut shuttle::rand::thread_rng()), Faults { short_one_in: 0, ..Faults::default() });
         let resources = resources(&sim, 1).expect("a healthy disk");
-        let bucket = open(&resources).expect("a healthy disk");
+        let bucket = open(&resources, keyed).expect("a healthy disk");
         sim.set_faults(Faults { short_one_in: 0, ..faults });
         Arc::new(World { sim, resources, bucket, ends: AtomicBool::new(false), acknowledged: Mutex::new(Vec::new()) })
     }
 
     /// The ring's owner.
-    fn drive(&self) {
+    pub(crate) fn drive(&self) {
         let mut committer = Committer::new(&self.resources).expect("a healthy queue");
         committer.run().expect("a healthy queue");
         self.resources.calls.end(closed());
@@ -78,7 +75,7 @@ impl World {
     }
 
     /// The background of the store.
-    fn work(&self) {
+    pub(crate) fn work(&self) {
         let board = &self.resources.board;
         loop {
             let seen = board.word.load(Ordering::Acquire);
@@ -155,7 +152,7 @@ impl World {
     }
 
     /// The store is closed.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.ends.store(true, Ordering::Release);
         self.resources.calls.stop();
         self.resources.board.ring();
@@ -173,7 +170,7 @@ struct Scenario {
 
 impl Scenario {
     fn run(&self) {
-        let world = World::new(self.faults.clone());
+        let world = World::new(self.faults.clone(), None);
         let spawn = |body: fn(&World)| {
             let world = world.clone();
             thread::spawn(move || body(&world))
@@ -210,7 +207,7 @@ impl Scenario {
         }
         let sim = world.sim.reboot(7);
         sim.set_faults(Faults::default());
-        let again = open(&resources(&sim, 2).expect("a healthy disk")).expect("it opens again");
+        let again = open(&resources(&sim, 2).expect("a healthy disk"), None).expect("it opens again");
         assert!((end..=all).contains(&again.view().end()), "{end} acknowledged, {} recovered, {all} sent", again.view().end());
     }
 }

@@ -7,6 +7,7 @@
 mod bucket;
 mod device;
 mod driver;
+mod images;
 mod log;
 
 /// Explores `scenario` so many times, half of them at random and half with few, well placed switches.

@@ -84,6 +84,7 @@ fn is_the_child() {
         "fill" => super::damage::fill(words[1]),
         "read_many_buckets" => super::limits::read_many_buckets(words[1], words[2]),
         "fill_device" => super::devices::fill_device(words[1]),
+        "fill_device_under_tree" => super::devices::fill_device_under_tree(words[1]),
         "open_on_full_device" => super::devices::open_on_full_device(words[1]),
         "use_read_only" => super::devices::use_read_only(words[1]),
         other => panic!("unknown job {other}"),

@@ -27,6 +27,11 @@ fn tables_with_a_primary_key() {
 }
 
 #[test]
+fn tables_that_change() {
+    session("altered");
+}
+
+#[test]
 fn parts_of_tables() {
     session("parts");
 }

@@ -87,6 +87,67 @@ pub(crate) fn fill_device(dir: &str) {
     rows::assert_range(&rows::numbers(store.table("t").unwrap().scan().build().unwrap()), 0..next);
 }
 
+#[test]
+fn a_full_device_holds_back_flushes_and_lets_them_go_on_when_there_is_room() {
+    let dir = scratch::directory();
+    match in_own_mounts("mount -t tmpfs -o size=96m none \"$DIR\"", "fill_device_under_tree", dir.path()) {
+        None => skip::needs(NEEDS),
+        Some(went_well) => assert!(went_well, "see above"),
+    }
+}
+
+/// A child's job, on a device of 96 MiB.
+pub(crate) fn fill_device_under_tree(dir: &str) {
+    let dir = Path::new(dir);
+    let options = Options { memtable_bytes_max: 1 << 20, ..Options::default() };
+    let store = Store::open(dir, options.clone()).unwrap();
+    let create = CreateTable::like(rows::schema()).primary_key(&["number"]).option("segment.bytes", "16MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut next = 0;
+    // The log is in its third segment, of 16 MiB, and has room where runs have none.
+    while store.stats(None).unwrap()[0].bytes < 6 << 20 {
+        writer.upsert(&rows::batch(next..next + 1_000)).unwrap();
+        next += 1_000;
+    }
+    store.compact("t", true).unwrap();
+    let filler = dir.join("filler");
+    fill(&filler);
+    let error = loop {
+        match writer.upsert(&rows::batch(next..next + 1_000)) {
+            Ok(_) => next += 1_000,
+            Err(error) => break error,
+        }
+    };
+    check_full(&error);
+    check_full(&writer.upsert(&rows::batch(next..next + 1_000)).unwrap_err());
+    let found = store.stats(None).unwrap().remove(0).tree.unwrap();
+    let writing = found.writer.unwrap();
+    assert!(writing.flushes_waiting > 2 && writing.memtable_bytes > 0, "the figures say why: {found:?}");
+    for table in [&table, &scratch::follow(dir).table("t").unwrap()] {
+        rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..next);
+        assert_eq!(table.lookup(&rows::batch(next - 2..next + 2)).unwrap().rows.num_rows(), 2);
+    }
+
+    std::fs::remove_file(&filler).unwrap();
+    rows::eventually("room", || writer.upsert(&rows::batch(next..next + 1_000)).ok());
+    next += 1_000;
+    for _ in 0..20 {
+        writer.upsert(&rows::batch(next..next + 1_000)).unwrap();
+        next += 1_000;
+    }
+    store.compact("t", true).unwrap();
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    rows::eventually("replaced runs to go", || (scratch::files(&dir.join("tables"), ".run").len() == 1).then_some(()));
+    rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..next);
+    assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+    drop((writer, table));
+    store.close().unwrap();
+    let store = Store::open(dir, options).unwrap();
+    rows::assert_range(&rows::numbers(store.table("t").unwrap().scan().build().unwrap()), 0..next);
+}
+
 /// Takes all room that is left.
 fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();

@@ -12,6 +12,7 @@ mod keyed;
 mod oracle;
 mod random;
 mod reading;
+mod reshaping;
 mod rows;
 mod writing;
 

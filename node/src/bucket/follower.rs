@@ -11,7 +11,7 @@ use super::resources::Resources;
 use super::tree::{self, Keyed, Tree};
 use super::{Address, Found, beyond_reach, find, here, ledger, owner_of, segments};
 use crate::error::{Error, Kind, Result};
-use crate::io::page;
+use crate::io::page::{self, Gauges};
 use crate::io::sync::Mutex;
 use crate::log::recovery;
 use crate::log::segment::Segment;
@@ -131,7 +131,7 @@ impl Follower {
     pub fn alter(&self, keyed: &Arc<Keyed>) {
         let mut tree = self.tree.lock();
         let mut known = self.keyed.lock();
-        if known.as_ref().is_some_and(|known| known.version() < keyed.version()) {
+        if known.as_ref().is_some_and(|known| known.generation < keyed.generation) {
             *known = Some(keyed.clone());
             *tree = None;
         }
@@ -148,6 +148,19 @@ impl Follower {
                 opened => return opened,
             }
         }
+    }
+
+    /// What the manifest says now; nothing when there is none yet.
+    ///
+    /// # Errors
+    /// Corrupt for a damaged manifest; those of the device.
+    pub fn state(&self) -> Result<State> {
+        Ok(self.manifest().map_err(|error| here(&self.address, error))?.unwrap_or_default())
+    }
+
+    /// The figures that the bucket's writer shows; `None` when nobody writes to it.
+    pub fn gauges(&self, writer: WriterState) -> Option<Gauges> {
+        self.shown(writer).map(|_| self.resources.page.slot(self.address.slot).gauges())
     }
 
     /// Reads the manifest again: the segments that the view knows are not all.

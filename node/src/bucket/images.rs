@@ -134,7 +134,7 @@ impl Bucket {
         self.settle()?;
         self.hold_back()?;
         let tree = self.tree.as_ref().ok_or_else(|| Error::internal("changes of a bucket without a tree"))?;
-        if tree.shape().keyed.version() < step.keyed.version() {
+        if tree.shape().keyed.generation < step.keyed.generation {
             // Rows of a newer schema cannot be read as older ones.
             self.alter(step.keyed)?;
         }
@@ -200,7 +200,7 @@ impl Bucket {
 
     /// The changes, and the records that hold them.
     fn make(&self, shape: &Shape, ahead: &Ahead, step: Step<'_>) -> Result<(Chunk, Vec<Record>)> {
-        let is_altered = shape.keyed.version() > step.keyed.version();
+        let is_altered = shape.keyed.generation > step.keyed.generation;
         let keyed = if is_altered { &shape.keyed } else { step.keyed };
         let imaging = keyed.images.as_ref().ok_or_else(|| Error::internal("rows of a table that has no images"))?;
         let rows = keyed.reader.adopt(step.keyed.version(), step.rows)?;

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod resources;
 pub mod retention;
 pub mod segments;
+mod settled;
 pub mod spare;
 pub mod tree;
 pub mod upkeep;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::page;
+use crate::io::page::{self, Gauges};
 use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
 use crate::log::commit::{Effects, Herald, Log, Sink, Turn};
 use crate::log::fate::Fate;
@@ -62,7 +63,12 @@ pub struct Address {
     pub slot: usize,
     /// The slot whose word wakes those who follow the table.
     pub table_slot: usize,
+    /// Larger than those of all who had the slot before; 0 where none were counted.
+    pub serial: u64,
 }
+
+/// Set in the owner of a slot that is told by its serial: what has none is older.
+const BY_SERIAL: u64 = 1 << 62;
 
 /// Set beside the owner in a slot whose rows may be in the page cache only: what it says is no promise after a power cut.
 const UNSYNCED: u64 = 1 << 63;
@@ -73,9 +79,12 @@ fn owner_of(shown: &page::View) -> u64 {
 }
 
 impl Address {
-    /// Marks the slot as this bucket's: slots change hands when tables are dropped, and then go to tables with higher ids.
+    /// Marks the slot as this bucket's: slots change hands when tables and partitions are dropped, and then go to larger owners.
     pub fn owner(&self) -> u64 {
-        u64::from(self.table_id) << 32 | u64::from(self.partition_id)
+        match self.serial {
+            0 => u64::from(self.table_id) << 32 | u64::from(self.partition_id),
+            serial => BY_SERIAL | serial,
+        }
     }
 
     /// Offset up to which rows were acknowledged, as far as the commit page knows; 0 when it knows nothing of this bucket.
@@ -193,6 +202,7 @@ impl Bucket {
             owner: address.owner() | if resources.durable { 0 } else { UNSYNCED },
         };
         resources.page.publish(address.slot, shown);
+        resources.page.show_gauges(address.slot, tree.as_ref().map_or_else(Gauges::default, |tree| tree.gauges()));
         let shown = Arc::new(Mutex::new(Some(shown)));
         let herald = herald(resources, address.slot, &shown);
         let log = Log::new(writer, view, place, resources.durable).with_sink(sink).with_herald(herald);
@@ -249,7 +259,7 @@ impl Bucket {
         // Rows that the tree does not have yet would have the old columns.
         let _nothing_ahead = self.settle_images();
         let _one_at_a_time = self.upkeep.lock();
-        self.log.with_writer(|_| match tree.shape().keyed.version() < keyed.version() {
+        self.log.with_writer(|_| match tree.shape().keyed.generation < keyed.generation {
             true => tree.alter(keyed.clone(), self.view()),
             false => Ok(()),
         })
@@ -311,6 +321,7 @@ impl Bucket {
         effects.wake(self.resources.driver.clock().monotonic());
         if effects.advanced {
             self.resources.page.notify(self.address.table_slot);
+            self.show_gauges();
             self.ask_for_flush();
             self.forget_durable();
         }
@@ -392,6 +403,15 @@ impl Bucket {
     /// Brings the commit page up to date.
     fn show(&self) {
         show(&self.resources, self.address.slot, &self.shown, self.view());
+    }
+
+    /// Shows how its tree is, unless the slot is no longer its own.
+    fn show_gauges(&self) {
+        let Some(tree) = &self.tree else { return };
+        let shown = self.shown.lock();
+        if shown.is_some() {
+            self.resources.page.show_gauges(self.address.slot, tree.gauges());
+        }
     }
 
     /// Adds where to an error.

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::frame::{self, Parsed};
 use crate::format::log_batch::BatchHeader;
+use crate::io::page::Gauges;
 use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, wake_all};
 use crate::log::cursor::{Cursor, Next, Plan};
 use crate::log::stored::Body;
@@ -36,7 +37,7 @@ use crate::merge::deduplicate::Deduplicate;
 use crate::merge::{MergeFunction, merge_function};
 use crate::table::key::Keys;
 use crate::table::key_range::KeyRanges;
-use crate::table::{Changelog, TableSchema, TableSpec};
+use crate::table::{Changelog, Generation, TableSchema, TableSpec};
 
 /// Memtables that wait to be flushed; with more, writers wait.
 pub const WAITING_MAX: usize = 3;
@@ -57,6 +58,8 @@ pub struct Keyed {
     pub images: Option<Imaging>,
     /// Whether runs are merged only when somebody asks for it.
     pub write_only: bool,
+    /// Of the table that this was made of.
+    pub generation: Generation,
 }
 
 impl Keyed {
@@ -67,14 +70,19 @@ impl Keyed {
     pub fn new(spec: &Arc<TableSpec>) -> Result<Self> {
         let function = merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
         let reader = Arc::new(Reader::new(spec.clone())?);
-        let write_only = spec.options.write_only;
+        let (write_only, generation) = (spec.options.write_only, spec.generation());
         Ok(match spec.changelog()? {
-            Changelog::Input => Keyed { reader, function, images: None, write_only },
+            Changelog::Input => Keyed { reader, function, images: None, write_only, generation },
             Changelog::Lookup(image) => {
                 let images = Some(Imaging { function, image, encoders: Encoders::new(spec)? });
-                Keyed { reader, function: Arc::new(Deduplicate::default()), images, write_only }
+                Keyed { reader, function: Arc::new(Deduplicate::default()), images, write_only, generation }
             }
         })
+    }
+
+    /// The version of the schema that rows come out in.
+    pub fn version(&self) -> i16 {
+        self.generation.schema
     }
 
     /// What checks rows before they are written.
@@ -94,11 +102,6 @@ impl Keyed {
             return Ok((self.reader.clone(), self.function.clone()));
         }
         Ok((self.reader.projected(&all)?, self.function.over(&all)))
-    }
-
-    /// The version of the schema that rows come out in.
-    pub fn version(&self) -> i16 {
-        self.reader.schema().version()
     }
 }
 
@@ -186,6 +189,16 @@ impl Tree {
     /// How long writers have waited for it in all.
     pub fn stalled(&self) -> Duration {
         Duration::from_nanos(self.stalled_ns.load(Ordering::Relaxed))
+    }
+
+    /// What whoever watches the writer should know.
+    pub fn gauges(&self) -> Gauges {
+        let levels = self.levels();
+        Gauges {
+            memory_bytes: levels.memory_bytes() as u64,
+            stalled_ms: self.stalled().as_millis() as u64,
+            waiting: levels.memtables.len() as u32 - 1,
+        }
     }
 
     /// Replaces levels by what `make` makes of them.
@@ -389,6 +402,11 @@ impl Pinned {
     /// The columns that come out.
     pub fn schema(&self) -> &TableSchema {
         self.keyed.reader.schema()
+    }
+
+    /// What its rows are read and merged by.
+    pub fn generation(&self) -> Generation {
+        self.keyed.generation
     }
 
     /// The same as it was when the log ended at an earlier offset.

@@ -11,7 +11,7 @@ use super::manifest::Edit;
 use super::tree::{Keyed, Pressure, Shape, Tree};
 use super::work::Work;
 use super::{Bucket, here};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::sync::{AtomicBool, Ordering, wait};
 use crate::lsm::build::Build;
 use crate::lsm::levels::Levels;
@@ -85,6 +85,9 @@ impl Bucket {
             let end = oldest.end_offset();
             self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty())
         });
+        if let Err(error) = &job {
+            tree.note_flush(Some(error));
+        }
         job.map(Some).map_err(|error| here(&self.address, error))
     }
 
@@ -135,7 +138,7 @@ impl Bucket {
         let Some(build) = &mut job.build else { return Ok(false) };
         let ended = match build.step() {
             Ok(true) => return Ok(true),
-            Ok(false) => job.build.take().expect("it was there").finish().and_then(|run| self.commit(job, run)),
+            Ok(false) => job.build.take().expect("it was there").finish().and_then(|run| self.commit_or_remove(job, run)),
             Err(error) => Err(error),
         };
         job.build = None;
@@ -145,10 +148,23 @@ impl Bucket {
         ended.map(|()| false).map_err(|error| here(&self.address, error))
     }
 
+    /// A run that the manifest does not name is removed at once: the job is tried again, under another name.
+    fn commit_or_remove(self: &Arc<Self>, job: &TreeJob, run: Option<Arc<Run>>) -> Result<()> {
+        let synced = self.resources.driver.sync_dir(&self.address.dir);
+        let synced = synced.map_err(|error| Error::io("sync", &self.address.dir, error));
+        let is_named = synced.is_ok();
+        let committed = synced.and_then(|()| self.commit(job, run.clone()));
+        if let (Err(error), Some(run)) = (&committed, run)
+            // After any other failed edit it is not known what the manifest says; the next open finds out.
+            && (!is_named || error.kind() == Kind::Exhausted)
+        {
+            let _ = self.remove_run(&run);
+        }
+        committed
+    }
+
     fn commit(self: &Arc<Self>, job: &TreeJob, run: Option<Arc<Run>>) -> Result<()> {
         let resources = &self.resources;
-        let synced = resources.driver.sync_dir(&self.address.dir);
-        synced.map_err(|error| Error::io("sync", &self.address.dir, error))?;
         let _one_at_a_time = self.upkeep.lock();
         let tree = &job.tree;
         match &job.what {
@@ -169,6 +185,7 @@ impl Bucket {
                 tree.dropped.lock().extend(runs.iter().cloned());
             }
         }
+        self.show_gauges();
         if tree.wants_flush() {
             resources.board.post(self, Work::Flush);
         }
@@ -256,6 +273,11 @@ impl Bucket {
         self.recycle_runs()
     }
 
+    fn note_stall(&self, tree: &Tree, waited: Duration) {
+        tree.stalled_ns.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+        self.show_gauges();
+    }
+
     /// Comes before rows are taken in: holds writers back while flushes or compactions are behind.
     ///
     /// # Errors
@@ -274,19 +296,21 @@ impl Bucket {
                 Pressure::Slow(_) if is_alone => return self.compact(false),
                 Pressure::Slow(pause) => {
                     wait(&tree.progress, seen, Some(pause));
-                    tree.stalled_ns.fetch_add((clock.monotonic() - started).as_nanos() as u64, Ordering::Relaxed);
+                    self.note_stall(tree, clock.monotonic() - started);
                     return Ok(());
                 }
                 Pressure::Full if is_alone => self.flush()?,
                 Pressure::Full => {
                     if let Some(error) = tree.why_not_flushed() {
-                        return Err(error);
+                        // By the next rows there may be room.
+                        self.resources.board.post(self, Work::Flush);
+                        return Err(self.here(error));
                     }
                     if self.is_closed() || !self.resources.board.post(self, Work::Flush) {
                         return Ok(());
                     }
                     wait(&tree.progress, seen, Some(LOOK_AGAIN));
-                    tree.stalled_ns.fetch_add((clock.monotonic() - started).as_nanos() as u64, Ordering::Relaxed);
+                    self.note_stall(tree, clock.monotonic() - started);
                 }
             }
         }

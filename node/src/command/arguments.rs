@@ -3,6 +3,7 @@
 //! Invariant: what parses here is well formed, though it may name what does not exist.
 //! Knows nothing of how a verb is carried out.
 
+mod altered;
 mod keyed;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
+pub(crate) use altered::{Alter, Drop, Rescale};
 pub(crate) use keyed::{Compact, Delete, Lookup, Upsert};
 
 /// A columnar log store on your NVMe: what is acknowledged is on the device, and can be tailed at once.
@@ -102,15 +104,14 @@ Types: bool, int8..int64, float32, float64, decimal128(p,s), date, time(unit), t
 binary, fixed_binary(n), list<t>, map<k, v>, struct<name: t, ...>; units s, ms, us, ns; ` not null` behind an inner type")]
     Create(Create),
     /// Change a table
-    #[command(after_help = "Examples:
-  aquifer alter clicks --add-column 'device utf8' --rename page=url
-  aquifer alter clicks --widen 'quantity int64' --drop-column referrer
-
-All changes hold together, or none: columns are dropped, renamed, widened and added, in this order.")]
+    #[command(after_help = altered::ALTER_HELP)]
     Alter(Alter),
-    /// Drop a table and its rows
-    #[command(after_help = "Example: aquifer drop clicks")]
-    Drop(Named),
+    /// Drop a table, or one of its partitions, with the rows
+    #[command(after_help = altered::DROP_HELP)]
+    Drop(Drop),
+    /// Give a table another number of buckets
+    #[command(after_help = altered::RESCALE_HELP)]
+    Rescale(Rescale),
     /// List the tables
     #[command(after_help = "Example: aquifer list --output csv")]
     List(Settings),
@@ -166,7 +167,10 @@ Rows are durable before; this makes the next start and the next lookup of them f
     #[command(after_help = keyed::COMPACT_HELP)]
     Compact(Compact),
     /// Drop what is older or more than the table's retention allows
-    #[command(after_help = "Example: aquifer expire clicks")]
+    #[command(after_help = "Example: aquifer expire clicks
+
+Rows leave a log by whole segments; of a table with a primary key only changes leave it, once they are in runs. Of a log table with
+partitions, one goes whole once all of its rows are older than retention.ms. It also happens by itself.")]
     Expire(Named),
     /// Rows, bytes and segments of each bucket
     #[command(after_help = "Example: aquifer stats clicks")]
@@ -238,36 +242,13 @@ pub(crate) struct Create {
     /// What tells one row from another; such a table takes upserts, not appends [default: nothing, a log table]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub(crate) primary_key: Vec<String>,
-    /// What becomes of rows with the same primary key [default: deduplicate]
-    #[arg(long, value_name = "ENGINE", requires = "primary_key", value_parser = ["deduplicate", "first-row", "partial-update", "aggregation"])]
+    /// What becomes of rows with the same primary key: deduplicate, first-row, partial-update or aggregation [default: deduplicate]
+    #[arg(long, value_name = "ENGINE", requires = "primary_key")]
     pub(crate) merge: Option<String>,
     /// What the log holds: the rows as they are written, or what became of each key, as -U, +U, +I, -D [default: input]
     #[arg(long, value_name = "MODE", requires = "primary_key", value_parser = ["input", "lookup"])]
     pub(crate) changelog: Option<String>,
     /// An option of the table
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) set: Vec<(String, String)>,
-}
-
-/// `alter`
-#[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["add_column", "rename", "drop_column", "widen", "set"]))]
-pub(crate) struct Alter {
-    /// `name` or `db.name`
-    pub(crate) table: String,
-    /// Add a nullable column: 'NAME TYPE', perhaps with 'first' or 'after OTHER' behind it
-    #[arg(long, value_name = "'NAME TYPE'")]
-    pub(crate) add_column: Vec<String>,
-    /// Rename a column
-    #[arg(long, value_name = "OLD=NEW")]
-    pub(crate) rename: Vec<String>,
-    /// Drop a column
-    #[arg(long, value_name = "NAME")]
-    pub(crate) drop_column: Vec<String>,
-    /// Give a column a wider type
-    #[arg(long, value_name = "'NAME TYPE'")]
-    pub(crate) widen: Vec<String>,
-    /// Change an option of the table
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
 }

@@ -78,5 +78,10 @@ pub(crate) fn expire(session: &Session, table: &str) -> Outcome {
     let store = session.store_to_change()?;
     let dropped = store.expire(table)?;
     session.close(store)?;
-    session.print(&Report::one([("table", table.into()), ("rows", dropped.rows.into()), ("bytes", dropped.bytes.into())]))
+    session.print(&Report::one([
+        ("table", table.into()),
+        ("rows", dropped.rows.into()),
+        ("bytes", dropped.bytes.into()),
+        ("partitions", dropped.partitions.into()),
+    ]))
 }

@@ -1,11 +1,13 @@
-//! `init`, `create`, `alter` and `drop`.
+//! `init`, `create`, `alter`, `drop` and `rescale`.
 //!
 //! Invariant: a request that is wrong changes nothing. Knows nothing of rows.
 
 use aquifer_node::Error;
 
-use super::arguments::{Alter, Create};
+use super::arguments::{Alter, Create, Drop, Rescale};
 use super::outcome::{Failure, Outcome};
+use super::progress::Progress;
+use super::report::Report;
 use super::session::Session;
 use super::store::{Change, CreateTable};
 use super::{input, schema_file};
@@ -61,6 +63,8 @@ pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
     for text in &alter.add_column {
         changes.push(Change::add_column(text)?);
     }
+    changes.extend(alter.reset.iter().map(|name| Change::reset_option(name)));
+    changes.extend(alter.merge.iter().map(|engine| Change::set_option(MERGE_ENGINE, engine)));
     changes.extend(alter.set.iter().map(|(name, value)| Change::set_option(name, value)));
     let store = session.store_to_change()?;
     store.alter_table(&alter.table, &changes)?;
@@ -69,10 +73,32 @@ pub(crate) fn alter(session: &Session, alter: &Alter) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn drop(session: &Session, table: &str) -> Outcome {
+pub(crate) fn drop(session: &Session, drop: &Drop) -> Outcome {
     let store = session.store_to_change()?;
-    store.drop_table(table)?;
+    let what = match &drop.partition {
+        None => store.drop_table(&drop.table).map(|()| drop.table.clone())?,
+        Some(name) => store.drop_partition(&drop.table, name).map(|()| format!("partition {name} of {}", drop.table))?,
+    };
     session.close(store)?;
-    session.say(&format!("dropped {table}"));
+    session.say(&format!("dropped {what}"));
     Ok(())
+}
+
+pub(crate) fn rescale(session: &Session, rescale: &Rescale) -> Outcome {
+    let store = session.store_to_change()?;
+    let mut bar = Progress::new("rescale", None, session.config.quiet);
+    let (mut rows, mut bytes) = (0, 0);
+    let done = store.rescale_table(&rescale.table, rescale.buckets, &mut |progress| {
+        bar.add(progress.rows - rows, progress.bytes - bytes);
+        (rows, bytes) = (progress.rows, progress.bytes);
+    });
+    bar.finish();
+    let done = done?;
+    session.close(store)?;
+    session.print(&Report::one([
+        ("table", rescale.table.as_str().into()),
+        ("buckets_before", u64::from(done.buckets_before).into()),
+        ("buckets", u64::from(done.buckets).into()),
+        ("rows", done.rows.into()),
+    ]))
 }

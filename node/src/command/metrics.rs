@@ -6,17 +6,56 @@ use std::fmt::Write;
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::store::BucketStats;
+use super::store::{BucketStats, WriterStats};
 
-type Value = fn(&BucketStats) -> u64;
+/// `None` where a bucket has no such figure.
+type Value = fn(&BucketStats) -> Option<f64>;
 
-const METRICS: [(&str, &str, &str, Value); 5] = [
-    ("aquifer_appended_rows_total", "counter", "Rows ever appended.", |bucket| bucket.end_offset),
-    ("aquifer_dropped_rows_total", "counter", "Rows that retention dropped.", |bucket| bucket.start_offset),
-    ("aquifer_rows", "gauge", "Rows that can be read.", |bucket| bucket.rows),
-    ("aquifer_segments", "gauge", "Segments with rows.", |bucket| bucket.segments as u64),
-    ("aquifer_stored_bytes", "gauge", "Bytes on the device.", |bucket| bucket.bytes),
+const METRICS: [(&str, &str, &str, Value); 14] = [
+    ("aquifer_appended_rows_total", "counter", "Rows, or changes of a table with a primary key, ever written.", |bucket| {
+        Some(bucket.end_offset as f64)
+    }),
+    (
+        "aquifer_dropped_rows_total",
+        "counter",
+        "Rows, or changes of a table with a primary key, that retention dropped from the log.",
+        |bucket| Some(bucket.start_offset as f64),
+    ),
+    ("aquifer_rows", "gauge", "Rows of a log table that can be read.", |bucket| bucket.tree.is_none().then_some(bucket.rows as f64)),
+    ("aquifer_changes", "gauge", "Changes of a table with a primary key that can be read from its log.", |bucket| {
+        bucket.tree.map(|_| bucket.rows as f64)
+    }),
+    ("aquifer_segments", "gauge", "Segments of the log with rows.", |bucket| Some(bucket.segments as f64)),
+    ("aquifer_stored_bytes", "gauge", "Bytes of the log on the device.", |bucket| Some(bucket.bytes as f64)),
+    ("aquifer_runs", "gauge", "Sorted runs.", |bucket| bucket.tree.map(|tree| tree.runs as f64)),
+    ("aquifer_run_rows", "gauge", "Rows in sorted runs; a key may have one in each.", |bucket| {
+        bucket.tree.map(|tree| tree.run_rows as f64)
+    }),
+    ("aquifer_run_bytes", "gauge", "Bytes of sorted runs on the device.", |bucket| bucket.tree.map(|tree| tree.run_bytes as f64)),
+    ("aquifer_unflushed_changes", "gauge", "Changes that are in no run yet.", |bucket| {
+        bucket.tree.map(|tree| bucket.end_offset.saturating_sub(tree.flushed_to) as f64)
+    }),
+    ("aquifer_compaction_due", "gauge", "Whether runs should be merged: 1 or 0.", |bucket| {
+        bucket.tree.map(|tree| f64::from(u8::from(tree.compaction_due)))
+    }),
+    ("aquifer_memtable_bytes", "gauge", "Bytes of changes in the writer's memory that are in no run yet.", |bucket| {
+        writer(bucket).map(|writer| writer.memtable_bytes as f64)
+    }),
+    ("aquifer_flushes_waiting", "gauge", "Memtables of the writer that wait to be flushed.", |bucket| {
+        writer(bucket).map(|writer| f64::from(writer.flushes_waiting))
+    }),
+    (
+        "aquifer_write_stall_seconds_total",
+        "counter",
+        "How long writers were held back because flushes or compactions were behind, since the writer opened the store.",
+        |bucket| writer(bucket).map(|writer| writer.stalled_ms as f64 / 1e3),
+    ),
 ];
+
+/// What the process says that writes, if there is one.
+fn writer(bucket: &BucketStats) -> Option<WriterStats> {
+    bucket.tree.and_then(|tree| tree.writer)
+}
 
 pub(crate) fn metrics(session: &Session) -> Outcome {
     let buckets = session.store_to_read()?.stats(None)?;
@@ -28,9 +67,10 @@ fn text(buckets: &[BucketStats]) -> String {
     for (name, kind, help, value) in METRICS {
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("writing to memory does not fail");
         for bucket in buckets {
+            let Some(value) = value(bucket) else { continue };
             let labels = [("table", bucket.table.clone()), ("partition", bucket.partition.clone()), ("bucket", bucket.bucket.to_string())];
             let labels = labels.map(|(label, value)| format!("{label}=\"{}\"", escaped(&value))).join(",");
-            writeln!(text, "{name}{{{labels}}} {}", value(bucket)).expect("writing to memory does not fail");
+            writeln!(text, "{name}{{{labels}}} {value}").expect("writing to memory does not fail");
         }
     }
     text
@@ -43,6 +83,7 @@ fn escaped(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::store::TreeStats;
 
     #[test]
     fn each_bucket_has_a_line_of_each_metric() {
@@ -56,10 +97,19 @@ mod tests {
             segments: 1,
             bytes: 4096,
             recent_bytes: 0,
+            tree: None,
         };
-        let text = text(&[bucket]);
+        let writer = WriterStats { memtable_bytes: 9, flushes_waiting: 1, stalled_ms: 1_500 };
+        let tree = TreeStats { runs: 2, run_rows: 30, run_bytes: 8192, flushed_to: 10, compaction_due: true, writer: Some(writer) };
+        let keyed = BucketStats { table: "users".into(), tree: Some(tree), ..bucket.clone() };
+        let text = text(&[bucket, keyed]);
         assert!(text.contains("# TYPE aquifer_appended_rows_total counter\n"));
         assert!(text.contains("aquifer_rows{table=\"shop.clicks\",partition=\"country=\\\"X\\\"\",bucket=\"3\"} 7\n"));
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), METRICS.len());
+        assert!(!text.contains("aquifer_rows{table=\"users\"") && text.contains("aquifer_changes{table=\"users\""), "changes are no rows");
+        assert!(text.contains("aquifer_unflushed_changes{table=\"users\",partition=\"country=\\\"X\\\"\",bucket=\"3\"} 2\n"));
+        let stall = text.lines().find(|line| line.starts_with("aquifer_write_stall_seconds_total{")).unwrap();
+        assert!(stall.ends_with(" 1.5"), "{stall}");
+        let of = |table: &str| text.lines().filter(|line| line.contains(&format!("{{table=\"{table}\""))).count();
+        assert_eq!((of("shop.clicks"), of("users")), (5, METRICS.len() - 1));
     }
 }

@@ -71,7 +71,9 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 fn settings(arguments: &Arguments) -> Vec<(String, String)> {
     let behind = match &arguments.verb {
         Verb::Init(settings) | Verb::List(settings) | Verb::Metrics(settings) | Verb::Doctor(settings) | Verb::Config(settings) => settings,
-        Verb::Drop(named) | Verb::Describe(named) | Verb::Expire(named) | Verb::Flush(named) => &named.settings,
+        Verb::Drop(drop) => &drop.settings,
+        Verb::Rescale(rescale) => &rescale.settings,
+        Verb::Describe(named) | Verb::Expire(named) | Verb::Flush(named) => &named.settings,
         Verb::Stats(named) | Verb::Verify(named) => &named.settings,
         Verb::Append(append) => &append.settings,
         Verb::Upsert(upsert) => &upsert.settings,
@@ -92,7 +94,8 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Init(_) => define::init(session),
         Verb::Create(create) => define::create(session, create),
         Verb::Alter(alter) => define::alter(session, &alter),
-        Verb::Drop(named) => define::drop(session, &named.table),
+        Verb::Drop(drop) => define::drop(session, &drop),
+        Verb::Rescale(rescale) => define::rescale(session, &rescale),
         Verb::List(_) => show::list(session),
         Verb::Describe(named) => show::describe(session, &named.table),
         Verb::Append(arguments) => write::append(session, &arguments),

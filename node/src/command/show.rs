@@ -6,6 +6,7 @@ use super::outcome::Outcome;
 use super::output::{Format, print_utc_ms};
 use super::report::{Cell, Report};
 use super::session::Session;
+use super::store::BucketStats;
 
 pub(crate) fn list(session: &Session) -> Outcome {
     let mut report = Report::new(["name", "columns", "partitions", "buckets"]);
@@ -58,14 +59,73 @@ pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
     session.print(&report)
 }
 
+/// Columns of trees come with the first table that has some, so that a log table keeps the few that it has use for.
 pub(crate) fn stats(session: &Session, table: Option<&str>) -> Outcome {
-    let mut report = Report::new(["table", "partition", "bucket", "rows", "start_offset", "end_offset", "segments", "bytes"]);
-    for found in session.store_to_read()?.stats(table)? {
-        let [bucket, segments] = [u64::from(found.bucket), found.segments as u64].map(Cell::from);
-        let [rows, start, end, bytes] = [found.rows, found.start_offset, found.end_offset, found.bytes].map(Cell::from);
-        report.row([found.table.into(), found.partition.into(), bucket, rows, start, end, segments, bytes]);
-    }
+    let all = session.store_to_read()?.stats(table)?;
+    let report = if all.iter().any(|found| found.tree.is_some()) { with_trees(all) } else { of_logs(all) };
     session.print(&report)
+}
+
+fn of_logs(all: Vec<BucketStats>) -> Report {
+    let mut report = Report::new(["table", "partition", "bucket", "rows", "start_offset", "end_offset", "segments", "bytes"]);
+    for found in all {
+        let [table, partition, bucket, start, end, segments, bytes] = log_cells(&found);
+        report.row([table, partition, bucket, found.rows.into(), start, end, segments, bytes]);
+    }
+    report
+}
+
+fn with_trees(all: Vec<BucketStats>) -> Report {
+    let mut report = Report::new([
+        "table",
+        "partition",
+        "bucket",
+        "rows",
+        "changes",
+        "start_offset",
+        "end_offset",
+        "segments",
+        "bytes",
+        "runs",
+        "run_rows",
+        "run_bytes",
+        "flushed_to",
+        "compaction_due",
+        "memtable_bytes",
+        "flushes_waiting",
+        "stalled_s",
+    ]);
+    for found in all {
+        let [table, partition, bucket, start, end, segments, bytes] = log_cells(&found);
+        let (tree, writer) = (found.tree, found.tree.and_then(|tree| tree.writer));
+        report.row([
+            table,
+            partition,
+            bucket,
+            // How many keys have a row is not known without merging all of them.
+            tree.is_none().then_some(found.rows).into(),
+            tree.map(|_| found.rows).into(),
+            start,
+            end,
+            segments,
+            bytes,
+            tree.map(|tree| tree.runs as u64).into(),
+            tree.map(|tree| tree.run_rows).into(),
+            tree.map(|tree| tree.run_bytes).into(),
+            tree.map(|tree| tree.flushed_to).into(),
+            tree.map(|tree| tree.compaction_due).into(),
+            writer.map(|writer| writer.memtable_bytes).into(),
+            writer.map(|writer| u64::from(writer.flushes_waiting)).into(),
+            writer.map(|writer| writer.stalled_ms as f64 / 1e3).into(),
+        ]);
+    }
+    report
+}
+
+fn log_cells(found: &BucketStats) -> [Cell; 7] {
+    let [bucket, segments] = [u64::from(found.bucket), found.segments as u64].map(Cell::from);
+    let [start, end, bytes] = [found.start_offset, found.end_offset, found.bytes].map(Cell::from);
+    [found.table.as_str().into(), found.partition.as_str().into(), bucket, start, end, segments, bytes]
 }
 
 pub(crate) fn config(session: &Session) -> Outcome {

@@ -53,24 +53,28 @@ pub struct Slot {
     epoch: AtomicU32,
     /// Odd while the writer changes the slot.
     generation: AtomicU32,
-    spare: AtomicU32,
+    waiting: AtomicU32,
     owner: AtomicU64,
-    spares: [AtomicU64; 3],
+    memory_bytes: AtomicU64,
+    stalled_ms: AtomicU64,
+    spare: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
 
 /// Where the fields of a slot lie, for the test of the format page.
 #[cfg(test)]
-pub(crate) const FIELDS: [(usize, usize, &str); 8] = [
+pub(crate) const FIELDS: [(usize, usize, &str); 10] = [
     (std::mem::offset_of!(Slot, end), 8, "end"),
     (std::mem::offset_of!(Slot, start), 8, "start"),
     (std::mem::offset_of!(Slot, word), 4, "word"),
     (std::mem::offset_of!(Slot, epoch), 4, "epoch"),
     (std::mem::offset_of!(Slot, generation), 4, "generation"),
-    (std::mem::offset_of!(Slot, spare), 4, "zero"),
+    (std::mem::offset_of!(Slot, waiting), 4, "waiting"),
     (std::mem::offset_of!(Slot, owner), 8, "owner"),
-    (std::mem::offset_of!(Slot, spares), 24, "zero"),
+    (std::mem::offset_of!(Slot, memory_bytes), 8, "memory bytes"),
+    (std::mem::offset_of!(Slot, stalled_ms), 8, "stalled ms"),
+    (std::mem::offset_of!(Slot, spare), 8, "zero"),
 ];
 
 /// What a slot says. All zeros in a new page.
@@ -86,7 +90,27 @@ pub struct View {
     pub owner: u64,
 }
 
+/// Figures beside a slot's view, for whoever watches the writer: nothing is decided by them, and they may be of different moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Bytes of rows in memory that are not in runs yet.
+    pub memory_bytes: u64,
+    /// Milliseconds that writers were held back, in all.
+    pub stalled_ms: u64,
+    /// Memtables that wait to be flushed.
+    pub waiting: u32,
+}
+
 impl Slot {
+    /// The figures that were shown last.
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+            stalled_ms: self.stalled_ms.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
     /// What was last published; `None` while the writer changes it, or when it died doing so: wait, then look again.
     pub fn view(&self) -> Option<View> {
         let generation = load_word(&self.generation);
@@ -221,6 +245,15 @@ impl Page {
     pub fn publish(&self, index: usize, view: View) {
         assert!(self.is_writable(), "a page that was opened read-only is not written to");
         self.slot(index).publish(view);
+    }
+
+    /// Shows figures beside the view of a slot; wakes nobody. Panics when the page was opened read-only.
+    pub fn show_gauges(&self, index: usize, gauges: Gauges) {
+        assert!(self.is_writable(), "a page that was opened read-only is not written to");
+        let slot = self.slot(index);
+        slot.memory_bytes.store(gauges.memory_bytes, Ordering::Relaxed);
+        slot.stalled_ms.store(gauges.stalled_ms, Ordering::Relaxed);
+        slot.waiting.store(gauges.waiting, Ordering::Relaxed);
     }
 
     /// Moves the word of a slot on and wakes every waiter of it, in all processes. Any number of threads may.

@@ -405,6 +405,11 @@ impl Writer {
         Outcome { failed: self.queue.drain(..).map(|group| group.fate).collect(), ..Outcome::default() }
     }
 
+    /// The commit time of its newest row, in milliseconds since 1970; the least of all numbers when it knows of none.
+    pub fn last_timestamp_ms(&self) -> i64 {
+        self.last_timestamp_ms
+    }
+
     /// Gives up everything, queued or in flight; the log is poisoned before.
     pub fn abandon(&mut self) -> Outcome {
         assert!(self.poison.is_some(), "completions of what was in flight will come");

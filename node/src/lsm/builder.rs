@@ -143,6 +143,14 @@ impl RunBuilder {
     /// # Errors
     /// As [`RunBuilder::new`]; the file is to be abandoned then.
     pub fn finish(mut self) -> Result<Run> {
+        let finished = self.finish_file();
+        if finished.is_err() {
+            self.abandon();
+        }
+        finished
+    }
+
+    fn finish_file(&mut self) -> Result<Run> {
         let mut bloom = Bloom::new(self.hashes.len());
         self.hashes.iter().for_each(|hash| bloom.add(*hash));
         let mut index = RunIndex::new(bloom);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 
 use super::levels::Levels;
@@ -14,12 +15,19 @@ use super::memtable::Memtable;
 use super::rows::{Chunk, Reader};
 use super::run::{Run, key_bytes, key_hash};
 use crate::error::{Error, Result};
+use crate::merge::function::is_telling;
 use crate::merge::reference::SLOTS_MAX;
-use crate::merge::{Groups, MergeFunction, Ref, Slot};
+use crate::merge::{Groups, MergeFunction, Merged, Ref, Slot};
 use crate::table::key::Keys;
 
 /// Keys that are looked for together at most.
 const KEYS_TOGETHER_MAX: usize = 1 << 13;
+
+/// Blocks that are read together.
+const BLOCKS_TOGETHER_MAX: usize = 256;
+
+/// Blocks that one search holds; of others the rows that were found are copied.
+const BLOCKS_HELD_MAX: usize = 2048;
 
 /// Rows that were found.
 pub struct Found {
@@ -89,11 +97,24 @@ pub fn newest<'a>(reader: &Reader, sources: &Sources<'a>, keys: &Keys) -> Result
 /// # Errors
 /// Those of reading, and of the merge function; Exhausted when a key has too many rows that were never merged.
 pub fn lookup(reader: &Reader, function: &dyn MergeFunction, levels: &Levels, end: u64, keys: &Keys) -> Result<Found> {
+    lookup_holding(reader, function, levels, end, keys, BLOCKS_HELD_MAX)
+}
+
+/// As [`lookup`], with at most so many blocks in hand besides those that are read together.
+pub(super) fn lookup_holding(
+    reader: &Reader,
+    function: &dyn MergeFunction,
+    levels: &Levels,
+    end: u64,
+    keys: &Keys,
+    blocks_held_max: usize,
+) -> Result<Found> {
     let order = ascending(keys);
     let sources = Sources::of(levels, end);
     let mut found = Rows { places: vec![None; keys.len()], batches: Vec::new(), count: 0 };
     let mut left: Vec<&[u32]> = order.chunks(KEYS_TOGETHER_MAX).rev().collect();
     let mut search = Search::new(reader, keys, function.goes_by_newest());
+    search.blocks_held_max = blocks_held_max;
     while let Some(part) = left.pop() {
         if search.run(&sources, part)? {
             found.add(&mut search, function)?;
@@ -147,6 +168,8 @@ struct Search<'k, 'a> {
     open: Vec<u32>,
     /// Of each key whether it has a row.
     has_row: Vec<bool>,
+    blocks_held: usize,
+    blocks_held_max: usize,
     /// Kept for its memory.
     candidates: Vec<u32>,
     heads: Vec<Ref>,
@@ -163,6 +186,8 @@ impl<'k, 'a> Search<'k, 'a> {
             found: Vec::new(),
             open: Vec::new(),
             has_row: vec![false; if newest_only { keys.len() } else { 0 }],
+            blocks_held: 0,
+            blocks_held_max: BLOCKS_HELD_MAX,
             candidates: Vec::new(),
             heads: Vec::new(),
         }
@@ -171,6 +196,7 @@ impl<'k, 'a> Search<'k, 'a> {
     /// Looks for some keys, which ascend; `false` when their rows are in more chunks than one call of a merge function takes.
     fn run(&mut self, sources: &Sources<'a>, order: &[u32]) -> Result<bool> {
         self.chunks.clear();
+        self.blocks_held = 0;
         self.found.clear();
         self.open.clear();
         self.open.extend_from_slice(order);
@@ -234,25 +260,67 @@ impl<'k, 'a> Search<'k, 'a> {
         candidates.clear();
         candidates.extend(self.open.iter().copied().filter(|key| index.bloom().may_hold(hashes[*key as usize])));
         let mut from = 0;
-        let mut last: Option<(usize, usize)> = None;
+        let mut wanted: Vec<(usize, u32)> = Vec::with_capacity(candidates.len());
         for &key in &candidates {
             let mut number = [0; 8];
-            let wanted = self.keys.get(key as usize);
-            let Some(block) = index.find(key_bytes(wanted, &mut number), from) else { continue };
+            let Some(block) = index.find(key_bytes(self.keys.get(key as usize), &mut number), from) else { continue };
             from = block;
-            let slot = match last {
-                Some((known, slot)) if known == block => slot,
-                _ => {
-                    self.chunks.push(Held::Block(run.block(self.reader, block)?));
-                    self.chunks.len() - 1
-                }
-            };
-            last = Some((block, slot));
-            if let Some(row) = self.chunks[slot].chunk().keys.position(wanted) {
-                self.add(key, slot, row);
-            }
+            wanted.push((block, key));
         }
         self.candidates = candidates;
+        let mut rest = &wanted[..];
+        while !rest.is_empty() {
+            let (mut blocks, mut count): (Vec<usize>, usize) = (Vec::new(), 0);
+            for (block, _) in rest {
+                if blocks.last() != Some(block) {
+                    if blocks.len() == BLOCKS_TOGETHER_MAX {
+                        break;
+                    }
+                    blocks.push(*block);
+                }
+                count += 1;
+            }
+            let (group, left) = rest.split_at(count);
+            rest = left;
+            self.look_in_blocks(run, &blocks, group)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for keys, each with its block among `blocks`.
+    fn look_in_blocks(&mut self, run: &Run, blocks: &[usize], wanted: &[(usize, u32)]) -> Result<()> {
+        let (first_slot, first_found) = (self.chunks.len(), self.found.len());
+        self.chunks.extend(run.blocks(self.reader, blocks)?.into_iter().map(Held::Block));
+        let mut slot = first_slot;
+        for (block, key) in wanted {
+            while blocks[slot - first_slot] != *block {
+                slot += 1;
+            }
+            if let Some(row) = self.chunks[slot].chunk().keys.position(self.keys.get(*key as usize)) {
+                self.add(*key, slot, row);
+            }
+        }
+        if self.blocks_held + blocks.len() <= self.blocks_held_max {
+            self.blocks_held += blocks.len();
+            return Ok(());
+        }
+        self.let_go(first_slot, first_found)
+    }
+
+    /// Keeps the rows that were found since then, and lets their blocks go.
+    fn let_go(&mut self, first_slot: usize, first_found: usize) -> Result<()> {
+        let found = &mut self.found[first_found..];
+        let rows: Vec<Ref> = found.iter().map(|version| Ref::new(version.row.slot() - first_slot, version.row.row())).collect();
+        let slots: Vec<Slot<'_>> = self.chunks[first_slot..].iter().map(|held| held.chunk().slot()).collect();
+        let kinds: Vec<u8> = rows.iter().map(|row| slots[row.slot()].kind(row.row())).collect();
+        let copied = (!rows.is_empty()).then(|| Merged::of_rows(rows).batch(&slots, false)).transpose()?;
+        drop(slots);
+        self.chunks.truncate(first_slot);
+        let Some((batch, _)) = copied else { return Ok(()) };
+        found.iter_mut().enumerate().for_each(|(row, version)| version.row = Ref::new(first_slot, row));
+        let kinds = kinds.iter().any(|kind| is_telling(*kind)).then(|| Buffer::from_vec(kinds));
+        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false };
+        self.chunks.push(Held::Block(Arc::new(chunk)));
         Ok(())
     }
 }

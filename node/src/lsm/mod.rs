@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod builder;
+mod fetch;
 pub mod levels;
 pub mod lookup;
 pub mod memtable;

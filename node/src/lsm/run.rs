@@ -13,8 +13,9 @@ use quick_cache::sync::Cache;
 use super::rows::{Chunk, Reader};
 use crate::error::{Error, Result};
 use crate::format::log_batch::BatchHeader;
+use crate::format::run_index::Block;
 use crate::format::{RunIndex, bloom};
-use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Pool};
+use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Frozen, Pool};
 use crate::table::key::KeyRef;
 
 /// What a manifest says of a run.
@@ -141,13 +142,8 @@ impl Run {
         Ok(Run { meta, path, index, reach, held: holds.then_some(file) })
     }
 
-    fn read(&self, range: Range<u64>) -> Result<crate::io::Frozen> {
-        let opened = match &self.held {
-            Some(file) => Ok(file.clone()),
-            None => self.reach.files.open(&*self.reach.driver, &self.path, true),
-        };
-        let file = opened.map_err(|error| Error::io("open", &self.path, error))?;
-        read(&self.reach, &self.path, &file, range)
+    fn read(&self, range: Range<u64>) -> Result<Frozen> {
+        read(&self.reach, &self.path, &self.file()?, range)
     }
 
     /// Reads everything and checks it: checksums, the order of keys, and that index and filter tell of every row.
@@ -209,13 +205,60 @@ impl Run {
     /// # Errors
     /// Corrupt for damaged bytes, naming the run and the block; those of the device.
     pub fn block(&self, reader: &Reader, number: usize) -> Result<Arc<Chunk>> {
-        assert!(reader.whole().is_none(), "the cache holds blocks with all columns");
-        let id = (self.meta.id, number as u32, reader.schema().version());
-        if let Some(known) = self.reach.blocks.0.get(&id) {
-            return Ok(known);
+        match self.cached(reader, number) {
+            Some(known) => Ok(known),
+            None => Ok(self.keep(reader, number, self.read_blocks(reader, number..number + 1)?.remove(0))),
         }
-        let chunk = Arc::new(self.read_blocks(reader, number..number + 1)?.remove(0));
-        self.reach.blocks.0.insert(id, chunk.clone());
+    }
+
+    fn block_id(&self, reader: &Reader, number: usize) -> BlockId {
+        assert!(reader.whole().is_none(), "the cache holds blocks with all columns");
+        (self.meta.id, number as u32, reader.schema().version())
+    }
+
+    /// A block, if the cache has it.
+    pub(super) fn cached(&self, reader: &Reader, number: usize) -> Option<Arc<Chunk>> {
+        self.reach.blocks.0.get(&self.block_id(reader, number))
+    }
+
+    /// Puts a block into the cache.
+    pub(super) fn keep(&self, reader: &Reader, number: usize, chunk: Chunk) -> Arc<Chunk> {
+        let chunk = Arc::new(chunk);
+        self.reach.blocks.0.insert(self.block_id(reader, number), chunk.clone());
+        chunk
+    }
+
+    /// How its bytes are got at.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Its file, open.
+    pub(super) fn file(&self) -> Result<File> {
+        let opened = match &self.held {
+            Some(file) => Ok(file.clone()),
+            None => self.reach.files.open(&*self.reach.driver, &self.path, true),
+        };
+        opened.map_err(|error| Error::io("open", &self.path, error))
+    }
+
+    pub(super) fn too_short(&self, bytes: u64) -> Error {
+        too_short(&self.path, bytes)
+    }
+
+    /// The rows of a block, from its bytes.
+    pub(super) fn decode(&self, reader: &Reader, number: usize, bytes: &Frozen) -> Result<Chunk> {
+        let block = self.index.blocks()[number];
+        let here = |error: Error| {
+            let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
+            error.at("run", self.path.display()).at("block", number).at("position", block.position).hint(hint)
+        };
+        let header = BatchHeader::read(bytes).map_err(here)?;
+        header.verify(bytes).map_err(here)?;
+        let chunk = reader.chunk(&bytes.arrow()).map_err(here)?;
+        if chunk.rows() != block.rows as usize {
+            return Err(here(Error::corrupt("a block has another number of rows than the index says")));
+        }
         Ok(chunk)
     }
 
@@ -227,28 +270,16 @@ impl Run {
         let blocks = &self.index.blocks()[numbers.clone()];
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
         let bytes = self.read(first.position..last.position + u64::from(last.length))?;
-        let mut chunks = Vec::with_capacity(blocks.len());
-        for (number, block) in numbers.zip(blocks) {
+        let bytes_of = |block: &Block| {
             let start = (block.position - first.position) as usize;
-            let bytes = bytes.slice(start..start + block.length as usize);
-            let here = |error: Error| {
-                let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
-                error.at("run", self.path.display()).at("block", number).at("position", block.position).hint(hint)
-            };
-            let header = BatchHeader::read(&bytes).map_err(here)?;
-            header.verify(&bytes).map_err(here)?;
-            let chunk = reader.chunk(&bytes.arrow()).map_err(here)?;
-            if chunk.rows() != block.rows as usize {
-                return Err(here(Error::corrupt("a block has another number of rows than the index says")));
-            }
-            chunks.push(chunk);
-        }
-        Ok(chunks)
+            bytes.slice(start..start + block.length as usize)
+        };
+        numbers.zip(blocks).map(|(number, block)| self.decode(reader, number, &bytes_of(block))).collect()
     }
 }
 
 /// Reads a range of a file, by the pages that cover it.
-fn read(reach: &Reach, path: &Path, file: &File, range: Range<u64>) -> Result<crate::io::Frozen> {
+fn read(reach: &Reach, path: &Path, file: &File, range: Range<u64>) -> Result<Frozen> {
     let failed = |error| Error::io("read", path, error);
     let start = range.start - range.start % BLOCK_BYTES as u64;
     let bytes = (range.end - start) as usize;
@@ -256,7 +287,11 @@ fn read(reach: &Reach, path: &Path, file: &File, range: Range<u64>) -> Result<cr
     let room = buffer.len();
     let read = reach.driver.read_at(file, &mut buffer, room, start).map_err(failed)?;
     if read < bytes {
-        return Err(Error::corrupt("a run is shorter than its manifest says").at("run", path.display()).at("bytes", start + read as u64));
+        return Err(too_short(path, start + read as u64));
     }
     Ok(buffer.freeze().slice((range.start - start) as usize..bytes))
+}
+
+fn too_short(path: &Path, bytes: u64) -> Error {
+    Error::corrupt("a run is shorter than its manifest says").at("run", path.display()).at("bytes", bytes)
 }

@@ -150,7 +150,9 @@ impl Sorted {
             Input { source: Source::Memory(MemoryRows { memtable: memtable.clone(), order, at: 0 }), windows: VecDeque::new(), rows_left }
         };
         let inputs = runs.iter().map(|run| Input::of_run(run, ranges)).chain(memtables.iter().map(of_memtable)).collect();
-        let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).max().unwrap_or(0);
+        // A tile whose texts are too long for one array would fail a flush for ever.
+        let in_memory = memtables.iter().map(|(memtable, _)| (memtable.bytes() / memtable.rows().max(1)) as u64);
+        let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
         let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
         Sorted { reader, function, inputs, ranges: ranges.clone(), tile_rows, drop_deletes, expiry: None, merger: Merger::default() }
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::builder::RunBuilder;
 use super::levels::Levels;
-use super::lookup::lookup;
+use super::lookup::{lookup, lookup_holding};
 use super::memtable::Memtable;
 use super::pick::{Rules, pick};
 use super::rows::{Chunk, Reader};
@@ -157,6 +157,8 @@ impl Tree {
         );
         let keys = self.reader.keys().encode(&batch.unwrap()).unwrap();
         let found = lookup(&self.reader, &*self.function, &self.levels, end, &keys).unwrap();
+        let copied = lookup_holding(&self.reader, &*self.function, &self.levels, end, &keys, 0).unwrap();
+        assert_eq!((&copied.rows, &copied.places), (&found.rows, &found.places), "whether blocks are held or not");
         for (key, place) in asked.iter().zip(&found.places) {
             let value = place.map(|row| found.rows.column(1).as_primitive::<Int64Type>().value(row as usize));
             assert_eq!(value, model.get(key).copied(), "key {key}");

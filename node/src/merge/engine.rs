@@ -16,6 +16,7 @@ use super::partial_update::{PartialUpdate, SequenceGroup};
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::table::changelog::{CHANGELOG_IMAGE, CHANGELOG_PRODUCER};
+use crate::table::options::OPTIONS as TABLE_OPTIONS;
 use crate::table::{Changelog, ColumnType, Field, TableSchema, did_you_mean};
 
 /// The merge engines.
@@ -26,7 +27,7 @@ pub const OPTIONS: [&str; 8] = [
     "merge-engine",
     CHANGELOG_PRODUCER,
     CHANGELOG_IMAGE,
-    "sequence.field",
+    SEQUENCE_FIELD,
     "ignore-delete",
     "partial-update.remove-record-on-delete",
     "aggregation.remove-record-on-delete",
@@ -34,11 +35,15 @@ pub const OPTIONS: [&str; 8] = [
 ];
 
 /// Options of a field: `fields.X.` and one of these.
-pub const FIELD_OPTIONS: [&str; 6] =
-    ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", "nested-key", SEQUENCE_GROUP];
+pub const FIELD_OPTIONS: [&str; 6] = ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", NESTED_KEY, SEQUENCE_GROUP];
+
+/// What the name of an engine begins with that is a module of the user's.
+const MODULE: &str = "wasm:";
 
 const DEFAULT_FUNCTION: &str = "fields.default-aggregate-function";
-const SEQUENCE_GROUP: &str = "sequence-group";
+pub(super) const SEQUENCE_FIELD: &str = "sequence.field";
+pub(super) const SEQUENCE_GROUP: &str = "sequence-group";
+pub(super) const NESTED_KEY: &str = "nested-key";
 const DELIMITER_DEFAULT: &str = ",";
 
 /// Makes the merge function of a table with this schema, whose key has the columns with the field ids `key`.
@@ -49,6 +54,10 @@ const DELIMITER_DEFAULT: &str = ",";
 pub fn merge_function(options: &BTreeMap<String, String>, schema: &TableSchema, key: &[i32]) -> Result<Arc<dyn MergeFunction>> {
     let table = Table { options, schema, key };
     let engine = table.get("merge-engine").unwrap_or(ENGINES[0]);
+    if engine.starts_with(MODULE) {
+        let absent = Error::invalid("merge functions in WASM modules are not there yet").at("merge-engine", engine);
+        return Err(absent.hint(format!("it is one of {}", ENGINES.join(", "))));
+    }
     if !ENGINES.contains(&engine) {
         return Err(Error::invalid(format!("unknown merge engine `{engine}`")).hint(did_you_mean(engine, ENGINES)));
     }
@@ -104,7 +113,7 @@ impl<'a> Table<'a> {
                 let unknown = Error::invalid(format!("unknown option `{option}` of a field")).at("option", name);
                 return Err(unknown.hint(did_you_mean(name, known.iter().map(String::as_str))));
             }
-            _ => return Err(Error::invalid(format!("unknown option `{name}`")).hint(did_you_mean(name, OPTIONS))),
+            _ => return Err(unknown_option(name)),
         };
         if engines.contains(&engine) {
             return Ok(());
@@ -294,7 +303,25 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Whether the function of these options looks into values that a column's type alone does not say it can read.
+pub fn reads_values(options: &BTreeMap<String, String>) -> bool {
+    options.values().any(|function| ["rbm32", "rbm64"].contains(&function.trim()))
+}
+
+/// Whether an option of this name says how rows are merged, in some engine.
+pub fn is_merge_option(name: &str) -> bool {
+    OPTIONS.contains(&name) || field_option(name).is_some_and(|(_, option)| FIELD_OPTIONS.contains(&option))
+}
+
+/// A table with a primary key has its own options and those of its merge engine: what was meant may be among either.
+fn unknown_option(name: &str) -> Error {
+    let known: Vec<&str> = OPTIONS.into_iter().chain(TABLE_OPTIONS.iter().map(|option| option.name)).collect();
+    let near = did_you_mean(name, known.iter().copied());
+    let hint = if near.is_empty() { format!("known are {}, and fields.COLUMN.OPTION", known.join(", ")) } else { near };
+    Error::invalid(format!("unknown option `{name}`")).hint(hint)
+}
+
 /// The columns and the name of an option of a field.
-fn field_option(name: &str) -> Option<(&str, &str)> {
+pub(super) fn field_option(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'))
 }

@@ -12,6 +12,7 @@ pub mod first_row;
 pub mod function;
 pub mod gather;
 pub mod images;
+pub mod names;
 pub mod order;
 pub mod partial_update;
 pub mod reference;
@@ -29,7 +30,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use engine::merge_function;
+pub use engine::{is_merge_option, merge_function, reads_values};
 pub use function::{Column, Groups, MergeFunction, Merged, Slot};
 pub use gather::gather;
+pub use names::follow_columns;
 pub use reference::Ref;

@@ -43,7 +43,7 @@ fn simulated() -> Arc<Resources> {
 
 fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
     let dir: PathBuf = resources.dir.join(format!("tables/1/p0/b{number}"));
-    let address = Address { dir, table_id: 1, partition_id: 0, bucket: number, slot: 2 + number as usize, table_slot: 1 };
+    let address = Address { dir, table_id: 1, partition_id: 0, bucket: number, slot: 2 + number as usize, table_slot: 1, serial: 0 };
     Bucket::open(
         resources,
         address,

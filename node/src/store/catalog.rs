@@ -2,7 +2,7 @@
 //!
 //! Invariants: ids are never used twice; the slots of two live tables never overlap; what a newer program added is refused, because it would
 //! be lost when the edits are folded. The edits live in a ledger, like those of a bucket.
-//! This module knows nothing of files.
+//! docs/format/catalog.md has them. This module knows nothing of files.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,6 +43,9 @@ pub(super) enum Edit {
         spec: TableSpec,
         /// The table's own slot.
         slot: usize,
+        /// The table in whose place it is being filled; nobody finds it before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<u32>,
     },
     /// A new partition of a table, with a run of slots for its buckets.
     PartitionCreated {
@@ -54,6 +57,16 @@ pub(super) enum Edit {
         name: String,
         /// Slot of its first bucket.
         slot: usize,
+        /// See [`Partition::serial`].
+        #[serde(default, skip_serializing_if = "is_zero")]
+        serial: u64,
+    },
+    /// A partition is gone.
+    PartitionDropped {
+        /// The table.
+        table_id: u32,
+        /// The partition.
+        partition_id: u32,
     },
     /// A table changed.
     TableAltered {
@@ -64,6 +77,13 @@ pub(super) enum Edit {
     TableDropped {
         /// The table.
         table_id: u32,
+    },
+    /// A table is gone, and the one that was filled in its place has its name.
+    TableReplaced {
+        /// The one that is gone.
+        table_id: u32,
+        /// The one that is there.
+        by: u32,
     },
     /// Everything before this edit, folded.
     Folded(Catalog),
@@ -77,6 +97,13 @@ pub(super) struct Partition {
     pub(super) name: String,
     /// Slot of its first bucket.
     pub(super) slot: usize,
+    /// Counts partitions over all tables, so that whoever has a slot is told from all who had it before. 0 where none were counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) serial: u64,
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// One table.
@@ -89,9 +116,20 @@ pub(super) struct TableEntry {
     pub(super) slot: usize,
     /// By id.
     pub(super) partitions: BTreeMap<u32, Partition>,
+    /// Ids of partitions below this were given away; 0 while none was dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) partitions_end: u32,
+    /// The table in whose place this one is being filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<u32>,
 }
 
 impl TableEntry {
+    /// The id of its next partition.
+    pub(super) fn next_partition_id(&self) -> u32 {
+        self.partitions.last_key_value().map_or(ONLY_PARTITION, |(last, _)| *last).max(self.partitions_end.saturating_sub(1)) + 1
+    }
+
     /// The partition of that name.
     pub(super) fn partition(&self, name: &str) -> Option<u32> {
         self.partitions.iter().find(|(_, partition)| partition.name == name).map(|(id, _)| *id)
@@ -114,6 +152,9 @@ pub(super) struct Catalog {
     pub(super) next_table_id: u32,
     /// By id.
     pub(super) tables: BTreeMap<u32, TableEntry>,
+    /// The last [`Partition::serial`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) serial: u64,
 }
 
 impl LedgerState for Catalog {
@@ -125,18 +166,28 @@ impl LedgerState for Catalog {
         match edit {
             Edit::Folded(catalog) => *self = catalog,
             Edit::Opened { epoch } => self.epoch = self.epoch.max(epoch),
-            Edit::TableCreated { spec, slot } => {
+            Edit::TableCreated { spec, slot, replaces } => {
                 self.next_table_id = self.next_table_id.max(spec.id + 1);
-                self.tables.insert(spec.id, TableEntry { spec, slot, partitions: BTreeMap::new() });
+                self.tables.insert(spec.id, TableEntry { spec, slot, partitions: BTreeMap::new(), partitions_end: 0, replaces });
             }
-            Edit::PartitionCreated { table_id, partition_id, name, slot } => {
-                self.entry(table_id)?.partitions.insert(partition_id, Partition { name, slot });
+            Edit::PartitionCreated { table_id, partition_id, name, slot, serial } => {
+                self.serial = self.serial.max(serial);
+                self.entry(table_id)?.partitions.insert(partition_id, Partition { name, slot, serial });
+            }
+            Edit::PartitionDropped { table_id, partition_id } => {
+                let entry = self.entry(table_id)?;
+                entry.partitions_end = entry.next_partition_id();
+                entry.partitions.remove(&partition_id);
             }
             Edit::TableAltered { spec } => {
                 let id = spec.id;
                 self.entry(id)?.spec = spec;
             }
             Edit::TableDropped { table_id } => {
+                self.tables.remove(&table_id);
+            }
+            Edit::TableReplaced { table_id, by } => {
+                self.entry(by)?.replaces = None;
                 self.tables.remove(&table_id);
             }
         }
@@ -155,7 +206,40 @@ impl Catalog {
 
     /// The table of that name.
     pub(super) fn find(&self, name: &TableName) -> Option<&TableEntry> {
-        self.tables.values().find(|entry| entry.spec.name == *name)
+        self.shown().find(|entry| entry.spec.name == *name)
+    }
+
+    /// All tables but those that are being filled in the place of others.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &TableEntry> {
+        self.tables.values().filter(|entry| entry.replaces.is_none())
+    }
+
+    /// The edit that makes the next partition of a table.
+    ///
+    /// Errors: as [`Catalog::free_slots`].
+    pub(super) fn new_partition(&self, entry: &TableEntry, name: &str) -> Result<(u32, Edit)> {
+        let (table_id, partition_id) = (entry.spec.id, entry.next_partition_id());
+        let slot = self.free_slots(entry.spec.buckets as usize)?;
+        let created = Edit::PartitionCreated { table_id, partition_id, name: name.to_string(), slot, serial: self.serial + 1 };
+        Ok((partition_id, created))
+    }
+
+    /// The edits that make a table, and its only partition when its rows make none. The table is filled in the place of another with `replaces`.
+    ///
+    /// Errors: as [`Catalog::free_slots`].
+    pub(super) fn new_table(&self, spec: TableSpec, replaces: Option<u32>) -> Result<Vec<Edit>> {
+        let table_id = spec.id;
+        let buckets = if spec.partition_by.is_empty() { spec.buckets as usize } else { 0 };
+        // The table's own slot and those of its only partition stand side by side.
+        let slot = self.free_slots(1 + buckets)?;
+        let partition = (buckets > 0).then(|| Edit::PartitionCreated {
+            table_id,
+            partition_id: ONLY_PARTITION,
+            name: String::new(),
+            slot: slot + 1,
+            serial: self.serial + 1,
+        });
+        Ok(std::iter::once(Edit::TableCreated { spec, slot, replaces }).chain(partition).collect())
     }
 
     /// The first run of `count` slots that no table uses.
@@ -189,10 +273,9 @@ mod tests {
         let mut spec = TableSpec::new(name.parse().unwrap(), catalog.next_table_id, schema, 0);
         spec.buckets = buckets;
         let id = spec.id;
-        let slot = catalog.free_slots(1).unwrap();
-        catalog.apply(Edit::TableCreated { spec, slot }).unwrap();
-        let slot = catalog.free_slots(buckets as usize).unwrap();
-        catalog.apply(Edit::PartitionCreated { table_id: id, partition_id: 0, name: String::new(), slot }).unwrap();
+        for edit in catalog.new_table(spec, None).unwrap() {
+            catalog.apply(edit).unwrap();
+        }
         id
     }
 
@@ -219,6 +302,83 @@ mod tests {
         let mut catalog = Catalog::default();
         create(&mut catalog, "a", 65_000);
         assert_eq!(catalog.free_slots(600).unwrap_err().kind(), crate::Kind::Exhausted);
+    }
+
+    #[test]
+    fn ids_of_partitions_are_never_used_twice() {
+        let mut catalog = Catalog::default();
+        let table_id = create(&mut catalog, "a", 2);
+        let mut made = Vec::new();
+        for name in ["x", "y", "x", "x"] {
+            let (partition_id, edit) = catalog.new_partition(&catalog.tables[&table_id], name).unwrap();
+            catalog.apply(edit).unwrap();
+            made.push(partition_id);
+            catalog.apply(Edit::PartitionDropped { table_id, partition_id }).unwrap();
+        }
+        assert_eq!(made, [1, 2, 3, 4]);
+        let (id, _) = catalog.new_partition(&catalog.tables[&table_id], "z").unwrap();
+        assert_eq!((id, catalog.serial), (5, 5));
+    }
+
+    #[test]
+    fn a_table_is_not_found_before_it_has_taken_the_place_of_another() {
+        let mut catalog = Catalog::default();
+        let old = create(&mut catalog, "a", 2);
+        let spec = TableSpec { id: catalog.next_table_id, buckets: 5, ..catalog.tables[&old].spec.clone() };
+        let new = spec.id;
+        for edit in catalog.new_table(spec, Some(old)).unwrap() {
+            catalog.apply(edit).unwrap();
+        }
+        let name: TableName = "a".parse().unwrap();
+        assert_eq!((catalog.find(&name).unwrap().spec.id, catalog.shown().count()), (old, 1));
+        catalog.apply(Edit::TableReplaced { table_id: old, by: new }).unwrap();
+        assert_eq!((catalog.find(&name).unwrap().spec.buckets, catalog.tables.len()), (5, 1));
+    }
+
+    const SPEC: &str = r#"{"name":"default.t","id":0,"schemas":[{"version":0,"fields":[{"id":1,"name":"a","type":"int64","nullable":true}],"highest_field_id":1}],"primary_key":[],"partition_by":[],"buckets":2,"bucket_key":[],"options":{},"created_ms":0}"#;
+
+    fn fold(edits: &[String]) -> Catalog {
+        let mut catalog = Catalog::default();
+        edits.iter().for_each(|edit| catalog.apply(serde_json::from_str(edit).expect(edit)).expect(edit));
+        catalog
+    }
+
+    #[test]
+    fn edits_of_the_first_program_are_read() {
+        let edits = [
+            r#"{"opened":{"epoch":3}}"#.to_string(),
+            format!(r#"{{"table_created":{{"spec":{SPEC},"slot":1}}}}"#),
+            r#"{"partition_created":{"table_id":0,"partition_id":0,"name":"","slot":2}}"#.to_string(),
+        ];
+        let folded = format!(
+            r#"{{"folded":{{"epoch":3,"next_table_id":1,"tables":{{"0":{{"spec":{SPEC},"slot":1,"partitions":{{"0":{{"name":"","slot":2}}}}}}}}}}}}"#
+        );
+        for catalog in [fold(&edits), fold(std::slice::from_ref(&folded))] {
+            assert_eq!(serde_json::to_string(&catalog.folded()).unwrap(), folded);
+            assert_eq!((catalog.tables[&0].next_partition_id(), catalog.serial), (1, 0));
+        }
+    }
+
+    #[test]
+    fn the_edits_of_today_are_golden() {
+        let edits = [
+            format!(r#"{{"table_created":{{"spec":{SPEC},"slot":1}}}}"#),
+            r#"{"partition_created":{"table_id":0,"partition_id":1,"name":"a=1","slot":2,"serial":7}}"#.to_string(),
+            r#"{"partition_dropped":{"table_id":0,"partition_id":1}}"#.to_string(),
+            format!(r#"{{"table_created":{{"spec":{},"slot":4,"replaces":0}}}}"#, SPEC.replace(r#""id":0"#, r#""id":1"#)),
+            r#"{"table_replaced":{"table_id":0,"by":1}}"#.to_string(),
+        ];
+        for edit in &edits {
+            assert_eq!(&serde_json::to_string(&serde_json::from_str::<Edit>(edit).unwrap()).unwrap(), edit);
+        }
+        let dropped = fold(&edits[..3]);
+        let folded = format!(
+            r#"{{"folded":{{"epoch":0,"next_table_id":1,"tables":{{"0":{{"spec":{SPEC},"slot":1,"partitions":{{}},"partitions_end":2}}}},"serial":7}}}}"#
+        );
+        assert_eq!(serde_json::to_string(&dropped.folded()).unwrap(), folded);
+        assert_eq!(fold(&[folded]).tables[&0].next_partition_id(), 2);
+        let replaced = fold(&edits);
+        assert_eq!((replaced.tables.len(), replaced.find(&"t".parse().unwrap()).unwrap().spec.id), (1, 1));
     }
 
     #[test]

@@ -38,9 +38,12 @@ impl Writer {
         self.drain();
         self.tell_failure()?;
         let answered = self.acked.len();
+        let gate = self.gate.clone();
+        let entered = gate.enter();
         let kinds = self.kinds(batch, changes)?;
         let (pieces, cuts) = self.pieces(batch, Some(&kinds))?;
         self.put(&pieces, &cuts, cuts.len() == 1);
+        drop(entered);
         self.drain();
         self.tell_failure()?;
         Ok(self.acked.split_off(answered))
@@ -52,6 +55,8 @@ impl Writer {
     pub fn send_changes(&mut self, batch: &RecordBatch, changes: &[ChangeType]) -> Result<()> {
         self.refuse_without_number()?;
         self.make_room()?;
+        let gate = self.gate.clone();
+        let _entered = gate.enter();
         let kinds = self.kinds(batch, changes)?;
         let (pieces, cuts) = self.pieces(batch, Some(&kinds))?;
         self.put(&pieces, &cuts, false);

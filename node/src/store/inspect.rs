@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::catalog::TableEntry;
+use super::dropping::check_there;
 use super::keyed;
 use super::open::{Inner, no_such_table};
 use super::table::Table;
@@ -17,6 +18,8 @@ use crate::log::cursor::{Cursor, Plan};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::walk;
+use crate::lsm::pick::{Rules, pick};
+use crate::lsm::run::RunMeta;
 use crate::table::TableName;
 
 /// What is stored of one bucket.
@@ -32,7 +35,7 @@ pub struct BucketStats {
     pub start_offset: u64,
     /// Offset behind the newest durable row.
     pub end_offset: u64,
-    /// Rows that can be read.
+    /// Rows of its log that can be read; of a table with a primary key they are changes, not rows.
     pub rows: u64,
     /// Segments with rows.
     pub segments: usize,
@@ -40,6 +43,36 @@ pub struct BucketStats {
     pub bytes: u64,
     /// Bytes of newest rows in memory.
     pub recent_bytes: usize,
+    /// Of a table with a primary key: how its tree is.
+    pub tree: Option<TreeStats>,
+}
+
+/// How the tree of a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TreeStats {
+    /// Sorted runs.
+    pub runs: usize,
+    /// Rows in them: a key may have one in each.
+    pub run_rows: u64,
+    /// Bytes of them.
+    pub run_bytes: u64,
+    /// Offset in the log up to which changes are in runs.
+    pub flushed_to: u64,
+    /// Whether runs should be merged.
+    pub compaction_due: bool,
+    /// What only the process that writes knows, and shows while it lives.
+    pub writer: Option<WriterStats>,
+}
+
+/// How the writer of a bucket gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WriterStats {
+    /// Bytes of changes in memory that are not in runs yet.
+    pub memtable_bytes: u64,
+    /// Memtables that wait to be flushed.
+    pub flushes_waiting: u32,
+    /// Milliseconds that writers were held back because flushes or compactions were behind, since the store was opened.
+    pub stalled_ms: u64,
 }
 
 /// Something that is not as it was written.
@@ -98,6 +131,8 @@ pub struct ExpireReport {
     pub rows: u64,
     /// Bytes of their frames.
     pub bytes: u64,
+    /// Partitions of which nothing was kept; their bytes are not counted.
+    pub partitions: u64,
 }
 
 /// One bucket as these functions walk over them.
@@ -109,6 +144,11 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether neither its table nor its partition was dropped.
+    fn is_there(&self, store: &Inner) -> bool {
+        store.catalog().is_ok_and(|catalog| check_there(&catalog, self.entry, self.partition_id).is_ok())
+    }
+
     fn problem(&self, error: &Error) -> Problem {
         let value = |name: &str| error.context().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
         Problem {
@@ -125,7 +165,7 @@ impl Place<'_> {
 fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<TableEntry>> {
     let catalog = store.catalog()?;
     match table {
-        None => Ok(catalog.tables.values().cloned().collect()),
+        None => Ok(catalog.shown().cloned().collect()),
         Some(name) => {
             let name: TableName = name.parse()?;
             Ok(vec![catalog.find(&name).cloned().ok_or_else(|| no_such_table(&catalog, &name))?])
@@ -195,7 +235,13 @@ fn with_ends(segments: &[Arc<Segment>], end: u64) -> impl Iterator<Item = (&Arc<
 pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<BucketStats>> {
     let mut all = Vec::new();
     each_bucket(&entries(store, table)?, |place| {
-        let Opened { view, end, .. } = open(store, &place)?;
+        let opened = match open(store, &place) {
+            // It was dropped meanwhile.
+            Err(_) if !place.is_there(store) => return Ok(()),
+            opened => opened?,
+        };
+        let Opened { view, end, follower } = opened;
+        let tree = (!place.entry.spec.primary_key.is_empty()).then(|| tree_stats(store, &place, follower.as_deref())).transpose()?;
         let segments = view.segments();
         all.push(BucketStats {
             table: place.entry.spec.name.to_string(),
@@ -207,17 +253,42 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
             segments: segments.len(),
             bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(store, &view, segment, end)).sum(),
             recent_bytes: view.recent_bytes(),
+            tree,
         });
         Ok(())
     })?;
     Ok(all)
 }
 
+fn tree_stats(store: &Inner, place: &Place<'_>, follower: Option<&Follower>) -> Result<TreeStats> {
+    let (state, gauges) = match follower {
+        Some(follower) => (follower.state()?, follower.gauges(store.writer_state()?)),
+        None => {
+            let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
+            (bucket.state(), bucket.tree().map(|tree| tree.gauges()))
+        }
+    };
+    let bytes: Vec<u64> = state.runs.iter().map(RunMeta::bytes).collect();
+    Ok(TreeStats {
+        runs: bytes.len(),
+        run_rows: state.runs.iter().map(|run| run.rows).sum(),
+        run_bytes: bytes.iter().sum(),
+        flushed_to: state.flushed_to,
+        compaction_due: pick(&Rules::default(), &bytes).is_some(),
+        writer: gauges.map(|gauges| WriterStats {
+            memtable_bytes: gauges.memory_bytes,
+            flushes_waiting: gauges.waiting,
+            stalled_ms: gauges.stalled_ms,
+        }),
+    })
+}
+
 /// See [`super::Store::expire`].
 pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
     let now_ms = store.resources.driver.clock().wall_ms();
     let mut report = ExpireReport::default();
-    each_bucket(&entries(store, Some(table))?, |place| {
+    let entries = entries(store, Some(table))?;
+    each_bucket(&entries, |place| {
         let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
         bucket.seal()?;
         let (rows, bytes) = bucket.retain(now_ms)?;
@@ -226,6 +297,11 @@ pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
         report.bytes += bytes;
         Ok(())
     })?;
+    for entry in &entries {
+        let ExpireReport { rows, partitions, .. } = store.expire_partitions(entry, now_ms)?;
+        report.rows += rows;
+        report.partitions += partitions;
+    }
     Ok(report)
 }
 
@@ -253,8 +329,8 @@ pub(super) fn verify(store: &Arc<Inner>, table: Option<&str>, progress: &mut dyn
         let Opened { view, end, follower } = match open(store, &place) {
             Ok(opened) => opened,
             Err(error) => {
-                // Unless the table was dropped meanwhile.
-                if store.entry(place.entry.spec.id, &place.entry.spec.name).is_ok() {
+                // Unless it was dropped meanwhile.
+                if place.is_there(store) {
                     report.problems.push(place.problem(&error));
                 }
                 return Ok(());

@@ -11,7 +11,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::alive::{Alive, chosen};
 use super::catalog::TableEntry;
-use super::open::keyed;
+use super::dropping::why_gone;
+use super::open::{Inner, keyed};
 use super::part::Part;
 use super::scanner::ScanBatch;
 use super::split::{self, Held, Piece, PieceRows, Split, Whole};
@@ -38,30 +39,44 @@ pub(super) struct Place {
 ///
 /// Errors: NotFound when the table was altered since `entry`, or the runs of the manifest were replaced: it is worth while to look again.
 pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
-    let Place { partition_id, bucket } = place;
     let store = &table.store;
-    let keyless = || Error::internal("a bucket of a table with a primary key has no tree");
+    let known = entry.spec.generation();
     let pinned = match store.is_writable() {
         true => {
-            let open = store.bucket(entry, partition_id, bucket)?;
+            let open = store.bucket(entry, place.partition_id, place.bucket)?;
             open.tree().ok_or_else(keyless)?.pin(open.view())
         }
         false => {
-            let follower = store.follower(entry, partition_id, bucket)?;
-            let writer = store.writer_state()?;
-            follower.refresh(writer)?;
-            if let Some(keyed) = keyed(&entry.spec)? {
-                follower.alter(&keyed);
+            let pinned = pin_followed(store, entry, place, is_lost);
+            // Rows that came behind a change may be among these, or be why there are none.
+            if store.entry(table.id, &table.name)?.spec.generation() != known {
+                return Err(being_altered(table));
             }
-            follower.tree(writer, is_lost)?.ok_or_else(keyless)?.pin(follower.view())
+            pinned
         }
     };
     match pinned {
-        Ok(pinned) if pinned.schema().version() != entry.spec.schema().version() => {
-            Err(Error::not_found("the table is being altered").at("table", &table.name).hint("try again"))
-        }
-        pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", bucket)),
+        Ok(pinned) if pinned.generation() != known => Err(being_altered(table)),
+        pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", place.bucket)),
     }
+}
+
+fn pin_followed(store: &Inner, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
+    let follower = store.follower(entry, place.partition_id, place.bucket)?;
+    let writer = store.writer_state()?;
+    follower.refresh(writer)?;
+    if let Some(keyed) = keyed(&entry.spec)? {
+        follower.alter(&keyed);
+    }
+    follower.tree(writer, is_lost)?.ok_or_else(keyless)?.pin(follower.view())
+}
+
+fn keyless() -> Error {
+    Error::internal("a bucket of a table with a primary key has no tree")
+}
+
+fn being_altered(table: &Table) -> Error {
+    Error::not_found("the table is being altered").at("table", &table.name).hint("try again")
 }
 
 /// Reads, and again when the table was altered or runs were replaced by the store's writer meanwhile. `read` gets the table as it is, and whether it is called
@@ -82,6 +97,7 @@ pub(super) fn steadily<R>(table: &Table, mut read: impl FnMut(&TableEntry, bool)
 /// One bucket of a merged scan.
 struct Lane {
     partition: Arc<str>,
+    partition_id: u32,
     bucket: u32,
     pinned: Arc<Pinned>,
     /// The keys that are read of it.
@@ -100,20 +116,19 @@ impl Lane {
     ) -> Result<Self> {
         let PieceRows::Keys { before, range } = &piece.rows else { unreachable!("the split was checked") };
         let again = "make the splits again, and read them before the next flush";
+        let dropped =
+            || Error::conflict("the partition of a split was dropped").at("partition", &piece.partition).hint("make the splits again");
+        let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
         let pinned = match held {
             Some(held) => held.0.clone(),
             None => {
-                let dropped = || {
-                    Error::conflict("the partition of a split was dropped").at("partition", &piece.partition).hint("make the splits again")
-                };
-                let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
                 let pinned = pin(table, entry, Place { partition_id, bucket: piece.bucket }, is_again)?.before(*before);
                 let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
                 Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
             }
         };
         let ranges = ranges.intersect(&KeyRanges::of(vec![range.clone()]));
-        Ok(Lane { partition: Arc::from(piece.partition.as_str()), bucket: piece.bucket, pinned, ranges, rows: None })
+        Ok(Lane { partition: Arc::from(piece.partition.as_str()), partition_id, bucket: piece.bucket, pinned, ranges, rows: None })
     }
 }
 
@@ -133,6 +148,7 @@ pub(super) struct Wanted<'a> {
 
 /// A merged scan under way.
 pub(super) struct MergedScan {
+    table: Table,
     lanes: Vec<Lane>,
     at: usize,
     /// The columns that come out or that the filter tests, by their places in the table.
@@ -180,10 +196,10 @@ impl MergedScan {
             let name: Arc<str> = Arc::from(partition.name.as_str());
             for bucket in (0..spec.buckets).filter(|bucket| wanted.part.has_bucket(*bucket)) {
                 let pinned = Arc::new(pin(table, entry, Place { partition_id, bucket }, is_again)?);
-                lanes.push(Lane { partition: name.clone(), bucket, pinned, ranges: ranges.clone(), rows: None });
+                lanes.push(Lane { partition: name.clone(), partition_id, bucket, pinned, ranges: ranges.clone(), rows: None });
             }
         }
-        Ok(MergedScan { lanes, at: 0, read, schema, filter, alive, limit: wanted.limit })
+        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, alive, limit: wanted.limit })
     }
 
     /// When it is, where that decides which rows are shown.
@@ -216,8 +232,12 @@ impl MergedScan {
     /// The next rows; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<ScanBatch>> {
         while let Some(lane) = self.lanes.get_mut(self.at) {
-            let bucket = lane.bucket;
-            let here = |error: Error| error.at("bucket", bucket);
+            let (partition_id, partition, bucket) = (lane.partition_id, lane.partition.clone(), lane.bucket);
+            let table = &self.table;
+            let here = |error: Error| match why_gone(table, partition_id, &partition) {
+                Some(gone) => gone.caused_by(error),
+                None => error.at("bucket", bucket),
+            };
             let rows = match &mut lane.rows {
                 Some(rows) => rows,
                 None => {

@@ -37,6 +37,9 @@ mod alive;
 mod alter;
 mod catalog;
 mod changes;
+mod dropping;
+mod expiry;
+mod gate;
 mod inspect;
 mod keyed;
 mod lookup;
@@ -45,6 +48,7 @@ mod options;
 mod part;
 mod prefix;
 mod reading;
+mod rescale;
 mod route;
 mod scanner;
 mod split;
@@ -61,10 +65,11 @@ use std::sync::Arc;
 pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, ChangeType, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
-pub use inspect::{BucketStats, ExpireReport, Problem, Progress, VerifyReport};
+pub use inspect::{BucketStats, ExpireReport, Problem, Progress, TreeStats, VerifyReport, WriterStats};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use prefix::{PREFIX_ROWS_MAX, PrefixRows};
+pub use rescale::RescaleReport;
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
 pub use split::{SPLITS_MAX, Split};
 pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
@@ -155,6 +160,21 @@ impl Store {
         self.0.drop_table(&name.parse()?)
     }
 
+    /// Drops one partition of a table and its rows, for good. Rows that are written for it later make it anew.
+    ///
+    /// Errors: NotFound for an unknown partition; Invalid for a table without partitions.
+    pub fn drop_partition(&self, table: &str, partition: &str) -> Result<()> {
+        self.0.drop_partition(&table.parse()?, partition)
+    }
+
+    /// Gives a table another number of buckets, and puts its rows into them: of a table with a primary key the rows as they are now. Writers wait meanwhile.
+    /// Offsets begin anew; whoever holds the table, or reads it, hears that it was dropped, and opens it again. `progress` hears how many rows there are so far.
+    ///
+    /// Errors: Invalid for a number that is out of range; those of reading and writing. Nothing has changed then.
+    pub fn rescale_table(&self, name: &str, buckets: u32, progress: &mut dyn FnMut(Progress)) -> Result<RescaleReport> {
+        rescale::rescale(&self.0, &name.parse()?, buckets, progress)
+    }
+
     /// Checks every checksum and invariant of one table or of all. Damage is found, not an error.
     pub fn verify(&self, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
         inspect::verify(&self.0, table, progress)
@@ -214,7 +234,12 @@ impl Store {
 
 /// Directory of a bucket.
 fn bucket_dir(dir: &Path, table_id: u32, partition_id: u32, bucket: u32) -> PathBuf {
-    table_dir(dir, table_id).join(format!("p{partition_id}")).join(format!("b{bucket}"))
+    partition_dir(dir, table_id, partition_id).join(format!("b{bucket}"))
+}
+
+/// Directory of a partition.
+fn partition_dir(dir: &Path, table_id: u32, partition_id: u32) -> PathBuf {
+    table_dir(dir, table_id).join(format!("p{partition_id}"))
 }
 
 /// Directory of a table.

@@ -4,6 +4,7 @@
 //! a bucket is opened once and by its first use. This module knows nothing of rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,17 +12,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::catalog::{Catalog, Edit, FILE_NAME, ONLY_PARTITION, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
+use super::bucket_dir;
+use super::catalog::{Catalog, Edit, FILE_NAME, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
+use super::dropping::{check_there, dropped, left_directories, remove_tree};
+use super::gate::{Gate, Gates};
 use super::options::{Durability, IoPreference, Options};
 use super::route::Turns;
 use super::table::CreateTable;
-use super::{bucket_dir, table_dir};
 use crate::bucket::follower::{Follower, WriterState};
 use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::resources::{Limits, Resources};
 use crate::bucket::tree::Keyed;
 use crate::bucket::{Address, Bucket, SegmentPolicy};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
@@ -50,8 +53,11 @@ struct Writing {
     lock: Mutex<Option<Lock>>,
     /// Of each table with a writer.
     turns: Mutex<HashMap<u32, Arc<Turns>>>,
+    gates: Gates,
     /// The last bucket that the walk for retention came to in this round.
     walked_to: Mutex<Option<Key>>,
+    /// When the newest row of partitions was committed that the walk looked at.
+    newest_seen: Mutex<HashMap<(u32, u32), i64>>,
 }
 
 /// What only a follower has.
@@ -94,7 +100,7 @@ pub(super) fn driver(options: &Options) -> Result<Arc<dyn Driver>> {
 
 /// The error for a name that is not in the catalog.
 pub(super) fn no_such_table(catalog: &Catalog, name: &TableName) -> Error {
-    let names: Vec<String> = catalog.tables.values().map(|entry| entry.spec.name.to_string()).collect();
+    let names: Vec<String> = catalog.shown().map(|entry| entry.spec.name.to_string()).collect();
     let near = did_you_mean(&name.to_string(), names.iter().map(String::as_str));
     let error = Error::not_found(format!("there is no table {name}"));
     if near.is_empty() { error.hint("`aquifer list` shows all tables") } else { error.hint(near) }
@@ -121,7 +127,10 @@ impl Inner {
         let left = left_directories(&*driver, dir, ledger.state())?;
         let page = map_page(&*driver, dir, ledger.state().epoch == 0)?;
         let epoch = ledger.state().epoch + 1;
-        ledger.append(&*driver, &pool, vec![Edit::Opened { epoch }])?;
+        let unfinished = ledger.state().tables.values().filter(|entry| entry.replaces.is_some());
+        let dropped = unfinished.map(|entry| Edit::TableDropped { table_id: entry.spec.id });
+        let edits = std::iter::once(Edit::Opened { epoch }).chain(dropped).collect();
+        ledger.append(&*driver, &pool, edits)?;
         for table in left {
             remove_tree(&*driver, &table)?;
         }
@@ -134,7 +143,9 @@ impl Inner {
             buckets: Mutex::new(BTreeMap::new()),
             lock: Mutex::new(Some(lock)),
             turns: Mutex::default(),
+            gates: Gates::default(),
             walked_to: Mutex::new(None),
+            newest_seen: Mutex::default(),
         };
         let inner = Arc::new(Inner {
             dir: dir.to_path_buf(),
@@ -234,7 +245,7 @@ impl Inner {
     /// A table of the catalog.
     pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
         let catalog = self.catalog()?;
-        catalog.tables.get(&table_id).cloned().ok_or_else(|| dropped(name))
+        catalog.tables.get(&table_id).cloned().ok_or_else(|| dropped(&catalog, name))
     }
 
     /// A table's entry that knows every schema version of which a row is durable.
@@ -270,17 +281,7 @@ impl Inner {
             }
             let spec = create.spec(name, catalog.next_table_id, now_ms.max(0) as u64)?;
             let id = spec.id;
-            let buckets = if spec.partition_by.is_empty() { spec.buckets as usize } else { 0 };
-            // The table's own slot and those of its only partition stand side by side.
-            let slot = catalog.free_slots(1 + buckets)?;
-            let partition = (buckets > 0).then(|| Edit::PartitionCreated {
-                table_id: id,
-                partition_id: ONLY_PARTITION,
-                name: String::new(),
-                slot: slot + 1,
-            });
-            let edits = std::iter::once(Edit::TableCreated { spec, slot }).chain(partition).collect();
-            Ok((edits, id))
+            Ok((catalog.new_table(spec, None)?, id))
         })
     }
 
@@ -290,7 +291,7 @@ impl Inner {
             return Ok(id);
         }
         self.change(|catalog| {
-            let entry = catalog.tables.get(&table_id).ok_or_else(|| dropped(table))?;
+            let entry = catalog.tables.get(&table_id).ok_or_else(|| dropped(catalog, table))?;
             if let Some(id) = entry.partition(name) {
                 return Ok((Vec::new(), id));
             }
@@ -298,27 +299,22 @@ impl Inner {
                 let full = Error::exhausted(format!("table {table} has {PARTITIONS_MAX} partitions, the most that one may have"));
                 return Err(full.hint("partition by a coarser unit"));
             }
-            let partition_id = entry.partitions.last_key_value().map_or(1, |(last, _)| last + 1);
-            let slot = catalog.free_slots(entry.spec.buckets as usize)?;
-            Ok((vec![Edit::PartitionCreated { table_id, partition_id, name: name.to_string(), slot }], partition_id))
+            let (partition_id, created) = catalog.new_partition(entry, name)?;
+            Ok((vec![created], partition_id))
         })
     }
 
-    pub(super) fn drop_table(&self, name: &TableName) -> Result<()> {
-        let id = self.change(|catalog| {
-            let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
-            Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
-        })?;
-        self.writing()?.turns.lock().remove(&id);
-        let open: Vec<Arc<Bucket>> = {
-            let mut buckets = self.writing()?.buckets.lock();
-            buckets.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true).map(|(_, bucket)| bucket).collect()
-        };
-        for bucket in open {
-            bucket.close(dropped(name));
-        }
-        self.resources.files.invalidate_below(&table_dir(&self.dir, id));
-        remove_tree(&*self.resources.driver, &table_dir(&self.dir, id))
+    /// Takes buckets out of use: nobody finds them here any more.
+    pub(super) fn take_buckets(&self, which: RangeInclusive<Key>) -> Result<Vec<Arc<Bucket>>> {
+        Ok(self.writing()?.buckets.lock().extract_if(which, |_, _| true).map(|(_, bucket)| bucket).collect())
+    }
+
+    /// Forgets what writers of a table share: it is gone.
+    pub(super) fn forget_writers(&self, table_id: u32) -> Result<()> {
+        let writing = self.writing()?;
+        writing.turns.lock().remove(&table_id);
+        writing.gates.forget(table_id);
+        Ok(())
     }
 
     pub(super) fn address(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<Address> {
@@ -331,6 +327,7 @@ impl Inner {
             bucket,
             slot: partition.slot + bucket as usize,
             table_slot: entry.slot,
+            serial: partition.serial,
         })
     }
 
@@ -342,9 +339,7 @@ impl Inner {
             return Err(closed(&self.dir));
         }
         // The entry may be from before a drop, which takes the open buckets, under this lock, after it has changed the catalog.
-        if !self.catalog.load().tables.contains_key(&entry.spec.id) {
-            return Err(dropped(&entry.spec.name));
-        }
+        check_there(&self.catalog.load(), entry, partition_id)?;
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key).filter(|open| !open.may_be_whole()) {
             return Ok(open.clone());
@@ -365,6 +360,11 @@ impl Inner {
         let clock = self.resources.driver.clock();
         let seed = || clock.monotonic().as_nanos() as u64 ^ (clock.wall_ms() as u64) << 20;
         Ok(turns.entry(table_id).or_insert_with(|| Arc::new(Turns::new(seed()))).clone())
+    }
+
+    /// Where the rows of a table's writers pass.
+    pub(super) fn gate(&self, table_id: u32) -> Result<Arc<Gate>> {
+        Ok(self.writing()?.gates.of(table_id))
     }
 
     /// Whether a bucket is open for writing.
@@ -397,6 +397,21 @@ impl Inner {
         let found = next(*walked_to);
         *walked_to = found.as_ref().map(|(key, _)| *key);
         Ok(found)
+    }
+
+    /// When the newest row of a partition was committed, as the walk last saw it.
+    pub(super) fn newest_seen(&self, partition: (u32, u32)) -> Result<Option<i64>> {
+        Ok(self.writing()?.newest_seen.lock().get(&partition).copied())
+    }
+
+    /// Remembers it.
+    pub(super) fn see_newest(&self, partition: (u32, u32), newest_ms: i64) -> Result<()> {
+        let mut seen = self.writing()?.newest_seen.lock();
+        if seen.len() >= SLOTS_MAX {
+            seen.clear();
+        }
+        seen.insert(partition, newest_ms);
+        Ok(())
     }
 
     /// A bucket of a store that is open read-only.
@@ -436,6 +451,12 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// The buckets of a table that are open for writing.
+    pub(super) fn open_buckets_of(&self, table_id: u32) -> Result<Vec<Arc<Bucket>>> {
+        let buckets = self.writing()?.buckets.lock();
+        Ok(buckets.range((table_id, 0, 0)..=(table_id, u32::MAX, u32::MAX)).map(|(_, bucket)| bucket.clone()).collect())
     }
 
     fn open_buckets(&self) -> Vec<Arc<Bucket>> {
@@ -485,11 +506,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let _ = self.close();
     }
-}
-
-/// The error for a table that was there.
-pub(super) fn dropped(name: &TableName) -> Error {
-    Error::not_found(format!("table {name} was dropped"))
 }
 
 fn closed(dir: &Path) -> Error {
@@ -559,34 +575,6 @@ fn newer_page(version: u16, path: &Path) -> Error {
 fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
     let read = ledger::read::<Catalog>(&*resources.driver, &resources.pool, &dir.join(FILE_NAME))?;
     Ok(read.map(|folded| folded.state))
-}
-
-/// Directories of tables that were dropped when a crash came in between. What no table of this store can be called is somebody else's, and stays.
-///
-/// Errors: Corrupt when there is one of a table that the catalog has never heard of: it has lost its newest edits.
-fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalog) -> Result<Vec<PathBuf>> {
-    let tables = dir.join("tables");
-    driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
-    let mut left = Vec::new();
-    for entry in driver.list(&tables).map_err(|error| Error::io("list", &tables, error))? {
-        let Some(id) = entry.name.parse::<u32>().ok().filter(|id| id.to_string() == entry.name) else { continue };
-        if id >= catalog.next_table_id {
-            let lost = Error::corrupt(format!("the catalog has lost table {id}, and its rows are there"))
-                .at("file", dir.join(FILE_NAME).display());
-            return Err(lost.hint("put a copy of the catalog in its place; nothing was changed"));
-        }
-        if entry.is_dir && !catalog.tables.contains_key(&id) {
-            left.push(tables.join(&entry.name));
-        }
-    }
-    Ok(left)
-}
-
-fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
-    match driver.remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error)) {
-        Err(error) if error.kind() != Kind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl Part {
     }
 }
 
-fn no_such_partition(entry: &TableEntry, name: &str) -> Error {
+pub(super) fn no_such_partition(entry: &TableEntry, name: &str) -> Error {
     let table = &entry.spec.name;
     if entry.spec.partition_by.is_empty() {
         return Error::invalid("the table has no partitions").at("table", table).hint("read all of it");

@@ -13,8 +13,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::catalog::{Catalog, TableEntry};
+use super::dropping::{dropped, partition_dropped, why_gone};
 use super::keyed::{MergedScan, Wanted};
-use super::open::{Inner, dropped};
+use super::open::Inner;
 use super::part::Part;
 use super::reading::{Extras, Reading};
 use super::split::{self, PieceRows, Place, SPLITS_MAX, Split, Whole};
@@ -264,13 +265,14 @@ pub enum Next {
 
 enum Origin {
     /// Written by this process; held so that the bucket stays open.
-    Own(#[allow(dead_code, reason = "keeps the bucket open")] Arc<Bucket>),
+    Own(Arc<Bucket>),
     Followed(Arc<Follower>),
 }
 
 /// One bucket of a scan.
 struct Lane {
     partition: Arc<str>,
+    partition_id: u32,
     bucket: u32,
     cursor: Cursor,
     origin: Origin,
@@ -365,7 +367,7 @@ impl Scanner {
     fn table_word(&mut self) -> Result<(usize, u32)> {
         let store = &self.table.store;
         let catalog = store.catalog()?;
-        let slot = catalog.tables.get(&self.table.id).ok_or_else(|| dropped(&self.table.name))?.slot;
+        let slot = catalog.tables.get(&self.table.id).ok_or_else(|| dropped(&catalog, &self.table.name))?.slot;
         let word = store.resources.page.slot(slot).word();
         if self.follow && !Arc::ptr_eq(&catalog, &self.catalog) {
             self.add_lanes(Start::Earliest)?;
@@ -382,11 +384,31 @@ impl Scanner {
         }
         let writer = self.table.store.writer_state()?;
         for lane in &self.lanes {
-            if let Origin::Followed(follower) = &lane.origin {
-                follower.refresh(writer)?;
+            if let Origin::Followed(follower) = &lane.origin
+                && let Err(error) = follower.refresh(writer)
+                // What becomes of the lanes of a partition that was dropped is decided when the catalog is looked at next.
+                && why_gone(&self.table, lane.partition_id, &lane.partition).is_none()
+            {
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// Takes out what was dropped.
+    ///
+    /// Errors: NotFound when rows of it were not read yet, or it is the partition that the scan is of.
+    fn drop_lanes(&mut self, entry: &TableEntry) -> Result<()> {
+        let mut lost = None;
+        let is_named = self.part.partition.is_some();
+        self.lanes.retain(|lane| {
+            let is_there = entry.partitions.contains_key(&lane.partition_id);
+            if !is_there && (is_named || lane.cursor.offset() < lane.origin.view().end()) {
+                lost.get_or_insert_with(|| partition_dropped(&entry.spec.name, &lane.partition));
+            }
+            is_there
+        });
+        lost.map_or(Ok(()), |lost| Err(lost.hint("scan again without it")))
     }
 
     /// Opens the buckets that the scan does not have yet. An offset counts in each; where the log does not reach it yet, the scan begins at its end, unless no bucket
@@ -395,6 +417,7 @@ impl Scanner {
         let store = self.table.store.clone();
         self.catalog = store.catalog()?;
         let entry = store.entry(self.table.id, &self.table.name)?;
+        self.drop_lanes(&entry)?;
         self.reading.refresh(&entry.spec);
         let partitioner = Partitioner::new(entry.spec.schema(), &entry.spec.partition_by)?;
         let mut beyond = Vec::new();
@@ -415,7 +438,7 @@ impl Scanner {
                     }
                     start => start,
                 };
-                let lane = self.lane(name.clone(), bucket, origin, view, start)?;
+                let lane = self.lane((name.clone(), partition_id), bucket, origin, view, start)?;
                 self.lanes.push(lane);
             }
         }
@@ -443,14 +466,14 @@ impl Scanner {
                 let unknown = Error::unavailable(format!("rows up to offset {} are not known here", offsets.end));
                 return Err(unknown.at("table", &self.table.name).at("bucket", piece.bucket).at("end", view.end()).hint("try again"));
             }
-            let mut lane = self.lane(name, piece.bucket, origin, view, Start::Offset(offsets.start))?;
+            let mut lane = self.lane((name, partition_id), piece.bucket, origin, view, Start::Offset(offsets.start))?;
             lane.end = offsets.end;
             self.lanes.push(lane);
         }
         Ok(())
     }
 
-    fn lane(&self, partition: Arc<str>, bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
+    fn lane(&self, (partition, partition_id): (Arc<str>, u32), bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
         let store = &self.table.store;
         let source = store.resources.source();
         let end = if self.follow { u64::MAX } else { view.end() };
@@ -472,7 +495,7 @@ impl Scanner {
         if let Origin::Followed(_) = origin {
             cursor.locate();
         }
-        Ok(Lane { partition, bucket, cursor, origin, end, since_ms, begun: false })
+        Ok(Lane { partition, partition_id, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
     fn out_of_range(&self, bucket: u32, offset: u64, view: &View) -> Error {
@@ -512,7 +535,7 @@ impl Scanner {
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
-            let next = lane.next().map_err(|error| explain(&self.table, lane.bucket, error))?;
+            let next = lane.next().map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),
@@ -527,7 +550,7 @@ impl Scanner {
                         follower.refresh_segments(self.table.store.writer_state()?)?;
                         continue;
                     }
-                    _ => return Err(explain(&self.table, lane.bucket, error)),
+                    _ => return Err(explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error)),
                 },
             };
             lane.begun = true;
@@ -536,7 +559,7 @@ impl Scanner {
             }
             let to = stored.end_offset.min(lane.end);
             let rows = self.reading.rows(&stored, (&lane.partition, lane.bucket), from.max(stored.first_offset)..to);
-            let rows = rows.map_err(|error| explain(&self.table, lane.bucket, error))?;
+            let rows = rows.map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
             let Some(batch) = rows else { continue };
             let found = ScanBatch {
                 partition: lane.partition.clone(),
@@ -547,6 +570,15 @@ impl Scanner {
                 batch,
             };
             return Ok(Some(self.within_limit(found)));
+        }
+    }
+}
+
+impl Origin {
+    fn view(&self) -> &Arc<View> {
+        match self {
+            Origin::Own(bucket) => bucket.view(),
+            Origin::Followed(follower) => follower.view(),
         }
     }
 }
@@ -613,17 +645,17 @@ fn offset_followed(store: &Inner, follower: &Follower, source: &Source, time_ms:
     }
 }
 
-/// Adds where to an error of a bucket; when its table was dropped, that is why.
-fn explain(table: &Table, bucket: u32, error: Error) -> Error {
-    match table.store.entry(table.id, &table.name) {
-        Err(gone) if gone.kind() == Kind::NotFound => gone.caused_by(error),
+/// Adds where to an error of a bucket; when its table or its partition was dropped, that is why.
+fn explain(table: &Table, (partition_id, partition, bucket): (u32, &str, u32), error: Error) -> Error {
+    match why_gone(table, partition_id, partition) {
+        Some(gone) => gone.caused_by(error),
         // A file that the manifest names, and rows that were acknowledged with it.
-        _ if error.kind() == Kind::NotFound => {
+        None if error.kind() == Kind::NotFound => {
             let lost = Error::corrupt(format!("a part of the log is gone: {}", error.message()));
             let lost = error.context().fold(lost, |lost, (name, value)| lost.at(name, value));
             lost.at("table", &table.name).at("bucket", bucket).hint("`aquifer verify` lists everything that is damaged")
         }
-        _ => error.at("table", &table.name).at("bucket", bucket),
+        None => error.at("table", &table.name).at("bucket", bucket),
     }
 }
 

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
+use super::alter::set_option;
 use super::lookup::{Rows, lookup};
 use super::open::Inner;
 use super::prefix::{PrefixRows, lookup_prefix};
@@ -98,10 +99,7 @@ impl CreateTable {
                 let keyless = Error::invalid("a log table has no changelog: its rows are never changed").at("option", name);
                 return Err(keyless.hint("leave it out, or give the table a primary key"));
             }
-            match spec.options.get(name) {
-                None if !self.primary_key.is_empty() => drop(spec.merge.insert(name.trim().to_string(), value.trim().to_string())),
-                _ => spec.options.set(name, value)?,
-            }
+            set_option(&mut spec, name, value)?;
         }
         spec.check()?;
         if !spec.primary_key.is_empty() {
@@ -310,8 +308,7 @@ impl Table {
 pub(super) fn summaries(store: &Inner) -> Result<Vec<TableSummary>> {
     let catalog = store.catalog()?;
     let mut all: Vec<TableSummary> = catalog
-        .tables
-        .values()
+        .shown()
         .map(|entry| TableSummary {
             name: entry.spec.name.to_string(),
             id: entry.spec.id,

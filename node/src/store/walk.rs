@@ -1,10 +1,12 @@
-//! Retention of buckets that nobody has open: a slow walk over all tables that drop rows, again and again.
+//! Retention of buckets that nobody has open, and of whole partitions: a slow walk over all tables that drop rows, again and again.
 //!
-//! Invariant: one bucket a step, opened only if something of it goes, and closed again. This module knows nothing of how rows are dropped.
+//! Invariant: one bucket, or one partition behind its last bucket, a step; opened only if something of it goes, and closed again. This module knows nothing of
+//! how rows are dropped.
 
 use std::sync::Arc;
 
 use super::catalog::{Catalog, TableEntry};
+use super::dropping::check_there;
 use super::open::{Inner, Key, segment_policy};
 use crate::bucket::{Bucket, retention};
 use crate::error::Result;
@@ -14,9 +16,13 @@ impl Inner {
     pub(super) fn walk(&self) -> Result<bool> {
         let catalog = self.catalog_seen();
         let Some((key, entry)) = self.walk_on(|last| next(&catalog, last))? else { return Ok(false) };
-        match self.expire_closed(entry, key) {
+        let expired = self.expire_closed(entry, key).and_then(|()| match key.2 + 1 == entry.spec.buckets {
+            true => self.expire_partition(entry, key.1, self.resources.driver.clock().wall_ms()),
+            false => Ok(()),
+        });
+        match expired {
             // It was dropped meanwhile.
-            Err(_) if !self.catalog_seen().tables.contains_key(&key.0) => Ok(true),
+            Err(_) if check_there(&self.catalog_seen(), entry, key.1).is_err() => Ok(true),
             expired => expired.map(|()| true),
         }
     }

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::catalog::{Catalog, ONLY_PARTITION};
+use super::gate::Gate;
 use super::open::keyed;
 use super::route::{Piece, Router};
 use super::table::Table;
@@ -82,6 +83,8 @@ pub(super) struct Cut {
 /// Appends rows to a table. Made by [`Table::writer`].
 pub struct Writer {
     pub(super) table: Table,
+    /// Where its rows pass on their way to the log.
+    pub(super) gate: Arc<Gate>,
     options: WriterOptions,
     /// The catalog that the rest was made from.
     catalog: Arc<Catalog>,
@@ -118,8 +121,10 @@ impl Writer {
         let encoders = Encoders::new(&spec)?;
         let keyed = keyed(&spec)?;
         let router = Router::new(&spec, table.store.turns(table.id)?)?;
+        let gate = table.store.gate(table.id)?;
         Ok(Writer {
             table,
+            gate,
             options,
             catalog,
             spec: Arc::new(spec),
@@ -149,9 +154,12 @@ impl Writer {
         self.drain();
         self.tell_failure()?;
         let answered = self.acked.len();
+        let gate = self.gate.clone();
+        let entered = gate.enter();
         let (pieces, cuts) = self.pieces(batch, None)?;
         // Several buckets are written side by side; one alone is written by this thread.
         self.put(&pieces, &cuts, pieces.len() == 1);
+        drop(entered);
         self.drain();
         self.tell_failure()?;
         Ok(self.acked.split_off(answered))
@@ -165,6 +173,8 @@ impl Writer {
         self.refuse_without_number()?;
         self.refuse_without_change()?;
         self.make_room()?;
+        let gate = self.gate.clone();
+        let _entered = gate.enter();
         let (pieces, cuts) = self.pieces(batch, None)?;
         self.put(&pieces, &cuts, false);
         self.tell_failure()
@@ -209,6 +219,8 @@ impl Writer {
             return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
         };
         self.refuse_without_change()?;
+        let gate = self.gate.clone();
+        let entered = gate.enter();
         self.refresh()?;
         let rows = self.fit(batch)?;
         let piece = self.only_piece(&rows)?;
@@ -220,6 +232,7 @@ impl Writer {
         let bucket = self.bucket(partition_id, piece.bucket)?;
         let record = self.encode(&piece.rows, None, bytes_bound, Some(Producer { id, sequence }))?;
         self.hand_over(&bucket, &piece, record, true)?;
+        drop(entered);
         self.drain();
         self.tell_failure()?;
         self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
@@ -286,7 +299,10 @@ impl Writer {
         self.refresh()?;
         let rows = self.fit(batch)?;
         if let Some(keyed) = &self.keyed {
-            keyed.checks().check_rows(&rows).map_err(|error| error.at("table", &self.table.name))?;
+            let located = |error: Error| error.at("table", &self.table.name);
+            keyed.checks().check_rows(&rows).map_err(located)?;
+            // In the log, a key that is too long would keep the bucket from all rows behind it.
+            keyed.reader.keys().check(&rows).map_err(located)?;
         }
         let pieces = self.router.route(&rows)?;
         let mut cuts = Vec::with_capacity(pieces.len());
@@ -327,6 +343,9 @@ impl Writer {
         }
         let entry = self.table.store.entry(self.table.id, &self.table.name)?;
         self.catalog = catalog;
+        // One of the name of a partition that was dropped is another.
+        self.partitions.retain(|_, id| entry.partitions.contains_key(id));
+        self.buckets.retain(|(id, _), _| entry.partitions.contains_key(id));
         if entry.spec != *self.spec {
             entry.spec.check_writable()?;
             self.encoders = Encoders::new(&entry.spec)?;

@@ -185,6 +185,18 @@ impl KeyEncoder {
         self.is_number
     }
 
+    /// Checks that the keys of a batch are not too long, without making them where that is plain from their longest texts.
+    ///
+    /// # Errors
+    /// As [`KeyEncoder::encode`].
+    pub fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let bound: usize = self.columns.iter().filter_map(|index| batch.columns().get(*index)).map(bytes_bound).sum();
+        match bound <= KEY_BYTES_MAX && bound.saturating_mul(batch.num_rows()) <= u32::MAX as usize {
+            true => Ok(()),
+            false => self.encode(batch).map(drop),
+        }
+    }
+
     /// The keys of a batch that has the schema this was made for.
     ///
     /// # Errors
@@ -212,6 +224,17 @@ impl KeyEncoder {
             keys.ends.push(keys.bytes.len() as u32);
         }
         Ok(Keys::Bytes(keys))
+    }
+}
+
+/// The most bytes that a value of a column has as a part of a key.
+fn bytes_bound(column: &ArrayRef) -> usize {
+    let longest = |offsets: &[i32]| offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0);
+    match column.data_type() {
+        DataType::Utf8 => ESCAPED_ZERO.len() * longest(column.as_string::<i32>().value_offsets()) + END.len(),
+        DataType::Binary => ESCAPED_ZERO.len() * longest(column.as_binary::<i32>().value_offsets()) + END.len(),
+        DataType::FixedSizeBinary(bytes) => *bytes as usize,
+        _ => size_of::<i128>(),
     }
 }
 

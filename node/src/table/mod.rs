@@ -51,6 +51,6 @@ pub use rows::{Rows, group_rows};
 pub use scalar::{Scalar, ScalarRef};
 pub use schema::{Field, TableSchema};
 pub use schema_file::parse_schema_file;
-pub use spec::TableSpec;
+pub use spec::{Generation, TableSpec};
 pub use statistics::ColumnStatistics;
 pub use types::ColumnType;

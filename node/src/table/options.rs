@@ -154,6 +154,16 @@ impl TableOptions {
         Ok(())
     }
 
+    /// Gives an option its default again.
+    ///
+    /// # Errors
+    /// Invalid for an unknown name, with the nearest one.
+    pub fn reset(&mut self, name: &str) -> Result<()> {
+        // Whatever stands for an unknown name is not looked at.
+        let default = TableOptions::default().get(name).unwrap_or_default();
+        self.set(name, &default)
+    }
+
     /// The value of an option as [`TableOptions::set`] would take it; `None` for an unknown name.
     pub fn get(&self, name: &str) -> Option<String> {
         let limit = |value: Option<u64>, print: fn(u64) -> String| value.map_or("none".to_string(), print);

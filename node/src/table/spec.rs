@@ -49,6 +49,9 @@ pub struct TableSpec {
     /// Empty keeps the last row of each key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merge: BTreeMap<String, String>,
+    /// How often that has changed since the table was created.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merge_changes: u32,
     /// When the table was created, in milliseconds since 1970.
     pub created_ms: u64,
 }
@@ -66,6 +69,7 @@ impl TableSpec {
             bucket_key: Vec::new(),
             options: TableOptions::default(),
             merge: BTreeMap::new(),
+            merge_changes: 0,
             created_ms,
         }
     }
@@ -73,6 +77,11 @@ impl TableSpec {
     /// The current schema.
     pub fn schema(&self) -> &TableSchema {
         self.schemas.current()
+    }
+
+    /// What rows of this table are read and merged by.
+    pub fn generation(&self) -> Generation {
+        Generation { schema: self.schema().version(), merge: self.merge_changes }
     }
 
     /// The schema of a batch that carries `version`, if there was one.
@@ -207,6 +216,19 @@ impl TableSpec {
 /// Whether batches can carry minimum and maximum of a column: fixed width or text, and comparable with a literal.
 fn has_statistics(kind: &ColumnType) -> bool {
     !kind.is_nested() && !matches!(kind, ColumnType::Binary | ColumnType::FixedBinary(_))
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Grows with each change after which rows are read or merged in another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation {
+    /// The version of the schema.
+    pub schema: i16,
+    /// Changes of how rows of a key are merged.
+    pub merge: u32,
 }
 
 /// The versions of a schema, oldest first: never empty, numbered from 0 without gaps.

@@ -346,6 +346,15 @@ fn a_batch_of_more_rows_than_one_step_takes_is_written_in_several() {
     store.flush("t").unwrap();
     let found = scanned(&table);
     assert_eq!((found.len(), found[&7].0, found[&50_000].0), (60_000, Some(7 + 60_007), Some(50_000)));
+    // Their rows are in many blocks, which are read several at a time.
+    let again: Vec<Write> = (0..60_000).rev().map(|key| number(key, 1)).collect();
+    let acks = writer.upsert(&rows(&again)).unwrap();
+    assert_eq!(acks.iter().map(|ack| ack.changes).sum::<u64>(), 2 * 60_000);
+    let one_more = |(key, row): (&i64, &Row)| (*key, (row.0.map(|number| number + 1), row.1.clone()));
+    let expected: BTreeMap<i64, Row> = found.iter().map(one_more).collect();
+    assert_eq!(looked_up(&table, 0..60_000), expected);
+    store.compact("t", true).unwrap();
+    assert_eq!(looked_up(&table, 0..60_000), expected);
 }
 
 #[test]

@@ -340,9 +340,9 @@ fn an_aggregation_adds_up_over_flushes() {
         }
     }
     assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
-    for change in [Change::drop_column("value"), Change::rename_column("value=worth").unwrap()] {
-        assert_eq!(store.alter_table("t", &[change]).unwrap_err().kind(), Kind::Invalid, "a merge option names it");
-    }
+    let dropped = store.alter_table("t", &[Change::drop_column("value")]).unwrap_err();
+    assert_eq!(dropped.kind(), Kind::Invalid, "a merge option names it");
+    store.alter_table("t", &[Change::rename_column("value=worth").unwrap()]).unwrap();
     store.compact("t", true).unwrap();
     assert_eq!(scanned(&table), BTreeMap::from([(1, 15), (2, 5)]));
 }

@@ -89,3 +89,17 @@ fn nulls_long_keys_and_types_without_order_are_refused() {
     let nested = TableSchema::new(vec![Field::new("k", ColumnType::list(ColumnType::Utf8, false), false)]).unwrap();
     assert!(KeyEncoder::new(&nested, &[1]).is_err());
 }
+
+#[test]
+fn keys_that_are_too_long_are_found_before_they_are_made() {
+    let schema = TableSchema::new(vec![Field::new("a", ColumnType::Utf8, false), Field::new("b", ColumnType::Binary, false)]).unwrap();
+    let encoder = KeyEncoder::new(&schema, &[schema.fields()[0].id, schema.fields()[1].id]).unwrap();
+    for (text, bytes) in [(0, 0), (100, 20_000), (32 << 10, 0), ((32 << 10) - 4, 0), (40_000, 1), (1, 16_384), (1, 16_382)] {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["x".repeat(text), "y".to_string()])),
+            Arc::new(BinaryArray::from_vec(vec![&vec![0; bytes], b""])),
+        ];
+        let batch = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();
+        assert_eq!(encoder.check(&batch).is_ok(), encoder.encode(&batch).is_ok(), "{text} {bytes}");
+    }
+}

@@ -1,0 +1,52 @@
+//! A bucket to which nobody writes for a while: everything that came to it is in one place.
+//!
+//! Invariant: whoever calls this keeps new rows away until it is done. This module knows nothing of why.
+
+use std::sync::Arc;
+
+use super::{Bucket, CLOSING_LOOK};
+use crate::error::{Error, Result};
+use crate::io::Wait;
+use crate::io::sync::{AtomicU32, wait};
+
+impl Bucket {
+    /// Waits until no row is on its way to the device.
+    ///
+    /// # Errors
+    /// Why the log takes no rows: what of them is there is not known then; Unavailable when nobody writes what is queued.
+    pub fn quiesce(&self) -> Result<()> {
+        let nobody = AtomicU32::new(0);
+        while self.log.unfinished() != (0, 0) {
+            if !self.resources.driver.is_single_threaded() {
+                if let Some(reason) = self.resources.calls.why_ended() {
+                    return Err(self.here(reason));
+                }
+                wait(&nobody, 0, Some(CLOSING_LOOK));
+                continue;
+            }
+            let mut pumped = self.resources.pumped.lock();
+            let committer = pumped.as_mut().ok_or_else(|| Error::internal("nobody drives the ring"))?;
+            if !committer.step(Wait::Completion)? {
+                return Err(self.here(Error::internal("rows are on their way and nothing is in flight")));
+            }
+        }
+        match self.log.with_writer(|writer| writer.poison().map(Error::replica)) {
+            Some(reason) => Err(self.here(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Merges all rows of its tree into one run, in which no key is deleted.
+    ///
+    /// # Errors
+    /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes and compactions.
+    pub fn merge_all(self: &Arc<Self>) -> Result<()> {
+        let Some(tree) = self.tree() else { return Ok(()) };
+        self.quiesce()?;
+        if let Some(error) = tree.failure() {
+            return Err(self.here(error));
+        }
+        self.flush()?;
+        self.compact(true)
+    }
+}

@@ -1,0 +1,159 @@
+//! Another number of buckets for a table that has rows.
+//!
+//! A second table is filled beside the first, and one edit of the catalog puts it in its place. Invariants: nobody finds the second table before; until the
+//! edit is durable the first is as it was, and what a crash leaves of the second goes with the next open; rows of one bucket keep their order wherever
+//! they go to the same one. This module knows nothing of where rows lie.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use serde::Serialize;
+
+use super::catalog::Edit;
+use super::dropping::dropped;
+use super::inspect::Progress;
+use super::open::{Inner, no_such_table};
+use super::scanner::ScanBatch;
+use super::table::Table;
+use super::writer::Writer;
+use crate::error::{Error, Result};
+use crate::table::{ChangeType, TableName, TableSpec};
+
+/// Small batches of a bucket are written together, up to so many rows.
+const ROWS_TOGETHER: usize = 16 << 10;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RescaleReport {
+    /// Rows that were put into the new buckets.
+    pub rows: u64,
+    /// Buckets of each partition before.
+    pub buckets_before: u32,
+    /// Buckets of each partition now.
+    pub buckets: u32,
+}
+
+/// See [`super::Store::rescale_table`].
+pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progress: &mut dyn FnMut(Progress)) -> Result<RescaleReport> {
+    let catalog = store.catalog()?;
+    let old_id = catalog.find(name).ok_or_else(|| no_such_table(&catalog, name))?.spec.id;
+    let gate = store.gate(old_id)?;
+    let _closed = gate.close();
+    let spec = store.entry(old_id, name)?.spec;
+    spec.check_writable()?;
+    let report = RescaleReport { rows: 0, buckets_before: spec.buckets, buckets };
+    if spec.buckets == buckets {
+        return Ok(report);
+    }
+    for bucket in store.open_buckets_of(old_id)? {
+        bucket.quiesce()?;
+    }
+    let new_id = begin(store, &spec, buckets)?;
+    let filled = fill(store, &spec, new_id, progress).and_then(|rows| switch(store, &spec, new_id).map(|()| rows));
+    match filled {
+        Ok(rows) => {
+            // It is done; files of the old table that cannot be removed now are removed by the next open.
+            let _ = store.end_table(old_id, name);
+            Ok(RescaleReport { rows, ..report })
+        }
+        Err(error) => {
+            // Why it came to nothing says more than what is left of it, which the next open removes.
+            let _ = give_up(store, name, new_id);
+            Err(error)
+        }
+    }
+}
+
+/// A table of other buckets that nobody finds.
+fn begin(store: &Inner, spec: &TableSpec, buckets: u32) -> Result<u32> {
+    store.change(|catalog| {
+        if let Some(other) = catalog.tables.values().find(|entry| entry.replaces == Some(spec.id)) {
+            let twice = Error::conflict("the table is being rescaled").at("table", &spec.name).at("buckets", other.spec.buckets);
+            return Err(twice.hint("wait until that is done"));
+        }
+        let new = TableSpec { id: catalog.next_table_id, buckets, ..spec.clone() };
+        new.check()?;
+        let id = new.id;
+        Ok((catalog.new_table(new, Some(spec.id))?, id))
+    })
+}
+
+/// The one edit after which the new table is the table.
+fn switch(store: &Inner, spec: &TableSpec, new_id: u32) -> Result<()> {
+    store.change(|catalog| {
+        let now = catalog.tables.get(&spec.id).ok_or_else(|| dropped(catalog, &spec.name))?;
+        if now.spec != *spec {
+            return Err(Error::conflict("the table was altered while it was rescaled").at("table", &spec.name).hint("do it again"));
+        }
+        Ok((vec![Edit::TableReplaced { table_id: spec.id, by: new_id }], ()))
+    })
+}
+
+fn give_up(store: &Inner, name: &TableName, new_id: u32) -> Result<()> {
+    store.change(|_| Ok((vec![Edit::TableDropped { table_id: new_id }], ())))?;
+    store.end_table(new_id, name)
+}
+
+fn fill(store: &Arc<Inner>, spec: &TableSpec, new_id: u32, progress: &mut dyn FnMut(Progress)) -> Result<u64> {
+    let table = |id| Table::new(store.clone(), id, spec.name.clone());
+    let mut filling = Filling {
+        writer: table(new_id).writer()?,
+        is_keyed: !spec.primary_key.is_empty(),
+        together: Vec::new(),
+        from: None,
+        done: Progress::default(),
+    };
+    for found in table(spec.id).scan().build()? {
+        filling.take(found?)?;
+        progress(filling.done);
+    }
+    filling.write()?;
+    filling.writer.flush()?;
+    progress(filling.done);
+    Ok(filling.done.rows)
+}
+
+/// Rows on their way from the old buckets to the new ones.
+struct Filling {
+    writer: Writer,
+    is_keyed: bool,
+    /// Of one bucket, one behind the other.
+    together: Vec<RecordBatch>,
+    /// The partition and bucket that these are of.
+    from: Option<(Arc<str>, u32)>,
+    done: Progress,
+}
+
+impl Filling {
+    fn take(&mut self, found: ScanBatch) -> Result<()> {
+        let from = Some((found.partition, found.bucket));
+        let rows: usize = self.together.iter().map(RecordBatch::num_rows).sum();
+        if self.from != from || rows + found.batch.num_rows() > ROWS_TOGETHER {
+            self.write()?;
+        }
+        self.from = from;
+        self.together.push(found.batch);
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let Some(first) = self.together.first() else { return Ok(()) };
+        let rows = match self.together.len() {
+            1 => first.clone(),
+            _ => concat_batches(&first.schema(), &self.together)
+                .map_err(|error| Error::internal("batches of one table do not join").caused_by(error))?,
+        };
+        self.together.clear();
+        match self.is_keyed {
+            // The new log tells of each row once.
+            true => self.writer.send_changes(&rows, &vec![ChangeType::Insert; rows.num_rows()])?,
+            false => self.writer.send(&rows)?,
+        }
+        // Answers are of no use, and would gather.
+        self.writer.acks()?;
+        self.done.rows += rows.num_rows() as u64;
+        self.done.bytes += rows.get_array_memory_size() as u64;
+        Ok(())
+    }
+}
