@@ -109,6 +109,9 @@ pub struct State {
     /// Offset in the log up to which rows are in runs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub flushed_to: u64,
+    /// While no segment is sealed: the last that was, and is gone. The file of its directory stays, because it alone remembers who wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_dropped: Option<u64>,
 }
 
 fn is_zero(offset: &u64) -> bool {
@@ -135,11 +138,16 @@ impl LedgerState for State {
                 if base_offset >= end_offset || self.sealed.last().is_some_and(|last| last.end_offset != base_offset) {
                     return Err(Error::corrupt(format!("segment {segment_id:x} does not follow the one before it")));
                 }
+                self.last_dropped = None;
                 self.sealed.push(SealedSegment { segment_id, base_offset, end_offset, bytes, file_bytes, timestamps_ms });
             }
             Edit::Trimmed { start_offset, segment_ids } => {
                 self.start_offset = self.start_offset.max(start_offset);
+                let last = self.sealed.last().map(|last| last.segment_id);
                 self.sealed.retain(|segment| !segment_ids.contains(&segment.segment_id));
+                if self.sealed.is_empty() {
+                    self.last_dropped = last.or(self.last_dropped);
+                }
             }
             Edit::Flushed { run, flushed_to } => {
                 if flushed_to < self.flushed_to {
@@ -163,6 +171,11 @@ impl State {
         };
         self.runs.splice(at..at + run_ids.len(), run);
         Ok(())
+    }
+
+    /// Whether the file of this segment's directory is of use.
+    pub fn keeps_index(&self, segment_id: u64) -> bool {
+        self.last_dropped == Some(segment_id) || self.sealed.iter().any(|segment| segment.segment_id == segment_id)
     }
 
     /// Offset behind the last sealed segment.

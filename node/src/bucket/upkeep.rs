@@ -174,6 +174,8 @@ impl Bucket {
                 if !is_oldest {
                     return run.map_or(Ok(()), |run| self.remove_run(&run));
                 }
+                // What is in runs must not be lost from the log: its next rows take the offsets behind.
+                self.sync_log(memtable.end_offset())?;
                 self.edit(Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() })?;
                 tree.change(|levels| levels.flushed(run));
                 tree.flushed(memtable);
