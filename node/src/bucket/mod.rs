@@ -36,6 +36,7 @@ use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::writer::{Record, Writer};
+use crate::table::expiry::Expiry;
 use manifest::{Edit, Manifest, State};
 use resources::Resources;
 use tree::{Keyed, Tree};
@@ -104,6 +105,8 @@ pub struct SegmentPolicy {
     pub retention_bytes: Option<u64>,
     /// Only rows that are in runs may go.
     pub has_tree: bool,
+    /// When rows of a tree come to their end by themselves.
+    pub expiry: Option<Expiry>,
 }
 
 /// A batch on its way to the device.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::changelog::Changelog;
+use super::expiry::Expiry;
 use super::name::TableName;
 use super::options::{Statistics, TableOptions};
 use super::partition::PartitionField;
@@ -126,6 +127,7 @@ impl TableSpec {
         }
         PartitionField::check(&self.partition_by, self.schema()).map_err(located)?;
         self.check_places().map_err(located)?;
+        Expiry::of(self).map_err(located)?;
         self.check_statistics().map_err(located)
     }
 
