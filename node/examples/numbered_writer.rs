@@ -30,7 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let table = store.table("orders")?;
     let mut writer = table.writer_with(identity)?;
     for number in 2..6 {
-        let ack = writer.append_numbered(&orders(number)?, number)?;
+        // Does not wait: up to five are under way, and the answers come in the order sent.
+        writer.send_numbered(&orders(number)?, number)?;
+    }
+    for (number, ack) in (2..).zip(writer.flush()?) {
         println!("batch {number} is at offset {}{}", ack.first_offset, if ack.duplicate { ", as before" } else { "" });
     }
     let rows: usize = table.scan().build()?.map(|found| found.map(|found| found.batch.num_rows())).sum::<Result<_, _>>()?;

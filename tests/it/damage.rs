@@ -162,7 +162,9 @@ fn a_lost_or_torn_index_is_made_again() {
         assert!(error.is_none(), "{error:?}");
         rows::assert_range(&numbers, 0..125_000);
         assert_eq!(read_until_error(&store, Start::Timestamp(1)).0.len(), 125_000);
-        assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+        // One that is missing is no damage.
+        let told: Vec<_> = store.verify(None, &mut |_| {}).unwrap().problems.into_iter().map(|problem| problem.segment.unwrap()).collect();
+        assert_eq!(told, indices[1..3].iter().map(|index| index.with_extension("log").display().to_string()).collect::<Vec<_>>());
     }
 }
 
@@ -340,4 +342,85 @@ fn in_a_large_batch_that_is_read_whole() {
         let sound = store.table("t").unwrap().scan().columns(&["number"]).build().unwrap();
         rows::assert_range(&rows::numbers(sound), 0..200_000);
     }
+}
+
+#[test]
+fn of_one_column_in_a_large_batch() {
+    const ROWS: i64 = 20_000;
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "2MiB").option("batch.bytes.max", "1MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    for batch in 0..8 {
+        writer.append(&rows::batch(batch * ROWS..(batch + 1) * ROWS)).unwrap();
+    }
+    drop((writer, table));
+    store.close().unwrap();
+    assert!(!scratch::files(&dir.path().join("tables"), ".index").is_empty(), "some are sealed");
+    // One in a sealed segment, one in that in use.
+    for (number, first_lost) in [(150_001, 140_000), (25_001, 20_000)] {
+        let segment = flip_number(dir.path(), number);
+        for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+            let mut scanner = store.table("t").unwrap().scan().columns(&["number"]).build().unwrap();
+            let mut seen = Vec::new();
+            let error = loop {
+                match scanner.next_within(None) {
+                    Ok(Next::Batch(found)) => seen.extend(rows::numbers_in(&found.batch)),
+                    Ok(_) => panic!("damage of row {number} is not seen"),
+                    Err(error) => break error,
+                }
+            };
+            rows::assert_range(&seen, 0..first_lost);
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            let segment = segment.file_name().unwrap().to_str().unwrap();
+            for said in [segment, &format!("offset {first_lost}"), "table t", "bucket 0"] {
+                assert!(error.to_string().contains(said), "it says {said}: {error}");
+            }
+            // What was not damaged is read.
+            let halves = store.table("t").unwrap().scan().columns(&["half"]).start(Start::Earliest).build().unwrap();
+            let count: usize = halves.map_while(|found| found.ok().map(|found| found.batch.num_rows())).sum();
+            assert!(count as i64 >= first_lost, "{count} rows");
+        }
+    }
+}
+
+/// Turns a bit in the number of row `number`; returns the file.
+fn flip_number(dir: &Path, number: i64) -> PathBuf {
+    let three: Vec<u8> = (number - 1..number + 2).flat_map(i64::to_le_bytes).collect();
+    for path in scratch::files(&dir.join("tables"), ".log") {
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(three.len()).position(|window| window == three) {
+            bytes[at + 8] ^= 0x10;
+            std::fs::write(&path, bytes).unwrap();
+            return path;
+        }
+    }
+    panic!("row {number} lies in no segment");
+}
+
+#[test]
+fn in_the_directory_of_a_segment() {
+    let dir = scratch::directory();
+    write(dir.path(), 150);
+    let index = scratch::files(&dir.path().join("tables"), ".index").remove(0);
+    let whole = std::fs::read(&index).unwrap();
+    let problems = |store: Store| store.verify(None, &mut |_| {}).unwrap().problems;
+    assert_eq!(problems(scratch::follow(dir.path())), []);
+    let mut broken = whole.clone();
+    broken[whole.len() / 2] ^= 1;
+    for damaged in [broken, vec![0; whole.len()], whole[..whole.len() / 2].to_vec()] {
+        std::fs::write(&index, damaged).unwrap();
+        for store in [scratch::follow(dir.path()), scratch::open(dir.path())] {
+            let found = problems(store.clone());
+            assert_eq!(found.len(), 1, "{found:?}");
+            let name = index.file_stem().unwrap().to_str().unwrap();
+            assert!(found[0].segment.as_ref().is_some_and(|segment| segment.contains(name)), "{found:?}");
+            rows::assert_range(&rows::numbers(store.table("t").unwrap().scan().build().unwrap()), 0..75_000);
+        }
+    }
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(problems(scratch::follow(dir.path())), [], "it can be made again");
+    std::fs::write(&index, whole).unwrap();
+    assert_eq!(problems(scratch::open(dir.path())), []);
 }

@@ -142,3 +142,87 @@ fn a_bucket_that_the_writer_chooses_takes_no_numbers() {
     assert_eq!(error.kind(), Kind::Invalid, "{error}");
     assert!(error.to_string().contains("bucket key"), "{error}");
 }
+
+fn fill(table: &Table, from: i64) {
+    let mut other = table.writer().unwrap();
+    for batch in 0..12 {
+        other.append(&rows::batch(from + batch * 10_000..from + (batch + 1) * 10_000)).unwrap();
+    }
+}
+
+fn small_segments() -> CreateTable {
+    CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB")
+}
+
+#[test]
+fn the_numbers_survive_the_loss_of_directories() {
+    let dir = scratch::directory();
+    let table = scratch::open(dir.path()).create_table("t", small_segments()).unwrap();
+    for sequence in 0..3 {
+        numbered_writer(&table, 9).append_numbered(&piece(sequence), sequence).unwrap();
+    }
+    fill(&table, 1_000_000);
+    drop(table);
+    let indices = || scratch::files(&dir.path().join("tables"), ".index");
+    assert!(indices().len() > 2, "its batches are in the first of several segments: {}", indices().len());
+    // The newest alone, then all.
+    for all in [false, true] {
+        let lost = if all { indices() } else { indices().split_off(indices().len() - 1) };
+        lost.iter().for_each(|index| std::fs::remove_file(index).unwrap());
+        let table = scratch::open(dir.path()).table("t").unwrap();
+        let again = numbered_writer(&table, 9).append_numbered(&piece(2), 2).unwrap();
+        assert_eq!((again.first_offset, again.duplicate), (20, true));
+        assert!(numbered_writer(&table, 9).append_numbered(&piece(4), 4).is_err(), "3 comes next");
+    }
+}
+
+#[test]
+fn the_numbers_survive_retention_of_everything() {
+    let dir = scratch::directory();
+    let indices = || scratch::files(&dir.path().join("tables"), ".index");
+    {
+        let store = scratch::open(dir.path());
+        let table = store.create_table("t", small_segments().option("retention.bytes", "0B")).unwrap();
+        numbered_writer(&table, 9).append_numbered(&piece(0), 0).unwrap();
+        fill(&table, 1_000_000);
+        store.expire("t").unwrap();
+        drop(table);
+        store.close().unwrap();
+    }
+    assert_eq!(indices().len(), 1, "the last one remembers: {:?}", indices());
+    for _ in 0..2 {
+        let store = scratch::open(dir.path());
+        let table = store.table("t").unwrap();
+        assert!(store.stats(Some("t")).unwrap()[0].start_offset > 10, "its row is gone");
+        let again = numbered_writer(&table, 9).append_numbered(&piece(0), 0).unwrap();
+        assert_eq!((again.first_offset, again.duplicate), (0, true));
+        drop(table);
+        store.close().unwrap();
+    }
+    // The next seal remembers for it.
+    let store = scratch::open(dir.path());
+    let table = store.table("t").unwrap();
+    fill(&table, 2_000_000);
+    store.expire("t").unwrap();
+    assert!(numbered_writer(&table, 9).append_numbered(&piece(0), 0).unwrap().duplicate);
+    drop(table);
+    store.close().unwrap();
+    assert_eq!(indices().len(), 1, "{:?}", indices());
+}
+
+#[test]
+fn several_are_under_way_at_a_time() {
+    let dir = scratch::directory();
+    let table = scratch::open(dir.path()).create_table("t", CreateTable::like(rows::schema())).unwrap();
+    let mut writer = numbered_writer(&table, 4);
+    (0..20).for_each(|sequence| writer.send_numbered(&piece(sequence), sequence).unwrap());
+    assert_eq!(writer.flush().unwrap().len(), 20);
+    // The last five again, as after a crash of the application; then on.
+    let mut again = numbered_writer(&table, 4);
+    (15..25).for_each(|sequence| again.send_numbered(&piece(sequence), sequence).unwrap());
+    let told: Vec<_> = again.flush().unwrap().iter().map(|ack| (ack.first_offset, ack.duplicate)).collect();
+    assert_eq!(told, (15..25).map(|sequence| (sequence as u64 * 10, sequence < 20)).collect::<Vec<_>>());
+    assert_eq!(again.send_numbered(&piece(26), 26).unwrap_err().kind(), Kind::Conflict);
+    assert!(!again.append_numbered(&piece(25), 25).unwrap().duplicate, "an error of one does not stop the others");
+    rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..260);
+}

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquifer_node::Kind;
 use aquifer_node::io::sim::{Call, Faults, Sim};
 use aquifer_node::io::{BLOCK_BYTES, Driver, Mode, Pool};
-use aquifer_node::store::{Change, CreateTable, Next, Options, Start, Store};
+use aquifer_node::store::{Change, CreateTable, Durability, Next, Options, Start, Store, WriterOptions};
 use aquifer_node::table::quantity::parse_duration_ms;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 
@@ -285,7 +286,7 @@ fn a_failure_is_told_once_and_the_writer_goes_on() {
     sim.fail_next(Call::Create, ".log", libc::ENOSPC);
     (0..3).for_each(|value| writer.send(&row(value, 1)).unwrap());
     let error = writer.append(&row(3, 1)).unwrap_err();
-    assert_eq!((error.kind(), rows_failed(&error)), (aquifer_node::Kind::Exhausted, 3), "{error}");
+    assert_eq!((error.kind(), rows_failed(&error)), (Kind::Exhausted, 3), "{error}");
     assert_eq!(writer.unacknowledged_bytes(), 0);
     // Nothing of the fourth was sent with the failed ones.
     writer.append(&row(3, 1)).unwrap();
@@ -366,8 +367,8 @@ fn rows_that_are_too_old_go_from_buckets_that_nobody_opens() {
     sim.advance(Duration::from_secs(7200)).unwrap();
     store.pump().unwrap();
     let after: Vec<_> = (0..2).map(|bucket| names(&sim, bucket).len()).collect();
-    // Its first segment and the directory of that are gone.
-    assert_eq!(after, before.iter().map(|count| count - 2).collect::<Vec<_>>());
+    // Its first segment is gone; its directory stays, because no other remembers who wrote.
+    assert_eq!(after, before.iter().map(|count| count - 1).collect::<Vec<_>>());
     let stats = store.stats(Some("t")).unwrap();
     assert!(stats[..2].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (1, 2)));
     assert!(stats[2..].iter().all(|bucket| (bucket.start_offset, bucket.end_offset) == (0, 1)));
@@ -428,5 +429,92 @@ fn a_catalog_is_rewritten_through_crashes_and_full_disks() {
         let kept = options.into_iter().find(|option| option.name == "retention.ms").unwrap().value;
         assert!([made, made + 1].iter().any(|value| parse_duration_ms(&kept).unwrap() == *value), "seed {seed}: {kept} after {made}");
         assert!(sim.list(Path::new(DIR)).unwrap().iter().all(|entry| entry.name != "catalog.next"), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_now_is_not_taken_for_lost() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let table = store.create_table("t", create).unwrap();
+    let numbered = |store: &Store| {
+        let options = WriterOptions { id: Some(3) };
+        store.table("t").and_then(|table| table.writer_with(options)).and_then(|mut writer| writer.append_numbered(&row(0, 1), 0))
+    };
+    assert!(!numbered(&store).unwrap().duplicate);
+    let mut writer = table.writer().unwrap();
+    (1..8).for_each(|value| drop(writer.append(&row(value, 400_000)).unwrap()));
+    store.pump().unwrap();
+    drop((writer, table));
+    store.close().unwrap();
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    sim.fail_next(Call::Open, ".index", libc::EMFILE);
+    let error = numbered(&store).unwrap_err();
+    assert_ne!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(numbered(&store).unwrap().duplicate, "the second try knows who wrote");
+}
+
+#[test]
+fn an_edit_that_failed_on_a_full_device_does_not_come_true_later() {
+    for power_cut in [false, true] {
+        let sim = Sim::new(1, Faults::default());
+        let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+        let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+        let table = store.create_table("t", create).unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.append(&row(0, 600_000)).unwrap();
+        // The edit that names the next segment is written whole, and finds no space when it is synced.
+        sim.fail_next(Call::Sync, "b0/manifest", libc::ENOSPC);
+        assert_eq!(writer.append(&row(1, 600_000)).unwrap_err().kind(), Kind::Exhausted);
+        drop((writer, table));
+        drop(store);
+        let sim = if power_cut { sim.reboot(2) } else { sim.kill(2) };
+        let store = Store::open_with(sim, DIR, Options::default()).unwrap();
+        assert_eq!(values(&store), [0]);
+        assert_eq!(store.verify(None, &mut |_| {}).unwrap().problems, []);
+        store.table("t").unwrap().writer().unwrap().append(&row(2, 600_000)).unwrap();
+        assert_eq!(values(&store), [0, 2]);
+    }
+}
+
+#[test]
+fn an_edit_that_cannot_be_taken_back_is_the_last() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    writer.append(&row(0, 600_000)).unwrap();
+    sim.fail_next(Call::Sync, "b0/manifest", libc::ENOSPC);
+    sim.fail_next(Call::Resize, "b0/manifest", libc::EIO);
+    assert_eq!(writer.append(&row(1, 600_000)).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(writer.append(&row(1, 600_000)).unwrap_err().kind(), Kind::Unavailable);
+    drop((writer, table));
+    drop(store);
+    // The edit may be true now, and what it names is there.
+    let store = Store::open_with(sim.kill(2), DIR, Options::default()).unwrap();
+    assert_eq!(values(&store), [0]);
+    assert_eq!(store.verify(None, &mut |_| {}).unwrap().problems, []);
+    store.table("t").unwrap().writer().unwrap().append(&row(2, 600_000)).unwrap();
+    assert_eq!(values(&store), [0, 2]);
+}
+
+#[test]
+fn what_a_seal_promises_is_on_the_device_whatever_an_acknowledgement_means() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Faults::default());
+        let options = || Options { durability: Durability::Os, ..Options::default() };
+        let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+        let create = CreateTable::like(row(0, 1).schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+        let table = store.create_table("t", create).unwrap();
+        let mut writer = table.writer().unwrap();
+        (0..6).for_each(|value| drop(writer.append(&row(value, 400_000)).unwrap()));
+        store.pump().unwrap();
+        drop((writer, table));
+        let store = Store::open_with(sim.reboot(seed), DIR, Options::default()).unwrap();
+        assert_eq!(store.verify(None, &mut |_| {}).unwrap().problems, [], "seed {seed}");
+        let kept = values(&store);
+        assert!(kept.len() >= 2 && kept == (0..kept.len() as u8).collect::<Vec<_>>(), "seed {seed}: {kept:?}");
     }
 }

@@ -64,7 +64,7 @@ fn is_named(history: &History, file: &Path) -> Finding<bool> {
     let is_sealed = state.sealed.iter().any(|segment| segment.segment_id == id);
     Ok(match extension {
         "log" => is_sealed || state.open.contains_key(&id),
-        "index" => is_sealed,
+        "index" => state.keeps_index(id),
         _ => false,
     })
 }

@@ -77,6 +77,14 @@ pub(crate) struct History {
     pub(crate) readers: Vec<Reader>,
     pub(crate) weather: Weather,
     buckets_open_max: usize,
+    /// Draws what was thought of later, so that old seeds still mean what they meant.
+    pub(crate) aside: Random,
+    /// Some openings acknowledge rows in the page cache.
+    has_os: bool,
+    /// One since the last settlement did.
+    is_os: bool,
+    /// The last one does.
+    opened_as_os: bool,
     summary: Summary,
     verbose: bool,
 }
@@ -85,8 +93,14 @@ impl History {
     /// Runs the history of `seed`.
     pub(crate) fn run(seed: u64, planted: Planted, verbose: bool) -> Finding<Summary> {
         let faults = Faults { lie_about_durability: planted == Planted::AcknowledgedTooEarly, ..Faults::default() };
+        let mut aside = Random::new(!seed);
+        let has_os = planted == Planted::Nothing && aside.one_in(3);
         let mut history = History {
             random: Random::new(seed),
+            aside,
+            has_os,
+            is_os: false,
+            opened_as_os: false,
             planted,
             sim: Sim::new(seed, faults),
             store: None,
@@ -153,10 +167,13 @@ impl History {
     }
 
     fn options(&mut self) -> Options {
+        let durability = if self.has_os && !self.aside.one_in(3) { Durability::Os } else { Durability::Sync };
+        self.opened_as_os = durability == Durability::Os;
+        self.is_os |= self.opened_as_os;
         let random = &mut self.random;
         self.buckets_open_max = *random.pick(&[1, 3, BUCKETS]);
         Options {
-            durability: Durability::Sync,
+            durability,
             files_open_max: *random.pick(&[16, 512]),
             buckets_open_max: self.buckets_open_max,
             recent_bytes_max: *random.pick(&[0, 64 << 10, 32 << 20]),
@@ -223,6 +240,7 @@ impl History {
         self.say(|| if power_cut { "power cut".to_string() } else { "process killed".to_string() });
         self.note_run();
         self.summary.crashes += 1;
+        self.oracle.may_have_lost |= power_cut && self.is_os;
         let next = if power_cut { self.sim.reboot(seed) } else { self.sim.kill(seed) };
         self.sim = next;
     }
@@ -257,6 +275,7 @@ impl History {
         self.settle_tables(&store)?;
         let ends = read_everything(self, &store, "after recovery")?;
         self.settle_logs(&ends)?;
+        self.is_os = self.opened_as_os;
         let verified = store.verify(None, &mut |_| {}).map_err(|error| format!("verify: {error}"))?;
         if let Some(problem) = verified.problems.first() {
             return Err(format!("verify finds damage after recovery: {problem:?}"));
@@ -280,6 +299,9 @@ impl History {
             if !ends.contains_key(&(table, place.clone())) {
                 self.oracle.settle(table, &place, 0)?;
             }
+        }
+        if self.oracle.may_have_lost {
+            self.number_lost_batches_again();
         }
         self.oracle.settle_rest();
         Ok(())

@@ -35,6 +35,8 @@ pub(crate) struct Log {
     pub(crate) start: u64,
     /// Rows by offset.
     pub(crate) known: BTreeMap<u64, u64>,
+    /// Rows before this were on the device when the log was last settled: no power cut takes them.
+    on_device: u64,
     /// Rows sent since the last settlement, in order; whether they must form a prefix.
     sent: Vec<u64>,
 }
@@ -110,6 +112,8 @@ pub(crate) struct Oracle {
     next_number: u64,
     /// Errors were possible since the last settlement: what is unacknowledged need not be a prefix.
     pub(crate) had_errors: bool,
+    /// The power was cut while rows were acknowledged in the page cache: the last ones of each log may be lost.
+    pub(crate) may_have_lost: bool,
 }
 
 impl Oracle {
@@ -194,12 +198,23 @@ impl Oracle {
         Ok(())
     }
 
+    /// A log was just found to end here. After a power cut its last rows may be lost if none of them had to be on the device; they are gone.
+    pub(crate) fn ends_at(&mut self, table: u64, place: &Place, end: u64) {
+        let Some(log) = self.tables.get_mut(&table).and_then(|table| table.logs.get_mut(place)) else { return };
+        if self.may_have_lost && end >= log.on_device {
+            for row in log.known.split_off(&end).into_values() {
+                self.facts.get_mut(&row).expect("it was sent").standing = Standing::Gone;
+            }
+        }
+    }
+
     /// Everything in a log was just read after a crash, its end is `end`: what was not there is gone.
     pub(crate) fn settle(&mut self, table: u64, place: &Place, end: u64) -> Finding {
         let had_errors = self.had_errors;
         let Some(model) = self.tables.get_mut(&table) else { return Ok(()) };
         let log = model.logs.entry(place.clone()).or_default();
         let here = format!("table {table}, bucket {place:?}");
+        log.on_device = end;
         if log.end() > end {
             return Err(format!("{here}: rows {end} to {} were acknowledged or seen and are lost", log.end()));
         }
@@ -239,6 +254,7 @@ impl Oracle {
             }
         }
         self.had_errors = false;
+        self.may_have_lost = false;
     }
 
     /// Takes a table out.

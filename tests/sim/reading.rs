@@ -35,6 +35,7 @@ pub(crate) fn read_everything(history: &mut History, store: &Store, when: &str) 
         for stats in &stats {
             let place = (stats.partition.clone(), stats.bucket);
             history.oracle.starts_at(number, &place, stats.start_offset)?;
+            history.oracle.ends_at(number, &place, stats.end_offset);
             ends.insert((number, place), stats.end_offset);
         }
         let mut positions: BTreeMap<Place, u64> = stats.iter().map(|s| ((s.partition.clone(), s.bucket), s.start_offset)).collect();

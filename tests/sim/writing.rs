@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use aquifer_node::store::{Ack, Store, Writer, WriterOptions};
 
+use arrow::array::RecordBatch;
+
 use crate::history::{History, Planted};
 use crate::oracle::{Finding, Table};
 use crate::rows::{self, batch};
@@ -324,6 +326,9 @@ impl History {
         let unanswered: Vec<usize> =
             (0..self.numbered[index].batches.len()).filter(|batch| !self.numbered[index].batches[*batch].is_acknowledged).collect();
         if !unanswered.is_empty() {
+            if self.aside.one_in(2) {
+                return self.send_several(index, &unanswered, &mut writer);
+            }
             for batch in unanswered {
                 if !self.send_numbered(index, batch, &mut writer)? {
                     return Ok(());
@@ -336,6 +341,8 @@ impl History {
             self.send_numbered(index, again, &mut writer)?;
             return Ok(());
         }
+        let waits = self.aside.one_in(2);
+        let mut several = Vec::new();
         for _ in 0..self.random.between(1, 4) {
             let size = *self.random.pick(&[0, 1, 2, 3]);
             let Numbered { part, key, .. } = self.numbered[index];
@@ -349,11 +356,51 @@ impl History {
                 numbered.batches.pop_front();
             }
             let last = numbered.batches.len() - 1;
-            if !self.send_numbered(index, last, &mut writer)? {
+            if !waits {
+                several.push(numbered.batches[last].sequence);
+            } else if !self.send_numbered(index, last, &mut writer)? {
                 return Ok(());
             }
         }
-        Ok(())
+        let batches = &self.numbered[index].batches;
+        let several: Vec<usize> = (0..batches.len()).filter(|batch| several.contains(&batches[*batch].sequence)).collect();
+        self.send_several(index, &several, &mut writer)
+    }
+
+    /// Sends batches that wait for each other's answers.
+    fn send_several(&mut self, index: usize, which: &[usize], writer: &mut Writer) -> Finding {
+        for &batch in which {
+            let (made, sequence) = self.made(index, batch);
+            if let Err(error) = writer.send_numbered(&made, sequence) {
+                return self.excuse("numbered send", &error);
+            }
+        }
+        let acks = match writer.flush() {
+            Ok(acks) => acks,
+            Err(error) => return self.excuse("numbered flush", &error),
+        };
+        if acks.len() != which.len() {
+            return Err(format!("{} numbered batches were sent and {} answered", which.len(), acks.len()));
+        }
+        which.iter().zip(&acks).try_for_each(|(batch, ack)| self.answered(index, *batch, ack))
+    }
+
+    /// A power cut took the last rows of logs: their writers send what was lost again, unless they do not remember all of it.
+    pub(crate) fn number_lost_batches_again(&mut self) {
+        for numbered in &mut self.numbered {
+            let oracle = &self.oracle;
+            let is_lost = |batch: &Batch| oracle.offset_of(batch.rows[0]).is_none();
+            if numbered.batches.front().is_some_and(|first| first.is_acknowledged && is_lost(first) && first.sequence > 0) {
+                numbered.batches.clear();
+                numbered.next = 0;
+                numbered.id = self.oracle.number() as i64;
+                numbered.number = self.oracle.number();
+                continue;
+            }
+            for batch in numbered.batches.iter_mut().filter(|batch| is_lost(batch)) {
+                batch.is_acknowledged = false;
+            }
+        }
     }
 
     fn any_numbered(&mut self) -> Option<usize> {
@@ -393,17 +440,30 @@ impl History {
 
     /// Sends one batch under its number; whether it was answered.
     fn send_numbered(&mut self, index: usize, which: usize, writer: &mut Writer) -> Finding<bool> {
+        let (made, sequence) = self.made(index, which);
+        match writer.append_numbered(&made, sequence) {
+            Ok(ack) => self.answered(index, which, &ack).map(|()| true),
+            Err(error) => self.excuse("numbered append", &error).map(|()| false),
+        }
+    }
+
+    /// A batch that is about to be sent, and its number.
+    fn made(&mut self, index: usize, which: usize) -> (RecordBatch, i32) {
         let Numbered { table, number, .. } = self.numbered[index];
         let Batch { sequence, rows, .. } = &self.numbered[index].batches[which];
         let (sequence, rows) = (*sequence, rows.clone());
         let before = self.oracle.offset_of(rows[0]);
         rows.iter().for_each(|row| self.oracle.send(table, number, *row));
         self.say(|| format!("batch {sequence} of writer {} to table {table}, known at {before:?}", self.numbered[index].id));
-        let made = batch(&rows, &self.oracle.tables[&table].columns);
-        let ack = match writer.append_numbered(&made, sequence) {
-            Ok(ack) => ack,
-            Err(error) => return self.excuse("numbered append", &error).map(|()| false),
-        };
+        (batch(&rows, &self.oracle.tables[&table].columns), sequence)
+    }
+
+    /// One batch was answered.
+    fn answered(&mut self, index: usize, which: usize, ack: &Ack) -> Finding {
+        let table = self.numbered[index].table;
+        let Batch { sequence, rows, .. } = &self.numbered[index].batches[which];
+        let (sequence, rows) = (*sequence, rows.clone());
+        let before = self.oracle.offset_of(rows[0]);
         let place = (ack.partition.to_string(), ack.bucket);
         if let Some(before) = before
             && (!ack.duplicate || ack.first_offset != before)
@@ -414,6 +474,6 @@ impl History {
             self.oracle.is_at(table, &place, offset, *row, "acknowledged by number")?;
         }
         self.numbered[index].batches[which].is_acknowledged = true;
-        Ok(true)
+        Ok(())
     }
 }

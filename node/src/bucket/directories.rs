@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::segments::index_path;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::directory::{Directory, WriterState};
 use crate::io::sync::Mutex;
 use crate::io::{Driver, File, FileCache, Mode, Pool};
@@ -23,6 +23,16 @@ struct State {
     known: HashMap<u64, (Arc<Directory>, u64)>,
     bytes: usize,
     uses: u64,
+}
+
+/// What the file of a directory holds.
+enum Read {
+    /// What was written.
+    Good(Directory, Vec<WriterState>),
+    /// Something that cannot be read, and why.
+    Bad(Error),
+    /// There is no file.
+    Missing,
 }
 
 /// See the head of this module.
@@ -44,21 +54,67 @@ impl Directories {
         if let Some(known) = self.state.lock().touch(segment.id()) {
             return Ok(known);
         }
-        let unwritten = unwritten(segment);
-        let directory = Arc::new(match unwritten.map_or_else(|| self.read_one(segment), |known| Ok(Some(known)))? {
-            Some(directory) => directory,
-            None => walk::directory(&*self.driver, &self.open(segment)?, &self.pool, segment)?,
-        });
+        let written = |segment: &Segment| match self.read(&index_path(segment.path()), segment.id())? {
+            Read::Good(directory, _) => Ok(directory),
+            Read::Missing | Read::Bad(_) => walk::directory(&*self.driver, &self.open(segment)?, &self.pool, segment),
+        };
+        let directory = Arc::new(unwritten(segment).map_or_else(|| written(segment), Ok)?);
         self.state.lock().insert(segment.id(), directory.clone());
         Ok(directory)
     }
 
-    /// The writers that a sealed segment remembers. When its file is lost, they are found in the segment's batches, as far as those go back.
-    pub fn producers(&self, segment: &Segment) -> Result<Producers> {
-        match self.read(&index_path(segment.path()), segment.id())? {
-            Some((_, writers)) => Ok(remembered(&writers)),
-            None => walk::producers(&*self.driver, &self.open(segment)?, &self.pool, segment),
+    /// The writers as they were behind the last of these sealed segments. When the file of its directory is lost, they are those that the last one
+    /// with a file remembers, and those of the batches behind it; without any, those that `kept` remembers, the log of the last segment that
+    /// retention dropped.
+    ///
+    /// Errors: Corrupt when batches that must be read are damaged; Unavailable when a newer program wrote a directory; those of the device. Who has
+    /// written is never forgotten because of them.
+    pub fn producers(&self, sealed: &[Arc<Segment>], kept: Option<(u64, &Path)>) -> Result<Producers> {
+        let mut producers = None;
+        let mut behind = sealed.len();
+        while let (None, Some(last)) = (&producers, behind.checked_sub(1)) {
+            producers = self.remembered(sealed[last].id(), sealed[last].path())?;
+            behind -= usize::from(producers.is_none());
         }
+        if let (None, Some((id, path))) = (&producers, kept) {
+            producers = self.remembered(id, path)?;
+        }
+        let mut producers = producers.unwrap_or_default();
+        for segment in &sealed[behind..] {
+            walk::note_producers(&*self.driver, &self.open(segment)?, &self.pool, segment, &mut producers)?;
+        }
+        Ok(producers)
+    }
+
+    /// The writers that the directory of a segment remembers; `None` when its file is lost or damaged.
+    fn remembered(&self, segment_id: u64, log_path: &Path) -> Result<Option<Producers>> {
+        match self.read(&index_path(log_path), segment_id)? {
+            Read::Good(_, writers) => Ok(Some(remembered(&writers))),
+            Read::Bad(error) if error.kind() != Kind::Corrupt => Err(error.at("file", index_path(log_path).display())),
+            Read::Missing | Read::Bad(_) => Ok(None),
+        }
+    }
+
+    /// Holds the file of a sealed segment's directory against what its frames say. One that is missing can be made again and is no damage; one of
+    /// a segment that is not in the manifest as sealed yet may still be on its way.
+    ///
+    /// Errors: Corrupt when they differ or the file is damaged, with the segment and its first offset; those of the device.
+    pub fn check(&self, segment: &Segment, walked: &Directory) -> Result<()> {
+        if segment.sealed().is_none() || unwritten(segment).is_some() {
+            return Ok(());
+        }
+        let path = index_path(segment.path());
+        let wrong = match self.read(&path, segment.id())? {
+            Read::Missing => None,
+            Read::Bad(error) => Some((segment.base_offset(), error.message().to_string())),
+            Read::Good(written, _) => {
+                let differs = written.first_difference(walked);
+                differs.map(|offset| (Some(offset), "the directory of a segment says other than its frames".to_string()))
+            }
+        };
+        let Some((offset, what)) = wrong else { return Ok(()) };
+        let wrong = Error::corrupt(what).at("file", path.display()).at("segment", segment.path().display());
+        Err(wrong.at("offset", offset.unwrap_or(0)).hint("its rows can be read; without the file it is made again from the segment"))
     }
 
     fn open(&self, segment: &Segment) -> Result<File> {
@@ -73,17 +129,20 @@ impl Directories {
         }
     }
 
-    fn read_one(&self, segment: &Segment) -> Result<Option<Directory>> {
-        Ok(self.read(&index_path(segment.path()), segment.id())?.map(|(directory, _)| directory))
-    }
-
-    /// The directory in a file; `None` when the file is lost or damaged.
-    fn read(&self, path: &Path, segment_id: u64) -> Result<Option<(Directory, Vec<WriterState>)>> {
-        let Ok(file) = self.driver.open(path, Mode::Read, false) else { return Ok(None) };
+    /// Reads the file of a directory.
+    fn read(&self, path: &Path, segment_id: u64) -> Result<Read> {
+        let file = match self.driver.open(path, Mode::Read, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::Missing),
+            Err(error) => return Err(Error::io("open", path, error)),
+        };
         let bytes = self.driver.len(&file).map_err(|error| Error::io("look at", path, error))? as usize;
         let mut buffer = self.pool.get(bytes.max(1));
         let read = self.driver.read_at(&file, &mut buffer, bytes, 0).map_err(|error| Error::io("read", path, error))?;
-        Ok(Directory::decode(segment_id, &buffer[..read]).ok())
+        Ok(match Directory::decode(segment_id, &buffer[..read]) {
+            Ok((directory, writers)) => Read::Good(directory, writers),
+            Err(error) => Read::Bad(error),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Edits are appended in durable records and folded when the file is opened; once enough have gathered, the folded state takes their place
 //! by a rewrite and a rename. Opening only reads; before the first edit the ledger is settled. Invariants: what is built upon is durable, also what
-//! another open wrote and did not see acknowledged; an edit that failed half-way is overwritten by the next one; after a failed sync nothing more is
+//! another open wrote and did not see acknowledged; an edit that failed is not in the file, or nothing more is written; after a failed sync nothing more is
 //! written. docs/format/manifest.md has the bytes. This module knows nothing of what the edits mean.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest as records;
-use crate::io::{Driver, Mode, Pool};
+use crate::io::{Driver, File, Mode, Pool};
 
 /// Edits after which the file is rewritten.
 const EDITS_MAX: usize = 512;
@@ -170,9 +170,7 @@ impl<S: LedgerState> Ledger<S> {
         let record = pool.copy_of(&bytes).freeze();
         let file = driver.open(&self.path, Mode::Write, false).map_err(|error| Error::io("open", &self.path, error))?;
         if let Err(error) = driver.write_at(&file, &[record], self.valid_bytes, true) {
-            let error = Error::io("write", &self.path, error);
-            self.failed = error.kind() != Kind::Exhausted;
-            return Err(error);
+            return Err(self.take_back(driver, &file, Error::io("write", &self.path, error)));
         }
         self.valid_bytes += bytes.len() as u64;
         self.edits += edits.len();
@@ -183,6 +181,24 @@ impl<S: LedgerState> Ledger<S> {
             self.rewrite(driver, pool);
         }
         Ok(())
+    }
+
+    /// What becomes of an edit whose write failed. On a full device it may be whole in the file nevertheless: it is cut off, or whoever opens the
+    /// ledger next would take for true what its caller takes for failed. If that cannot be done, the device is not what stands in the way any more.
+    fn take_back(&mut self, driver: &dyn Driver, file: &File, error: Error) -> Error {
+        self.failed = true;
+        if error.kind() != Kind::Exhausted {
+            return error;
+        }
+        let cut = driver.set_len(file, self.valid_bytes).and_then(|()| driver.sync(file));
+        self.failed = cut.is_err();
+        match cut {
+            Ok(()) => error,
+            Err(cut) => {
+                let kept = format!("the device is full, and what was written of an edit cannot be taken back ({cut})");
+                Error::unavailable(kept).at("file", self.path.display()).hint("make room, close and open the store again").caused_by(error)
+            }
+        }
     }
 
     /// Takes no more edits.

@@ -134,6 +134,9 @@ pub struct State {
     /// By the number of the snapshot.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<u64, KeptRuns>,
+    /// While no segment is sealed: the last that was, and is gone. The file of its directory stays, because it alone remembers who wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_dropped: Option<u64>,
 }
 
 fn is_zero(offset: &u64) -> bool {
@@ -160,11 +163,16 @@ impl LedgerState for State {
                 if base_offset >= end_offset || self.sealed.last().is_some_and(|last| last.end_offset != base_offset) {
                     return Err(Error::corrupt(format!("segment {segment_id:x} does not follow the one before it")));
                 }
+                self.last_dropped = None;
                 self.sealed.push(SealedSegment { segment_id, base_offset, end_offset, bytes, file_bytes, timestamps_ms });
             }
             Edit::Trimmed { start_offset, segment_ids } => {
                 self.start_offset = self.start_offset.max(start_offset);
+                let last = self.sealed.last().map(|last| last.segment_id);
                 self.sealed.retain(|segment| !segment_ids.contains(&segment.segment_id));
+                if self.sealed.is_empty() {
+                    self.last_dropped = last.or(self.last_dropped);
+                }
             }
             Edit::Flushed { run, flushed_to } => {
                 if flushed_to < self.flushed_to {
@@ -205,6 +213,11 @@ impl State {
     /// Whether a snapshot has a run.
     pub fn keeps_run(&self, id: u64) -> bool {
         self.kept.values().any(|kept| kept.runs.iter().any(|run| run.id == id))
+    }
+
+    /// Whether the file of this segment's directory is of use.
+    pub fn keeps_index(&self, segment_id: u64) -> bool {
+        self.last_dropped == Some(segment_id) || self.sealed.iter().any(|segment| segment.segment_id == segment_id)
     }
 
     /// Offset behind the last sealed segment.

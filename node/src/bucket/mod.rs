@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::page::{self, Gauges};
 use crate::io::sync::{AtomicBool, AtomicU32, Mutex, Ordering, wait};
 use crate::log::commit::{Effects, Herald, Log, Sink, Turn};
@@ -37,6 +37,7 @@ use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::writer::{Record, Writer};
+use crate::table::expiry::Expiry;
 use manifest::{Edit, Manifest, State};
 use resources::Resources;
 use tree::{Keyed, Tree};
@@ -105,6 +106,8 @@ pub struct SegmentPolicy {
     pub retention_bytes: Option<u64>,
     /// Only rows that are in runs may go.
     pub has_tree: bool,
+    /// When rows of a tree come to their end by themselves.
+    pub expiry: Option<Expiry>,
 }
 
 /// A batch on its way to the device.
@@ -497,17 +500,21 @@ fn find(resources: &Resources, address: &Address, state: &State, writable: bool)
         .collect();
     let open = state.open.iter().map(|(&id, &bytes)| Arc::new(Segment::prepared(id, path(id), bytes))).collect();
     let promised_offset = address.promised(resources);
+    let dropped = state.last_dropped.map(|id| (id, path(id)));
+    let producers = resources.directories.producers(&sealed, dropped.as_ref().map(|(id, path)| (*id, path.as_path())));
+    let (producers, unknown) = match producers {
+        // Rows are read all the same. New ones might be repeats.
+        Err(error) if error.kind() == Kind::Corrupt => (Producers::default(), Some(error)),
+        producers => (producers?, None),
+    };
     let known = Known {
         end_offset: state.sealed_end(),
         last_timestamp_ms: state.sealed.last().map_or(i64::MIN, |last| last.timestamps_ms.1),
-        producers: match sealed.last() {
-            Some(last) => resources.directories.producers(last)?,
-            None => Producers::default(),
-        },
+        producers,
         promised_offset,
     };
     let reach = Reach { driver: &*resources.driver, files: &resources.files, pool: &resources.pool, writable };
     let recovered = recover(reach, known, open)?;
-    let damage = damage(address, &recovered, promised_offset);
+    let damage = damage(address, &recovered, promised_offset).or_else(|| unknown.map(|error| beyond_reach(address, error)));
     Ok(Found { sealed, recovered, damage })
 }

@@ -245,9 +245,11 @@ impl Bucket {
     fn seal_one(&self, segment: &Segment) -> Result<()> {
         let sealed = segment.sealed().expect("only full segments are put here");
         let base_offset = segment.base_offset().expect("a full segment has rows");
+        self.sync_rows(segment)?;
         let writers = self.log.with_writer(|writer| writer_states(writer.producers(), sealed.end_offset));
         let bytes = segment.directory.lock().encode(&writers);
         write_index(&self.resources, &index_path(segment.path()), &bytes)?;
+        let last_dropped = self.manifest.lock().state().last_dropped;
         self.edit(Edit::Sealed {
             segment_id: segment.id(),
             base_offset,
@@ -257,7 +259,39 @@ impl Bucket {
         })?;
         // From here on readers get it from the file.
         *segment.directory.lock() = Directory::new(segment.id());
+        if let Some(dropped) = last_dropped {
+            // The new one remembers who wrote. If this fails, the next open removes it.
+            let _ = self.resources.driver.remove(&index_path(&log_path(&self.address.dir, dropped)));
+        }
         Ok(())
+    }
+
+    /// Makes the rows before `end_offset` durable where acknowledging them did not.
+    pub(in crate::bucket) fn sync_log(&self, end_offset: u64) -> Result<()> {
+        let sealed_end = self.manifest.lock().state().sealed_end();
+        let is_unsynced = |segment: &&Arc<Segment>| {
+            let is_sealed = segment.sealed().is_some_and(|sealed| sealed.end_offset <= sealed_end);
+            !is_sealed && segment.base_offset().is_some_and(|base| base < end_offset)
+        };
+        self.view().segments().iter().filter(is_unsynced).try_for_each(|segment| self.sync_rows(segment))
+    }
+
+    /// Makes the rows of a segment durable where acknowledging them did not: comes before the manifest builds on them. A sync that failed is the last,
+    /// because the next would say yes to what this one has lost: the log takes no more rows, and recovery writes again what is there.
+    fn sync_rows(&self, segment: &Segment) -> Result<()> {
+        let Resources { driver, files, durable, .. } = &*self.resources;
+        if *durable {
+            return Ok(());
+        }
+        if let Some(poison) = self.log.with_writer(|writer| writer.poison().map(Error::replica)) {
+            return Err(poison);
+        }
+        let file = files.open(&**driver, segment.path(), true).map_err(|error| Error::io("open", segment.path(), error))?;
+        driver.sync(&file).map_err(|error| {
+            let lost = Error::io("sync", segment.path(), error);
+            self.log.poison(lost.replica());
+            lost
+        })
     }
 
     /// Gives the files of dropped segments away, as soon as no reader of this process holds them. Returns how many still wait.
@@ -284,7 +318,10 @@ impl Bucket {
         let driver = &*self.resources.driver;
         self.resources.files.invalidate(segment.path());
         self.resources.directories.forget(segment.id());
-        remove_if_there(driver, &index_path(segment.path()))?;
+        // A seal that comes meanwhile removes it.
+        if !self.manifest.lock().state().keeps_index(segment.id()) {
+            remove_if_there(driver, &index_path(segment.path()))?;
+        }
         let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
         let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
         self.resources.spare.give(driver, segment.path(), bytes)
@@ -333,7 +370,7 @@ pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Resul
         let known = id.is_some_and(|id| match extension {
             "log" => state.open.contains_key(&id) || state.sealed.iter().any(|segment| segment.segment_id == id),
             "run" => state.has_run(id),
-            "index" => state.sealed.iter().any(|segment| segment.segment_id == id),
+            "index" => state.keeps_index(id),
             _ => false,
         });
         if !known && entry.name != FILE_NAME && !entry.is_dir {

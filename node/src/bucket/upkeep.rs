@@ -102,7 +102,7 @@ impl Bucket {
             return Ok(None);
         }
         let Shape { keyed, levels } = &*tree.shape();
-        let Some(picked) = (if full { whole(levels) } else { tree.picked(levels) }) else {
+        let Some(picked) = (if full { whole(levels, self.expires()) } else { tree.picked(levels) }) else {
             tree.is_compacting.store(false, Ordering::Release);
             return Ok(None);
         };
@@ -113,8 +113,18 @@ impl Bucket {
 
     fn build(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
         self.settle()?;
-        let sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        // Only where the row is all that there is of its key: else an older version would come back.
+        let expiry = self.policy.lock().expiry;
+        if let Some(expiry) = expiry.filter(|_| drop_deletes) {
+            sorted = sorted.expiring(expiry, self.resources.driver.clock().wall_ms())?;
+        }
         Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
+    }
+
+    /// Whether rows of the tree come to their end by themselves.
+    fn expires(&self) -> bool {
+        self.policy.lock().expiry.is_some()
     }
 
     /// Does a bounded piece of a job; `false` when it is done.
@@ -165,6 +175,8 @@ impl Bucket {
                 if !is_oldest {
                     return run.map_or(Ok(()), |run| self.remove_run(run.path()));
                 }
+                // What is in runs must not be lost from the log: its next rows take the offsets behind.
+                self.sync_log(memtable.end_offset())?;
                 let flushed = Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() };
                 self.edit_all(tree.keeping.with_flush(tree.levels().flushed_to, flushed, memtable.end_offset()))?;
                 tree.keeping.flushed_to(memtable.end_offset());
@@ -250,12 +262,17 @@ impl Bucket {
     /// As [`Bucket::step`].
     pub fn compact(self: &Arc<Self>, full: bool) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let is_left = || if full { whole(&tree.levels()).is_some() } else { tree.picked(&tree.levels()).is_some() };
-        while is_left() && !self.is_closed() {
+        // What has expired in a single run goes once; then nothing is left to do but what came meanwhile.
+        let mut expires = full && self.expires();
+        let is_left = |expires| if full { whole(&tree.levels(), expires).is_some() } else { tree.picked(&tree.levels()).is_some() };
+        while is_left(expires) && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(full)? {
-                Some(mut job) => while self.step(&mut job)? {},
-                None if is_left() => self.wait_for_another(tree, seen)?,
+                Some(mut job) => {
+                    while self.step(&mut job)? {}
+                    expires = false;
+                }
+                None if is_left(expires) => self.wait_for_another(tree, seen)?,
                 None => {}
             }
         }
@@ -306,8 +323,8 @@ impl Bucket {
     }
 }
 
-/// All runs, when merging them would change anything.
-fn whole(levels: &Levels) -> Option<std::ops::Range<usize>> {
-    let has_deletes = levels.runs.first().is_some_and(|run| run.meta().deletes > 0);
-    (levels.runs.len() > 1 || has_deletes).then_some(0..levels.runs.len())
+/// All runs, when merging them may change anything; `expires` says that rows of one alone may have to go.
+fn whole(levels: &Levels, expires: bool) -> Option<std::ops::Range<usize>> {
+    let may_drop = levels.runs.first().is_some_and(|run| run.meta().deletes > 0 || expires);
+    (levels.runs.len() > 1 || may_drop).then_some(0..levels.runs.len())
 }

@@ -85,6 +85,7 @@ pub(crate) enum Verb {
   aquifer create clicks --like clicks.parquet --buckets 4
   aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
   aquifer create customers --like customers.csv --primary-key id --set sequence.field=changed_at
+  aquifer create sessions --like sessions.csv --primary-key id --set record-level.expire-time=7d --set record-level.time-field=seen_at
   aquifer create totals --schema totals.toml --primary-key user_id --merge aggregation --set fields.spent.aggregate-function=sum
   aquifer create stock --schema stock.toml --primary-key item --merge partial-update --changelog lookup
 

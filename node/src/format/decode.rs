@@ -112,18 +112,16 @@ impl Decoder {
     /// The ranges of the batch that the chosen columns stand in, in the order [`Decoder::decode_parts`] wants their bytes.
     /// Counted from the start of the batch; none is empty; they may not be in order of position when the columns are not.
     pub fn plan(&self, layout: &BodyLayout) -> Result<Vec<Range<usize>>> {
+        Ok(self.needed(layout)?.into_iter().map(|index| layout.range(&layout.buffers[index])).collect())
+    }
+
+    /// The buffers that stand in the planned ranges, by their numbers in the layout.
+    pub fn needed(&self, layout: &BodyLayout) -> Result<Vec<usize>> {
         if layout.rows == 0 {
             return Ok(Vec::new());
         }
         layout.check(self.nodes, self.buffers)?;
-        let needed = self.columns.iter().flat_map(|column| column.needed(layout));
-        Ok(needed
-            .map(|index| {
-                let span = layout.buffers[index];
-                let start = layout.body_start + span.offset as usize;
-                start..start + span.length as usize
-            })
-            .collect())
+        Ok(self.columns.iter().flat_map(|column| column.needed(layout)).collect())
     }
 
     /// Decodes a batch from the bytes of its planned ranges.

@@ -8,7 +8,7 @@
 mod entry;
 mod writers;
 
-pub use entry::{BatchEntry, Entry, RunEntry};
+pub use entry::{BatchEntry, Entry, RunEntry, checksum};
 pub use writers::{WRITER_BATCHES_MAX, WriterBatch, WriterState};
 
 use super::bytes::{Reader, put, u16_at, u32_at, u64_at};
@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 /// "AQDX".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"AQDX");
 /// The version this program writes, and the newest it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+/// The version in which large batches got checksums of their buffers.
+const CHECKSUMS_SINCE: u16 = 2;
 /// Where `magic` stands.
 pub const MAGIC_AT: usize = 0;
 /// Where `version` stands.
@@ -54,6 +56,8 @@ struct Mark {
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
+    /// As it was read, or the newest: an entry of an older one has less to say.
+    version: u16,
     segment_id: u64,
     marks: Vec<Mark>,
     packed: Vec<u8>,
@@ -70,11 +74,20 @@ pub struct Directory {
 impl Directory {
     /// The directory of a segment without frames.
     pub fn new(segment_id: u64) -> Self {
-        Directory { segment_id, marks: Vec::new(), packed: Vec::new(), open: None, next_offset: 0, end: 0, timestamp_min: i64::MAX }
+        Directory {
+            version: VERSION,
+            segment_id,
+            marks: Vec::new(),
+            packed: Vec::new(),
+            open: None,
+            next_offset: 0,
+            end: 0,
+            timestamp_min: i64::MAX,
+        }
     }
 
     /// Adds the next frame of the segment, which stands at `position`. Of `bytes`, the frame, the heads of its batches are
-    /// read, and of a lone large batch what stands before its body.
+    /// read, and of a lone large batch all.
     ///
     /// Errors with `Corrupt` when these cannot be read or the frame does not follow the last.
     pub fn add_frame(&mut self, position: u64, frame: &Frame, bytes: &[u8]) -> Result<()> {
@@ -82,6 +95,7 @@ impl Directory {
         if misplaced || (self.end > 0 && frame.head.first_offset < self.next_offset) {
             return Err(Error::corrupt("a frame out of order").at("position", position).at("offset", frame.head.first_offset));
         }
+        self.version = VERSION;
         let mut headers = Vec::with_capacity(frame.batches.len());
         for span in &frame.batches {
             let batch = bytes.get(span.range()).ok_or_else(|| Error::corrupt("a frame is cut off").at("position", position))?;
@@ -209,6 +223,20 @@ impl Directory {
         (index < self.marks.len()).then_some(index)
     }
 
+    /// Where the first entry begins that `other` does not have, or has other than this; `None` when both say the same, as far as an entry of an older
+    /// version says it.
+    pub fn first_difference(&self, other: &Directory) -> Option<u64> {
+        let (mut own, mut others) = (self.entries(0), other.entries(0));
+        loop {
+            match (own.next(), others.next()) {
+                (None, None) => return None,
+                (Some(Entry::Batch(a)), Some(Entry::Batch(b))) if a.agrees(&b) => {}
+                (Some(Entry::Run(a)), Some(Entry::Run(b))) if a == b => {}
+                (a, b) => return a.iter().chain(&b).map(Entry::first_offset).min(),
+            }
+        }
+    }
+
     /// The bytes of the file, with a snapshot of the writers at the end of the segment.
     pub fn encode(&self, writers: &[WriterState]) -> Vec<u8> {
         let mut bytes = vec![0; HEAD_BYTES];
@@ -220,7 +248,7 @@ impl Directory {
         writers.iter().for_each(|writer| writer.write(&mut bytes));
         let writer_bytes = bytes.len() - entries_end;
         put(&mut bytes, MAGIC_AT, MAGIC.to_le_bytes());
-        put(&mut bytes, VERSION_AT, VERSION.to_le_bytes());
+        put(&mut bytes, VERSION_AT, self.version.to_le_bytes());
         put(&mut bytes, SEGMENT_ID_AT, self.segment_id.to_le_bytes());
         put(&mut bytes, ENTRY_COUNT_AT, (self.marks.len() as u32).to_le_bytes());
         put(&mut bytes, ENTRY_BYTES_AT, ((entries_end - HEAD_BYTES) as u32).to_le_bytes());
@@ -236,12 +264,14 @@ impl Directory {
     /// Errors with `Corrupt` when it is damaged or belongs to another segment, with `Unavailable` when a newer program wrote
     /// it. Either way it can be made again.
     pub fn decode(segment_id: u64, bytes: &[u8]) -> Result<(Self, Vec<WriterState>)> {
-        let (counts, entries, writers) = sections(segment_id, bytes)?;
-        let mut directory = Directory::new(segment_id);
+        let (version, counts, entries, writers) = sections(segment_id, bytes)?;
+        let mut directory = Directory { version, ..Directory::new(segment_id) };
         let mut reader = Reader { rest: entries };
         for _ in 0..counts.0 {
             let entry = Entry::read(&mut reader).filter(|entry| {
-                entry.position() >= directory.end && (directory.is_empty() || entry.first_offset() >= directory.next_offset)
+                (version >= CHECKSUMS_SINCE || !entry.has_checksums())
+                    && entry.position() >= directory.end
+                    && (directory.is_empty() || entry.first_offset() >= directory.next_offset)
             });
             let entry = entry.ok_or_else(|| bad("an entry of a directory makes no sense").at("entry", directory.len()))?;
             directory.push(&entry);
@@ -256,8 +286,8 @@ impl Directory {
 
 type Counts = (usize, usize);
 
-/// Counts and bytes of entries and writers, checked against the checksum.
-fn sections(segment_id: u64, bytes: &[u8]) -> Result<(Counts, &[u8], &[u8])> {
+/// Version, counts, and bytes of entries and writers, checked against the checksum.
+fn sections(segment_id: u64, bytes: &[u8]) -> Result<(u16, Counts, &[u8], &[u8])> {
     let short = || bad("a directory is cut off");
     if u32_at(bytes, MAGIC_AT) != Some(MAGIC) {
         return Err(bad("no directory where one should be"));
@@ -282,7 +312,7 @@ fn sections(segment_id: u64, bytes: &[u8]) -> Result<(Counts, &[u8], &[u8])> {
     if found != segment_id {
         return Err(bad("the directory of another segment").at("segment", found).at("expected", segment_id));
     }
-    Ok(((size(ENTRY_COUNT_AT)?, size(WRITER_COUNT_AT)?), &file[HEAD_BYTES..entries_end], &file[entries_end..]))
+    Ok((version, (size(ENTRY_COUNT_AT)?, size(WRITER_COUNT_AT)?), &file[HEAD_BYTES..entries_end], &file[entries_end..]))
 }
 
 fn bad(message: &'static str) -> Error {

@@ -1,7 +1,7 @@
 //! Our own formats as they were written first. The files are never written again: what they hold must stay readable, and
 //! what is read from them must encode to the same bytes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,7 +18,11 @@ use super::{BatchMeta, Decoder, Directory, Encoder, Layout, statistics};
 use super::{Compression, directory::WriterState};
 
 fn path(name: &str) -> PathBuf {
-    folder().join("v1").join(name)
+    versioned("v1", name)
+}
+
+fn versioned(version: &str, name: &str) -> PathBuf {
+    folder().join(version).join(name)
 }
 
 /// Rows and schema that `batch.json` says, and the batches that hold them.
@@ -85,18 +89,28 @@ fn frame() {
     assert!(again == bytes, "the frame is sealed to other bytes");
 }
 
+/// Of the same frames: of version 1, and of version 2 with the checksums of buffers.
 #[test]
-fn directory() {
-    let bytes = read(&path("directory.bin"));
+fn directories() {
+    let old = directory(&path("directory.bin"), false);
+    let new = directory(&versioned("v2", "directory.bin"), true);
+    assert_eq!((old.first_difference(&new), new.first_difference(&old)), (None, None), "they say the same");
+}
+
+fn directory(path: &Path, has_checksums: bool) -> Directory {
+    let bytes = read(path);
     let (directory, writers) = Directory::decode(99, &bytes).unwrap();
     assert!(directory.encode(&writers) == bytes, "the directory encodes to other bytes");
     let entries: Vec<Entry> = directory.entries(0).collect();
     assert_eq!(entries.iter().map(|entry| (entry.first_offset(), entry.rows())).collect::<Vec<_>>(), FRAMES);
     let Entry::Batch(batch) = &entries[1] else { panic!("no batch") };
     assert_eq!((batch.layout.nodes.len(), batch.layout.buffers.len(), batch.timestamp, batch.batch.start), (20, 42, 100, 64));
+    let checksums = batch.checksums.as_ref().map(|checksums| (checksums.len(), checksums.iter().filter(|checksum| **checksum > 0).count()));
+    assert_eq!(checksums, has_checksums.then_some((42, 22)));
     assert_eq!(directory.timestamps(), Some((100, 400)));
     assert_eq!(writers.iter().map(|writer: &WriterState| writer.batches.len()).collect::<Vec<_>>(), [5, 0]);
     assert_eq!((writers[0].writer_id, writers[0].batches[4].sequence, writers[0].batches[4].first_offset), (7, 4, 1004));
+    directory
 }
 
 const FRAMES: [(u64, u64); 5] = [(1000, 3), (1004, 500), (1504, 600), (2104, 6), (2112, 1000)];
@@ -110,5 +124,6 @@ fn manifest() {
     assert_eq!((folded.valid_length, folded.tail), (bytes.len(), manifest::Tail::Clean));
     let again = [manifest::record(2, &folded.edits[..2]).unwrap(), manifest::record(2, &folded.edits[2..]).unwrap()].concat();
     assert!(again == bytes, "the records are written to other bytes");
-    assert_eq!(directory::VERSION.max(frame::VERSION).max(manifest::VERSION), 1, "a new version wants golden files of its own");
+    let versions = (frame::VERSION, manifest::VERSION, directory::VERSION);
+    assert_eq!(versions, (1, 1, 2), "a new version wants golden files of its own");
 }

@@ -1,6 +1,8 @@
 //! What the message of a batch says about its body: rows, codec, and where the nodes and buffers are. Enough to read any
 //! column without looking at the batch again, so the directory of a segment keeps it. Knows nothing of types.
 
+use std::ops::Range;
+
 use arrow_ipc::{CompressionType, MessageHeader, MetadataVersion};
 
 use super::bytes::{u32_at, u64_at};
@@ -47,6 +49,12 @@ impl BodyLayout {
     /// The layout of a batch without rows, which has no message and no body.
     pub fn empty(body_start: usize) -> Self {
         BodyLayout { body_start, ..BodyLayout::default() }
+    }
+
+    /// Where a buffer stands in the batch. The sums do not overflow in a layout that was checked or read here.
+    pub fn range(&self, buffer: &Span) -> Range<usize> {
+        let start = self.body_start.saturating_add(buffer.offset as usize);
+        start..start.saturating_add(buffer.length as usize)
     }
 
     /// Errors with `Corrupt` unless the counts are these and all buffers lie inside the body.

@@ -14,14 +14,14 @@ use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
-use crate::format::directory::{BatchEntry, Directory, Entry, RunEntry};
+use crate::format::directory::{self, BatchEntry, Directory, Entry, RunEntry};
 use crate::format::frame::{self, Frame, Parsed};
 use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
 const ENTRIES_MAX: usize = 64;
 
-/// Of a large batch, this share of its bytes is wanted: then all of them are read, and its checksum verified. Padding alone is a few percent.
+/// Of a large batch, this share of its bytes is wanted: then all of them are read, and its own checksum verified. Padding alone is a few percent.
 const WHOLE_FROM: (usize, usize) = (7, 8);
 
 /// Bytes that a window reads in one go where there is no directory yet.
@@ -74,7 +74,8 @@ pub enum Next {
 
 enum What {
     Run(RunEntry),
-    Parts(Box<BatchEntry>),
+    /// Some buffers of a batch, with the checksum of each.
+    Parts(Box<BatchEntry>, Vec<u32>),
     Whole(Box<BatchEntry>),
 }
 
@@ -274,7 +275,7 @@ impl Cursor {
         let parts = job.parts();
         match job.what {
             // The frames of a run tell for themselves where it ends.
-            What::Whole(_) | What::Parts(_) if job.short.is_some() => return job.short.map_or(Ok(()), Err),
+            What::Whole(_) | What::Parts(..) if job.short.is_some() => return job.short.map_or(Ok(()), Err),
             What::Run(run) => {
                 let mut position = 0;
                 while position < parts[0].len() {
@@ -297,13 +298,20 @@ impl Cursor {
                 }
                 self.ready.push_back(stored);
             }
-            What::Parts(large) => self.ready.push_back(Stored {
-                first_offset: large.first_offset,
-                end_offset: large.first_offset + large.offsets,
-                timestamp_ms: large.timestamp,
-                schema_id: large.schema_id,
-                body: Body::Parts(large.layout, parts.iter().map(|part| part.arrow()).collect()),
-            }),
+            What::Parts(large, checksums) => {
+                let is_good = parts.iter().zip(&checksums).all(|(part, checksum)| directory::checksum(part) == *checksum);
+                if !is_good {
+                    let offset = large.first_offset.max(self.offset);
+                    return Err(damaged(segment.path(), large.position, offset, "the checksum of a column does not match"));
+                }
+                self.ready.push_back(Stored {
+                    first_offset: large.first_offset,
+                    end_offset: large.first_offset + large.offsets,
+                    timestamp_ms: large.timestamp,
+                    schema_id: large.schema_id,
+                    body: Body::Parts(large.layout, parts.iter().map(|part| part.arrow()).collect()),
+                });
+            }
         }
         Ok(())
     }
@@ -416,14 +424,16 @@ fn wanted(plan: &Plan, entry: Entry) -> Result<Option<(What, Vec<Range<u64>>)>> 
     }
     let decoder = (plan.decoder)(large.schema_id)?;
     let start = large.position + u64::from(large.batch.start);
-    let planned = decoder.plan(&large.layout)?;
+    let buffers = decoder.needed(&large.layout)?;
+    let planned: Vec<_> = buffers.iter().map(|buffer| large.layout.range(&large.layout.buffers[*buffer])).collect();
     let needed: usize = large.layout.body_start + planned.iter().map(|range| range.len()).sum::<usize>();
-    if plan.is_whole || needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0 {
+    let checksums = large.checksums.as_ref().map(|checksums| buffers.iter().map(|buffer| checksums[*buffer]).collect());
+    let (Some(checksums), false) = (checksums, plan.is_whole || needed * WHOLE_FROM.1 >= large.batch.length as usize * WHOLE_FROM.0) else {
         let range = start..start + u64::from(large.batch.length);
         return Ok(Some((What::Whole(large), vec![range])));
-    }
+    };
     let ranges = planned.iter().map(|range| start + range.start as u64..start + range.end as u64).collect();
-    Ok(Some((What::Parts(large), ranges)))
+    Ok(Some((What::Parts(large, checksums), ranges)))
 }
 
 fn describe(parsed: &Parsed) -> String {

@@ -21,16 +21,14 @@ pub fn directory(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segmen
     Ok(directory)
 }
 
-/// The writers of the batches in `segment`; what they sent before it is in the segments before.
-pub fn producers(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment) -> Result<Producers> {
-    let mut producers = Producers::default();
+/// Adds the writers of the batches in `segment` to `producers`, those of the segments before it.
+pub fn note_producers(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, producers: &mut Producers) -> Result<()> {
     each_frame(driver, file, pool, segment, |_, frame, bytes| {
         for span in &frame.batches {
             producers.note(&BatchHeader::read(&bytes[span.range()])?);
         }
         Ok(())
-    })?;
-    Ok(producers)
+    })
 }
 
 fn each_frame(
@@ -71,32 +69,40 @@ pub struct Checked {
 
 /// Reads the frames of `segment` that begin before offset `end`, and checks every checksum and the order of offsets.
 ///
-/// Returns what was good, and what is wrong behind it: damage, or an error of the device.
-pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> (Checked, Option<Error>) {
-    let mut checked = Checked::default();
+/// Returns what was good, its directory, and what is wrong behind it: damage, or an error of the device.
+pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, end: u64) -> (Checked, Directory, Option<Error>) {
+    let (mut checked, mut directory) = (Checked::default(), Directory::new(segment.id()));
+    let wrong = check_into(driver, file, pool, segment, end, &mut checked, &mut directory).err();
+    (checked, directory, wrong)
+}
+
+fn check_into(
+    driver: &dyn Driver,
+    file: &File,
+    pool: &Pool,
+    segment: &Segment,
+    end: u64,
+    checked: &mut Checked,
+    directory: &mut Directory,
+) -> Result<()> {
     let mut window = Window::new(driver, file, pool);
     let mut offset = segment.base_offset().unwrap_or(end);
     let (mut position, mut epoch) = (0, 0);
     while offset < end {
         let at = offset;
-        let bad = |what: &str| Some(damaged(segment.path(), position, at, what));
-        let found = match window.frame(position, segment.id(), epoch) {
-            Ok(found) => found,
-            Err(error) => {
-                let failed = Error::io("read", segment.path(), error);
-                return (checked, Some(failed.at("segment", segment.path().display()).at("position", position).at("offset", at)));
-            }
-        };
+        let bad = |what: &str| damaged(segment.path(), position, at, what);
+        let found = window.frame(position, segment.id(), epoch).map_err(|error| {
+            let failed = Error::io("read", segment.path(), error);
+            failed.at("segment", segment.path().display()).at("position", position).at("offset", at)
+        })?;
         let frame = match found {
             Found::Frame(frame) => frame,
-            Found::Newer(version) => return (checked, Some(newer(version).at("segment", segment.path().display()))),
-            Found::End(_) => return (checked, bad("no frame where one should be")),
+            Found::Newer(version) => return Err(newer(version).at("segment", segment.path().display())),
+            Found::End(_) => return Err(bad("no frame where one should be")),
         };
         let bytes = window.bytes(position, frame.length);
-        let headers = match check_frame(&frame, bytes, offset) {
-            Ok(headers) => headers,
-            Err(what) => return (checked, bad(&what)),
-        };
+        let headers = check_frame(&frame, bytes, offset).map_err(|what| bad(&what))?;
+        directory.add_frame(position, &frame, bytes).map_err(|error| bad(error.message()))?;
         for header in headers {
             offset = header.next_offset() as u64;
             checked.batches += 1;
@@ -106,5 +112,5 @@ pub fn check(driver: &dyn Driver, file: &File, pool: &Pool, segment: &Segment, e
         position += frame.length as u64;
         epoch = frame.head.epoch;
     }
-    (checked, None)
+    Ok(())
 }

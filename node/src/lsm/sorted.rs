@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::merge::function::is_telling;
 use crate::merge::order::{Entry, Merger, Prefixes, group_ends};
 use crate::merge::{Groups, MergeFunction, Merged, Ref, Slot};
+use crate::table::expiry::Expiry;
 use crate::table::key::{KeyRef, Keys};
 use crate::table::key_range::KeyRanges;
 
@@ -92,6 +93,15 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// Some of the rows.
+    fn only(self, kept: &BooleanArray) -> Result<Tile> {
+        let batch = filter_record_batch(&self.batch, kept).map_err(|error| Error::internal("cannot choose rows").caused_by(error))?;
+        let of_kept = |row: &usize| kept.value(*row);
+        let kinds = self.kinds.map(|kinds| (0..kinds.len()).filter(of_kept).map(|row| kinds[row]).collect());
+        let rows = (0..self.rows.len()).filter(of_kept).map(|row| self.rows[row]).collect();
+        Ok(Tile { batch, kinds, rows, chunks: self.chunks })
+    }
+
     /// The key of a row.
     pub fn key(&self, row: usize) -> KeyRef<'_> {
         let row = self.rows[row];
@@ -108,6 +118,8 @@ pub struct Sorted {
     ranges: KeyRanges,
     tile_rows: usize,
     drop_deletes: bool,
+    /// The place of the column with the time of a row, and when it is.
+    expiry: Option<(usize, Expiry, i64)>,
     merger: Merger,
 }
 
@@ -142,7 +154,7 @@ impl Sorted {
         let in_memory = memtables.iter().map(|(memtable, _)| (memtable.bytes() / memtable.rows().max(1)) as u64);
         let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
         let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
-        Sorted { reader, function, inputs, ranges: ranges.clone(), tile_rows, drop_deletes, merger: Merger::default() }
+        Sorted { reader, function, inputs, ranges: ranges.clone(), tile_rows, drop_deletes, expiry: None, merger: Merger::default() }
     }
 
     /// For who wants so many rows only: tiles are not made much larger.
@@ -150,6 +162,18 @@ impl Sorted {
     pub fn limited(mut self, rows: usize) -> Self {
         self.tile_rows = self.tile_rows.min(rows.max(TILE_ROWS_MIN));
         self
+    }
+
+    /// Leaves out rows that have expired by then. Only for who leaves out deletes: where older rows are elsewhere, they would come back.
+    ///
+    /// # Errors
+    /// Internal when the column with the time is not read.
+    pub fn expiring(mut self, expiry: Expiry, now_ms: i64) -> Result<Self> {
+        assert!(self.drop_deletes, "what has expired is not left out where older rows are elsewhere");
+        let place = self.reader.schema().index_of_id(expiry.column());
+        let place = place.ok_or_else(|| Error::internal("the column with the time of a row is not read"))?;
+        self.expiry = Some((place, expiry, now_ms));
+        Ok(self)
     }
 
     /// The columns that come out.
@@ -162,6 +186,17 @@ impl Sorted {
     /// # Errors
     /// Those of reading and of the merge function.
     pub fn next_tile(&mut self) -> Result<Option<Tile>> {
+        let tile = self.next_merged()?;
+        match (tile, &self.expiry) {
+            (Some(tile), Some((place, expiry, now_ms))) => match expiry.kept(tile.batch.column(*place), *now_ms) {
+                Some(kept) => tile.only(&kept).map(Some),
+                None => Ok(Some(tile)),
+            },
+            (tile, _) => Ok(tile),
+        }
+    }
+
+    fn next_merged(&mut self) -> Result<Option<Tile>> {
         self.fill()?;
         self.inputs.retain(|input| !input.windows.is_empty());
         if self.inputs.is_empty() {

@@ -47,7 +47,7 @@ fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
     Bucket::open(
         resources,
         address,
-        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false },
+        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false, expiry: None },
         None,
     )
     .unwrap()

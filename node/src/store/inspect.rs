@@ -394,14 +394,16 @@ fn check_runs(store: &Arc<Inner>, place: &Place<'_>, report: &mut VerifyReport) 
     }
 }
 
+/// Checks the frames of a segment, and its directory against them.
 fn check(store: &Inner, segment: &Segment, end: u64) -> (walk::Checked, Option<Error>) {
     let resources = &*store.resources;
-    let file = resources.files.open(&*resources.driver, segment.path(), true);
-    match file {
-        Ok(file) => walk::check(&*resources.driver, &file, &resources.pool, segment, end),
+    let file = match resources.files.open(&*resources.driver, segment.path(), true) {
+        Ok(file) => file,
         Err(error) => {
             let missing = Error::io("open", segment.path(), error).at("segment", segment.path().display());
-            (walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0))))
+            return (walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0))));
         }
-    }
+    };
+    let (checked, walked, wrong) = walk::check(&*resources.driver, &file, &resources.pool, segment, end);
+    (checked, wrong.or_else(|| resources.directories.check(segment, &walked).err()))
 }

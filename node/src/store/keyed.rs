@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::alive::{Alive, chosen};
 use super::catalog::TableEntry;
 use super::dropping::why_gone;
 use super::open::{Inner, keyed};
@@ -169,6 +170,7 @@ pub(super) struct MergedScan {
     schema: SchemaRef,
     filter: Option<Bound>,
     spec: TableSpec,
+    alive: Option<Alive>,
     limit: Option<u64>,
 }
 
@@ -201,6 +203,8 @@ impl MergedScan {
     ) -> Result<Self> {
         let (schema, mut read) = shown(spec, wanted.columns)?;
         let filter = wanted.filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
+        let alive = Alive::of(table, spec, wanted.split.and_then(|split| split.text.now_ms))?;
+        read.extend(alive.iter().filter_map(|alive| spec.schema().index_of_id(alive.column())));
         let tested = filter.iter().flat_map(Bound::columns);
         read.extend(tested.filter_map(|column| spec.schema().index_of_id(column.id)));
         let ranges = filter.as_ref().map_or(Ok(KeyRanges::all()), |filter| filter.key_ranges(&spec.primary_key))?;
@@ -236,12 +240,17 @@ impl MergedScan {
                 });
             }
         }
-        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, limit: wanted.limit, spec: spec.clone() })
+        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, alive, limit: wanted.limit, spec: spec.clone() })
     }
 
     /// The table as it is read.
     pub(super) fn spec(&self) -> &TableSpec {
         &self.spec
+    }
+
+    /// When it is, where that decides which rows are shown.
+    pub(super) fn now_ms(&self) -> Option<i64> {
+        self.alive.as_ref().map(Alive::now_ms)
     }
 
     /// The buckets, to be cut into splits.
@@ -280,7 +289,8 @@ impl MergedScan {
                 None => {
                     let all = lane.pinned.rows(&self.read, &lane.ranges).map_err(here)?;
                     // A filter may have to see many rows for one that passes.
-                    let limit = self.limit.filter(|_| self.filter.is_none()).and_then(|limit| usize::try_from(limit).ok());
+                    let limit =
+                        self.limit.filter(|_| self.filter.is_none() && self.alive.is_none()).and_then(|limit| usize::try_from(limit).ok());
                     lane.rows.insert(all.limited(limit.unwrap_or(usize::MAX)))
                 }
             };
@@ -289,7 +299,9 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let batch = show(&tile.batch, &self.schema, self.filter.as_ref())?;
+            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&tile.batch));
+            let rows = kept.map_or(Ok(tile.batch.clone()), |kept| chosen(&tile.batch, &kept))?;
+            let batch = show(&rows, &self.schema, self.filter.as_ref())?;
             if batch.num_rows() > 0 {
                 let end = lane.pinned.end();
                 let (partition, bucket) = (lane.partition.clone(), lane.bucket);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
+use super::alive::Alive;
 use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
 use super::keyed::{Place, pin, steadily};
@@ -80,7 +81,11 @@ fn lookup_in(
         rows += of_piece.rows.num_rows();
         batches.push(of_piece.rows);
     }
-    in_order(spec.schema().arrow(), batches, found)
+    let found = in_order(spec.schema().arrow(), batches, found)?;
+    match Alive::of(table, spec, None)? {
+        Some(alive) => alive.found(found),
+        None => Ok(found),
+    }
 }
 
 /// The rows in the order of their keys.

@@ -33,6 +33,7 @@
 //!
 //! Invariant: what `append` or `flush` acknowledged survives a crash of the process and of the machine (with `durability = sync`).
 
+mod alive;
 mod alter;
 mod catalog;
 mod changes;

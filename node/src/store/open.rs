@@ -30,6 +30,7 @@ use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
 use crate::schedule::{Buckets, Schedule};
+use crate::table::expiry::Expiry;
 use crate::table::{TableName, TableSpec, did_you_mean};
 
 /// One part in so many of the files that the process may have open is the store's: an embedder has files of its own, and a scan holds some beside those that are cached.
@@ -553,6 +554,8 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
         retention_ms: spec.options.retention_ms.filter(|_| may_drop),
         retention_bytes: spec.options.retention_bytes.filter(|_| may_drop),
         has_tree: !spec.primary_key.is_empty(),
+        // It was checked with the table.
+        expiry: Expiry::of(spec).ok().flatten().filter(|_| may_drop),
     }
 }
 

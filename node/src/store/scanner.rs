@@ -233,7 +233,8 @@ impl ScanBuilder {
             Some(merged) => merged.wholes(),
             None => scanner.lanes.iter().map(Lane::whole).collect(),
         };
-        Ok(split::cut(&entry.spec, wholes, count))
+        let now_ms = scanner.merged.as_ref().and_then(MergedScan::now_ms);
+        Ok(split::cut(&entry.spec, now_ms, wholes, count))
     }
 
     /// Errors: Invalid for a beginning or an end that does not go with the others.

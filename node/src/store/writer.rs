@@ -3,6 +3,8 @@
 //! Invariants: rows of one batch that go to one bucket keep their order; what is unacknowledged never exceeds the writer's budget by more than
 //! one batch. This module knows nothing of how buckets write.
 
+mod numbered;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,7 @@ use crate::table::{ChangeType, TableSpec, conform};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterOptions {
     /// An identity, chosen once by the application and not negative. The application then numbers its batches: it writes with
-    /// [`Writer::append_numbered`] only, and a batch sent again is answered with the place of the first.
+    /// [`Writer::append_numbered`] and [`Writer::send_numbered`] only, and a batch sent again is answered with the place of the first.
     pub id: Option<i64>,
 }
 
@@ -207,62 +209,6 @@ impl Writer {
         Ok(std::mem::take(&mut self.acked))
     }
 
-    /// Appends rows under a number, for a writer with an identity, and returns when they are durable: sent again with the same number they
-    /// are not written again, and the answer says where they are. Numbers of a bucket are 0, 1, 2, ...; the rows must all go to one bucket,
-    /// which their values decide, and into one batch. The log remembers the last five of each bucket; this call waits, so a writer has one
-    /// unanswered at most.
-    ///
-    /// Errors: Conflict when a number is left out; Exhausted when the rows are larger than a batch may be; Invalid when they go to several
-    /// buckets or the writer has no identity. In all of these nothing was appended. Those of the device: send it again.
-    pub fn append_numbered(&mut self, batch: &RecordBatch, sequence: i32) -> Result<Ack> {
-        let Some(id) = self.options.id else {
-            return Err(Error::invalid("only a writer with an identity numbers its batches").hint("make it with `writer_with`"));
-        };
-        self.refuse_without_change()?;
-        let gate = self.gate.clone();
-        let entered = gate.enter();
-        self.refresh()?;
-        let rows = self.fit(batch)?;
-        let piece = self.only_piece(&rows)?;
-        let (count, bytes_bound) = self.rows_that_fit(&piece.rows, 0, None)?;
-        if count < piece.rows.num_rows() {
-            return Err(self.too_large_for_a_number());
-        }
-        let partition_id = self.partition_id(&piece)?;
-        let bucket = self.bucket(partition_id, piece.bucket)?;
-        let record = self.encode(&piece.rows, None, bytes_bound, Some(Producer { id, sequence }))?;
-        self.hand_over(&bucket, &piece, record, true)?;
-        drop(entered);
-        self.drain();
-        self.tell_failure()?;
-        self.acked.pop().ok_or_else(|| Error::internal("a numbered batch has no answer"))
-    }
-
-    /// Where the rows of a numbered batch go.
-    fn only_piece(&mut self, rows: &RecordBatch) -> Result<Piece> {
-        // A bucket that the writer chooses may be another one when the batch is sent again.
-        if self.spec.buckets > 1 && self.spec.hashed_columns().is_empty() {
-            let chosen = Error::invalid("a numbered batch needs a table whose rows decide their bucket").at("table", &self.table.name);
-            return Err(chosen.hint("give the table a bucket key, or one bucket"));
-        }
-        let mut pieces = if rows.num_rows() == 0 { Vec::new() } else { self.router.route(rows)? };
-        match pieces.pop() {
-            Some(only) if pieces.is_empty() => Ok(only),
-            Some(_) => {
-                let split = Error::invalid(format!("a numbered batch went to {} buckets", pieces.len() + 1));
-                Err(split.hint("split it by bucket before it is numbered"))
-            }
-            None => Err(Error::invalid("a numbered batch has no rows").hint("give its number to the next batch that has some")),
-        }
-    }
-
-    /// Cut, it would need several numbers.
-    fn too_large_for_a_number(&self) -> Error {
-        let limit = self.spec.options.batch_bytes_max;
-        let large = Error::exhausted(format!("a numbered batch is larger than a batch may be ({limit} bytes), and is not cut"));
-        large.at("table", &self.table.name).hint("split it before it is numbered, or raise the table's option batch.bytes.max")
-    }
-
     /// Appended to a table with a primary key, rows of one key would stand side by side.
     fn refuse_without_change(&self) -> Result<()> {
         match self.spec.primary_key.is_empty() {
@@ -282,7 +228,7 @@ impl Writer {
             return Err(keyed.hint("make a writer without an identity"));
         }
         let unnumbered = Error::invalid("a writer with an identity appends numbered batches only");
-        Err(unnumbered.hint("call `append_numbered`, or make a writer without an identity for these rows"))
+        Err(unnumbered.hint("call `append_numbered` or `send_numbered`, or make a writer without an identity for these rows"))
     }
 
     /// Bytes of memory that hold what was sent and is not yet acknowledged.

@@ -8,6 +8,7 @@ pub mod change;
 pub mod changelog;
 pub mod conform;
 pub mod evolution;
+pub mod expiry;
 pub mod filter;
 pub mod key;
 pub mod key_range;

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::expiry::{EXPIRE_TIME, TIME_FIELD};
 use super::nearest::did_you_mean;
 use super::quantity::{parse_bytes, parse_duration_ms, print_bytes, print_duration_ms};
 use crate::error::{Error, Result};
@@ -73,6 +74,10 @@ pub struct TableOptions {
     pub retention_ms: Option<u64>,
     /// The oldest segments of a bucket that exceeds this may be trimmed, in bytes.
     pub retention_bytes: Option<u64>,
+    /// How long a row of a table with a primary key is kept after its time, in milliseconds.
+    pub record_expire_ms: Option<u64>,
+    /// The column that has the time of a row.
+    pub record_time_field: Option<String>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
     /// Bytes that an encoded batch may have.
@@ -100,6 +105,8 @@ impl Default for TableOptions {
             statistics: Statistics::Times,
             retention_ms: None,
             retention_bytes: None,
+            record_expire_ms: None,
+            record_time_field: None,
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
@@ -128,6 +135,8 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "statistics.columns", doc: "columns with min, max and null count per batch, for filters: times, *, none or a,b" },
     OptionDoc { name: "retention.ms", doc: "rows older than this may be trimmed: none or a time as in 7d" },
     OptionDoc { name: "retention.bytes", doc: "a bucket bigger than this may be trimmed at its start: none or a size as in 10GiB" },
+    OptionDoc { name: EXPIRE_TIME, doc: "a row of a table with a primary key is gone so long after its time: none or a time as in 7d" },
+    OptionDoc { name: TIME_FIELD, doc: "the column with the time of a row: a timestamp, int32 seconds, int64 seconds or milliseconds" },
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
     OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
@@ -154,6 +163,8 @@ impl TableOptions {
             "statistics.columns" => self.statistics = parse_statistics(value),
             "retention.ms" => self.retention_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
             "retention.bytes" => self.retention_bytes = parse_limit(value, parse_bytes).map_err(located)?,
+            EXPIRE_TIME => self.record_expire_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
+            TIME_FIELD => self.record_time_field = (value != "none").then(|| value.to_string()),
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
@@ -197,6 +208,8 @@ impl TableOptions {
             },
             "retention.ms" => limit(self.retention_ms, print_duration_ms),
             "retention.bytes" => limit(self.retention_bytes, print_bytes),
+            EXPIRE_TIME => limit(self.record_expire_ms, print_duration_ms),
+            TIME_FIELD => self.record_time_field.clone().unwrap_or_else(|| "none".to_string()),
             "segment.bytes" => print_bytes(self.segment_bytes),
             "batch.bytes.max" => print_bytes(self.batch_bytes_max),
             "bucket.assign" => match self.bucket_assign {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::changelog::Changelog;
+use super::expiry::Expiry;
 use super::name::TableName;
 use super::options::{Statistics, TableOptions};
 use super::partition::PartitionField;
@@ -136,6 +137,7 @@ impl TableSpec {
             let keyless = Error::invalid("a table without a primary key has no snapshots").at("option", option);
             return Err(located(keyless.hint("its log has all rows: leave the option out")));
         }
+        Expiry::of(self).map_err(located)?;
         self.check_statistics().map_err(located)
     }
 

@@ -37,6 +37,13 @@ pub struct BatchEntry {
     pub layout: BodyLayout,
     /// Its statistics as the batch holds them; empty when it has none.
     pub statistics: Vec<u8>,
+    /// The crc32c of each buffer, 0 for an empty one. An entry of version 1 has none: then its columns cannot be told from damaged ones alone.
+    pub checksums: Option<Vec<u32>>,
+}
+
+/// The checksum of a buffer: crc32c.
+pub fn checksum(buffer: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(buffer)
 }
 
 /// Frames of small batches, one behind the other.
@@ -71,6 +78,9 @@ pub enum Entry {
 const BATCH: u8 = 1;
 const APPEND_ONLY: u8 = 2;
 const CODEC_SHIFT: u8 = 2;
+const CODEC_MASK: u8 = 3;
+/// The buffers have checksums, since version 2.
+const CHECKSUMS: u8 = 16;
 
 impl BatchEntry {
     pub(super) fn read(position: u64, frame: &Frame, span: BatchSpan, header: &BatchHeader, batch: &[u8]) -> Result<Self> {
@@ -79,6 +89,8 @@ impl BatchEntry {
         let rest = batch.get(start..).ok_or_else(cut_off)?;
         let metadata = rest.get(..message::metadata_bytes(rest)?).ok_or_else(cut_off)?;
         let layout = message::read(metadata, start, &[])?;
+        let checksums = layout.buffers.iter().map(|span| batch.get(layout.range(span)).map(checksum)).collect();
+        let checksums: Option<Vec<u32>> = checksums;
         let entry = BatchEntry {
             position,
             frame_length: frame.length as u64,
@@ -91,11 +103,23 @@ impl BatchEntry {
             message_start: start,
             layout,
             statistics: batch[header.statistics_range()].to_vec(),
+            checksums,
         };
-        if entry.layout.rows != header.rows || entry.first_offset != frame.head.first_offset || !entry.makes_sense() {
+        if entry.layout.rows != header.rows
+            || entry.first_offset != frame.head.first_offset
+            || !entry.makes_sense()
+            || entry.checksums.is_none()
+        {
             return Err(Error::corrupt("a batch that is not what it says").at("offset", header.base_offset));
         }
         Ok(entry)
+    }
+
+    /// Whether it says of the same batch what this one says, as far as both say something.
+    pub(super) fn agrees(&self, other: &BatchEntry) -> bool {
+        let is_known = self.checksums.is_some() && other.checksums.is_some();
+        let checksums = |entry: &BatchEntry| entry.checksums.clone().filter(|_| is_known);
+        BatchEntry { checksums: checksums(self), ..self.clone() } == BatchEntry { checksums: checksums(other), ..other.clone() }
     }
 
     /// The change types, one byte a row, as a range of the batch. Empty in an append-only batch.
@@ -192,6 +216,10 @@ impl Entry {
         }
     }
 
+    pub(super) fn has_checksums(&self) -> bool {
+        matches!(self, Entry::Batch(batch) if batch.checksums.is_some())
+    }
+
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Entry::Batch(batch) => write_batch(batch, out),
@@ -237,7 +265,9 @@ fn read_place(reader: &mut Reader<'_>) -> Option<(u64, u64)> {
 
 fn write_batch(batch: &BatchEntry, out: &mut Vec<u8>) {
     let layout = &batch.layout;
-    out.push(BATCH | if batch.append_only { APPEND_ONLY } else { 0 } | (layout.codec as u8) << CODEC_SHIFT);
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    let flags = flag(batch.append_only, APPEND_ONLY) | flag(batch.checksums.is_some(), CHECKSUMS);
+    out.push(BATCH | flags | (layout.codec as u8) << CODEC_SHIFT);
     push_varint(out, batch.position / FRAME_ALIGNMENT as u64);
     push_varint(out, batch.frame_length / FRAME_ALIGNMENT as u64);
     push_varint(out, batch.batch.start.into());
@@ -269,6 +299,8 @@ fn write_batch(batch: &BatchEntry, out: &mut Vec<u8>) {
             push_varint(out, span.offset);
         }
     }
+    let checksums = batch.checksums.iter().flatten().zip(&layout.buffers);
+    checksums.filter(|(_, span)| span.length > 0).for_each(|(checksum, _)| out.extend_from_slice(&checksum.to_le_bytes()));
 }
 
 /// What the buffer of this index is expected to be, going by those before it.
@@ -278,7 +310,10 @@ fn usual_buffer(buffers: &[Span], index: usize) -> Span {
 }
 
 fn read_batch(tag: u8, reader: &mut Reader<'_>) -> Option<BatchEntry> {
-    let codec = *Codec::ALL.get((tag >> CODEC_SHIFT) as usize)?;
+    let codec = *Codec::ALL.get((tag >> CODEC_SHIFT & CODEC_MASK) as usize)?;
+    if tag >= CHECKSUMS << 1 {
+        return None;
+    }
     let (position, frame_length) = read_place(reader)?;
     let batch = BatchSpan { start: u32::try_from(reader.varint()?).ok()?, length: u32::try_from(reader.varint()?).ok()? };
     let (first_offset, offsets, rows) = (reader.varint()?, reader.varint()?, reader.size()?);
@@ -290,6 +325,7 @@ fn read_batch(tag: u8, reader: &mut Reader<'_>) -> Option<BatchEntry> {
     let statistics_bytes = reader.size()?;
     let statistics = reader.bytes(statistics_bytes)?.to_vec();
     let (nodes, buffers) = (read_nodes(rows as u64, reader)?, read_buffers(reader)?);
+    let checksums = if tag & CHECKSUMS == 0 { None } else { Some(read_checksums(&buffers, reader)?) };
     let layout = BodyLayout { rows, codec, body_start, body_length, nodes, buffers };
     let entry = BatchEntry {
         position,
@@ -303,6 +339,7 @@ fn read_batch(tag: u8, reader: &mut Reader<'_>) -> Option<BatchEntry> {
         message_start,
         layout,
         statistics,
+        checksums,
     };
     entry.makes_sense().then_some(entry)
 }
@@ -322,6 +359,14 @@ impl BatchEntry {
             && self.first_offset.checked_add(self.offsets).is_some()
             && layout.rows as u64 <= self.offsets
     }
+}
+
+fn read_checksums(buffers: &[Span], reader: &mut Reader<'_>) -> Option<Vec<u32>> {
+    let mut read = |span: &Span| match span.length {
+        0 => Some(0),
+        _ => reader.bytes(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)),
+    };
+    buffers.iter().map(&mut read).collect()
 }
 
 /// At most as many as bytes are left: each takes one.

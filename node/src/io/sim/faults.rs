@@ -61,7 +61,7 @@ pub enum Call {
     Read,
     /// Writing, durable or not.
     Write,
-    /// Making a file durable.
+    /// Making a file durable, by itself or, only on demand, behind the bytes of a durable write: these are then in the file.
     Sync,
     /// Making names durable.
     SyncDir,
@@ -92,11 +92,16 @@ impl Script {
 
     /// The error that this call gets, if any: scripted ones first, in their order.
     pub(super) fn strike(&mut self, faults: &Faults, random: &mut Random, call: Call, path: &Path) -> Option<io::Error> {
+        self.scripted(call, path).or_else(|| {
+            let (one_in, errno) = faults.one_in(call);
+            random.one_in(one_in).then(|| io::Error::from_raw_os_error(errno))
+        })
+    }
+
+    /// The error that was asked for, if any.
+    pub(super) fn scripted(&mut self, call: Call, path: &Path) -> Option<io::Error> {
         let path = path.to_string_lossy();
-        if let Some(next) = self.0.iter().position(|(which, part, _)| *which == call && path.contains(part)) {
-            return Some(io::Error::from_raw_os_error(self.0.remove(next).2));
-        }
-        let (one_in, errno) = faults.one_in(call);
-        random.one_in(one_in).then(|| io::Error::from_raw_os_error(errno))
+        let next = self.0.iter().position(|(which, part, _)| *which == call && path.contains(part))?;
+        Some(io::Error::from_raw_os_error(self.0.remove(next).2))
     }
 }

@@ -288,6 +288,8 @@ impl World {
             Operation::Write { pieces, offset, durable, .. } => {
                 let (offset, len, durable) = (*offset, total(pieces), *durable && !self.faults.lie_about_durability);
                 let part = self.part(&file, len - job.moved);
+                let is_last = durable && job.moved + part == len;
+                let unsynced = if is_last { self.script.scripted(Call::Sync, file.path()) } else { None };
                 let outcome = match struck {
                     Some(error) => Err(error),
                     None => self.make_room(&file, offset + job.moved as u64, part),
@@ -299,9 +301,9 @@ impl World {
                     }
                     (Err(error), _) | (Ok(()), Err(error)) => Some(Err(error)),
                     (Ok(()), Ok((content, _))) => {
-                        write_pieces(content, pieces, offset, job.moved..job.moved + part, durable);
+                        write_pieces(content, pieces, offset, job.moved..job.moved + part, durable && unsynced.is_none());
                         job.moved += part;
-                        (job.moved == len).then_some(Ok(len))
+                        (job.moved == len).then_some(unsynced.map_or(Ok(len), Err))
                     }
                 }
             }

@@ -92,3 +92,16 @@ fn a_row_that_cannot_be_taken_is_found_before_any_other_of_its_batch_is_sent() {
     writer.append(&named(&given, &[Some("x"); 64])).unwrap();
     assert_eq!(stored(), 128);
 }
+
+#[test]
+fn a_sixth_numbered_batch_waits() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let plain = writer(dir.path(), "none");
+    let mut writer = plain.table.writer_with(WriterOptions { id: Some(1) }).unwrap();
+    for sequence in 0..12 {
+        writer.send_numbered(&rows(1), sequence).unwrap();
+        assert!(writer.sent.len() <= 5, "{} are unanswered", writer.sent.len());
+    }
+    let told: Vec<u64> = writer.flush().unwrap().iter().map(|ack| ack.first_offset).collect();
+    assert_eq!(told, (0..12).collect::<Vec<_>>());
+}
