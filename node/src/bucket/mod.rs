@@ -10,6 +10,7 @@ pub mod directories;
 pub mod encode;
 pub mod follower;
 pub mod images;
+pub mod kept;
 pub mod ledger;
 pub mod manifest;
 pub mod resources;
@@ -420,9 +421,12 @@ impl Bucket {
     }
 
     fn edit(&self, edit: Edit) -> Result<()> {
-        let mut manifest = self.manifest.lock();
-        manifest.append(&*self.resources.driver, &self.resources.pool, vec![edit]).map_err(|error| self.here(error))?;
-        Ok(())
+        self.edit_all(vec![edit])
+    }
+
+    /// Edits that hold together.
+    fn edit_all(&self, edits: Vec<Edit>) -> Result<()> {
+        self.manifest.lock().append(&*self.resources.driver, &self.resources.pool, edits).map_err(|error| self.here(error))
     }
 
     /// The folded manifest.

@@ -4,6 +4,7 @@
 //! reader sees it; a run leaves the manifest before its file goes; at most one flush and one compaction of a bucket are under way. This module decides nothing
 //! about when.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ impl Bucket {
             // After any other failed edit it is not known what the manifest says; the next open finds out.
             && (!is_named || error.kind() == Kind::Exhausted)
         {
-            let _ = self.remove_run(&run);
+            let _ = self.remove_run(run.path());
         }
         committed
     }
@@ -172,19 +173,22 @@ impl Bucket {
                 // After the table was altered its memtables were made anew.
                 let is_oldest = tree.levels().memtables.first().is_some_and(|oldest| Arc::ptr_eq(oldest, memtable));
                 if !is_oldest {
-                    return run.map_or(Ok(()), |run| self.remove_run(&run));
+                    return run.map_or(Ok(()), |run| self.remove_run(run.path()));
                 }
                 // What is in runs must not be lost from the log: its next rows take the offsets behind.
                 self.sync_log(memtable.end_offset())?;
-                self.edit(Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() })?;
+                let flushed = Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() };
+                self.edit_all(tree.keeping.with_flush(tree.levels().flushed_to, flushed, memtable.end_offset()))?;
+                tree.keeping.flushed_to(memtable.end_offset());
                 tree.change(|levels| levels.flushed(run));
                 tree.flushed(memtable);
             }
             What::Compact(runs) => {
                 let run_ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
                 self.edit(Edit::Compacted { run_ids: run_ids.clone(), run: run.as_ref().map(|run| run.meta()) })?;
+                let replaced = self.unless_kept(tree, runs);
                 tree.change(|levels| levels.compacted(&run_ids, run));
-                tree.dropped.lock().extend(runs.iter().cloned());
+                tree.dropped.lock().extend(replaced);
             }
         }
         self.show_gauges();
@@ -197,10 +201,10 @@ impl Bucket {
         Ok(())
     }
 
-    fn remove_run(&self, run: &Run) -> Result<()> {
-        self.resources.files.invalidate(run.path());
-        match self.resources.driver.remove(run.path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", run.path(), error)),
+    pub(super) fn remove_run(&self, path: &Path) -> Result<()> {
+        self.resources.files.invalidate(path);
+        match self.resources.driver.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
             _ => Ok(()),
         }
     }
@@ -215,7 +219,7 @@ impl Bucket {
             std::mem::take(&mut *tree.dropped.lock()).into_iter().partition(|run| Arc::strong_count(run) == 1);
         let mut removed = Ok(());
         for run in free {
-            if let Err(error) = self.remove_run(&run) {
+            if let Err(error) = self.remove_run(run.path()) {
                 waiting.push(run);
                 removed = Err(error);
             }
@@ -243,7 +247,7 @@ impl Bucket {
     }
 
     /// Somebody else's job of this kind is under way.
-    fn wait_for_another(&self, tree: &Tree, seen: u32) -> Result<()> {
+    pub(super) fn wait_for_another(&self, tree: &Tree, seen: u32) -> Result<()> {
         if self.resources.driver.is_single_threaded() {
             // It is this thread's own, and goes on when the background is given time.
             return Err(here(&self.address, Error::unavailable("a flush or a compaction is under way").hint("try again later")));

@@ -70,7 +70,7 @@ fn append(resources: &Resources, bucket: &Arc<Bucket>, bytes: usize) {
 }
 
 fn all_open(buckets: Vec<Arc<Bucket>>) -> Buckets {
-    Buckets { open: Box::new(move || buckets.clone()), walk: Box::new(|| Ok(false)) }
+    Buckets { open: Box::new(move || buckets.clone()), walk: Box::new(|| Ok(false)), tend: Box::new(|| Ok(Vec::new())) }
 }
 
 fn shared(resources: &Arc<Resources>, buckets: Vec<Arc<Bucket>>) -> Arc<Shared> {
