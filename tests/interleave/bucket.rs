@@ -53,7 +53,7 @@ pub(crate) fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
 pub(crate) fn open(resources: &Arc<Resources>, keyed: Option<Arc<Keyed>>) -> Result<Arc<Bucket>> {
     let dir = PathBuf::from("/s/tables/1/p0/b0");
     let address = Address { dir, table_id: 1, partition_id: 0, bucket: 0, slot: SLOT, table_slot: 2, serial: 0 };
-    let policy = SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: keyed.is_some() };
+    let policy = SegmentPolicy { bytes_max: 1 << 20, retention_ms: None, retention_bytes: None, has_tree: keyed.is_some(), expiry: None };
     Bucket::open(resources, address, policy, keyed)
 }
 

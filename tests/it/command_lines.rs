@@ -27,6 +27,11 @@ fn tables_with_a_primary_key() {
 }
 
 #[test]
+fn snapshots() {
+    session("snapshots");
+}
+
+#[test]
 fn tables_that_change() {
     session("altered");
 }

@@ -1,13 +1,17 @@
-//! Histories of a table with a primary key: upserts, deletes, flushes and compactions with failures and crashes in the middle of them, held against a map.
+//! Histories of a table with a primary key: upserts, deletes, flushes, compactions, snapshots and their expiry, with failures and crashes in the middle of them,
+//! held against a map, and copies of it.
 //!
 //! Every change is one batch of one bucket, so after a crash either all of it is there or nothing. The oracle allows both for changes that were not
-//! acknowledged, and nothing else. Half of the tables have a log that says what became of rows: there changes must fit together, each with the row before it.
+//! acknowledged, and nothing else. Of a snapshot that was not acknowledged all is there, or nothing; at the end there is no run that nobody names.
+//! Half of the tables have a log that says what became of rows: there changes must fit together, each with the row before it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use aquifer_node::io::Driver;
 use aquifer_node::io::sim::{Faults, Sim};
-use aquifer_node::store::{ChangeType, CreateTable, Options, Store, Table};
+use aquifer_node::store::{ChangeType, CreateTable, Options, ScanBuilder, Store, Table, Version};
 use aquifer_node::{Error, Kind};
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -53,9 +57,13 @@ fn with(model: &Model, changes: &[Change]) -> Model {
 }
 
 fn scanned(table: &Table) -> Result<Model, Error> {
+    rows(table.scan())
+}
+
+fn rows(scan: ScanBuilder) -> Result<Model, Error> {
     let mut all = Model::new();
     let mut last = i64::MIN;
-    for found in table.scan().build()? {
+    for found in scan.build()? {
         let batch = found?.batch;
         let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
         for row in 0..batch.num_rows() {
@@ -98,6 +106,10 @@ struct History {
     model: Model,
     /// Changes that were not acknowledged: each may be there or not.
     unsure: Vec<Vec<Change>>,
+    /// What the snapshots show that were made.
+    snapshots: BTreeMap<u64, Model>,
+    /// What those show that were not acknowledged, and may be there.
+    unsure_snapshots: Vec<Model>,
     faults: Faults,
     /// The log says what became of rows.
     has_images: bool,
@@ -122,13 +134,68 @@ impl History {
         };
         let sim = Sim::new(random.next(), Faults { lie_about_durability: lies, ..Faults::default() });
         let has_images = random.one_in(2);
-        let mut history = History { sim, random, model: Model::new(), unsure: Vec::new(), faults, has_images };
+        let (snapshots, unsure_snapshots) = Default::default();
+        let mut history = History { sim, random, model: Model::new(), unsure: Vec::new(), snapshots, unsure_snapshots, faults, has_images };
         for _ in 0..LIVES {
             history.live()?;
         }
         history.sim.set_faults(Faults::default());
         let store = history.open()?;
-        history.settle(&store)
+        history.settle(&store)?;
+        history.check_runs(&store)
+    }
+
+    /// Each run on the device is one that the tree or a snapshot has.
+    fn check_runs(&mut self, store: &Store) -> Result<(), String> {
+        let told = |error: Error| error.to_string();
+        store.settle().map_err(told)?;
+        store.expire("t").map_err(told)?;
+        // What the first merges, the second removes.
+        store.pump().and_then(|()| store.pump()).map_err(told)?;
+        let report = store.verify(None, &mut |_| {}).map_err(told)?;
+        let dir = Path::new(DIR).join("tables/0/p0/b0");
+        let files = self.sim.list(&dir).unwrap_or_default();
+        let runs = files.iter().filter(|entry| entry.name.ends_with(".run")).count() as u64;
+        if !report.problems.is_empty() || runs != report.runs {
+            return Err(format!("{runs} runs on the device, {} are known, problems {:?}", report.runs, report.problems));
+        }
+        Ok(())
+    }
+
+    /// Each snapshot in a list shows what was there when it was made; the last one that was acknowledged is there.
+    fn check_snapshots(&mut self, table: &Table) -> Result<Result<(), Error>, String> {
+        let listed = match table.snapshots() {
+            Ok(listed) => listed,
+            Err(error) => return Ok(Err(error)),
+        };
+        for snapshot in &listed {
+            let found = match rows(table.scan().at(Version::Snapshot(snapshot.id))) {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error)),
+            };
+            match self.snapshots.get(&snapshot.id) {
+                Some(copy) if *copy == found => {}
+                Some(copy) => return Err(format!("snapshot {}: {}", snapshot.id, differences(&found, copy))),
+                None if self.unsure_snapshots.contains(&found) => {}
+                None => return Err(format!("snapshot {} was never asked for", snapshot.id)),
+            }
+        }
+        match self.snapshots.last_key_value() {
+            Some((last, _)) if !listed.iter().any(|snapshot| snapshot.id == *last) => Err(format!("snapshot {last} is lost")),
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn snapshot(&mut self, store: &Store) -> Result<(), Error> {
+        let made = store.table("t").and_then(|table| table.create_snapshot(None));
+        match made {
+            Ok(made) => _ = self.snapshots.insert(made.id, self.model.clone()),
+            Err(error) => {
+                self.unsure_snapshots.push(self.model.clone());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn options(&mut self) -> Options {
@@ -141,6 +208,7 @@ impl History {
         if store.tables().map_err(|error| error.to_string())?.is_empty() {
             let mode = if self.has_images { "lookup" } else { "input" };
             let like = CreateTable::like(batch(&[]).schema()).primary_key(&["key"]).option("batch.bytes.max", "4MiB");
+            let like = like.option("snapshot.num-retained.min", "1").option("snapshot.num-retained.max", "3");
             let like = like.option("changelog-producer", mode);
             store.create_table("t", like).map_err(|error| error.to_string())?;
         }
@@ -182,6 +250,15 @@ impl History {
             return Err(format!("after a restart: {}", differences(&found, &self.model)));
         }
         self.model = found;
+        // Those that are in the list now stay there.
+        for snapshot in table.snapshots().map_err(|error| format!("the list of snapshots cannot be read: {error}"))? {
+            let found =
+                rows(table.scan().at(Version::Snapshot(snapshot.id))).map_err(|error| format!("snapshot {}: {error}", snapshot.id))?;
+            if !self.snapshots.contains_key(&snapshot.id) && self.unsure_snapshots.contains(&found) {
+                self.snapshots.insert(snapshot.id, found);
+            }
+        }
+        self.unsure_snapshots.clear();
         self.check(store)
     }
 
@@ -190,11 +267,16 @@ impl History {
         let tables = [store.table("t"), outside.and_then(|store| store.table("t"))];
         for (table, who) in tables.into_iter().zip(["the writer", "a follower"]) {
             let has_images = self.has_images;
-            let read = table.and_then(|table| {
-                let scanned = scanned(&table)?;
-                let folded = if has_images { folded(&table)? } else { scanned.clone() };
-                Ok((scanned, looked_up(&table)?, folded))
-            });
+            let read = match table {
+                Ok(table) => match self.check_snapshots(&table)? {
+                    Ok(()) => scanned(&table).and_then(|scanned| {
+                        let folded = if has_images { folded(&table)? } else { scanned.clone() };
+                        Ok((scanned, looked_up(&table)?, folded))
+                    }),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
             let (scanned, looked_up, folded) = match read {
                 Ok(read) => read,
                 Err(_) if self.sim.is_crashed() => return Ok(()),
@@ -221,7 +303,7 @@ impl History {
     }
 
     fn step(&mut self, store: &Store) -> Result<Outcome, String> {
-        let choice = self.random.below(20);
+        let choice = self.random.below(24);
         let done = match choice {
             0..6 => return self.write(store),
             6..10 => return self.burst(store),
@@ -229,6 +311,8 @@ impl History {
             13 => store.compact("t", true),
             14 => store.compact("t", false),
             15..18 => store.pump(),
+            18..21 => self.snapshot(store),
+            21 => store.expire("t").map(drop),
             _ => return self.check(store).map(|()| Outcome::Done),
         };
         match done {

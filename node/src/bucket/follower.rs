@@ -16,6 +16,7 @@ use crate::io::sync::Mutex;
 use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;
+use crate::lsm::run::{Run, RunMeta};
 
 /// Looks at a slot that its writer changes, before the writer is taken for dead.
 const LOOKS_MAX: u32 = 1 << 16;
@@ -120,6 +121,17 @@ impl Follower {
             reached if reached < end => Err(Error::corrupt("rows that are durable are not found").at("offset", reached)),
             _ => Ok(()),
         }
+    }
+
+    /// The runs that the manifest keeps for a snapshot, and up to where they have rows; `None` when it keeps none. They can be read as long as they are held.
+    ///
+    /// # Errors
+    /// NotFound when they went meanwhile; Corrupt for damaged ones; those of the device.
+    pub fn kept(&self, snapshot_id: u64) -> Result<Option<(Vec<Arc<Run>>, u64)>> {
+        let Some(kept) = self.manifest()?.and_then(|mut state| state.kept.remove(&snapshot_id)) else { return Ok(None) };
+        let open = |meta: &RunMeta| Run::open(self.resources.reach(), &self.address.dir, *meta, true).map(Arc::new);
+        let runs = kept.runs.iter().map(open).collect::<Result<_>>().map_err(|error| here(&self.address, error))?;
+        Ok(Some((runs, kept.end_offset)))
     }
 
     fn is_behind(&self, tree: &Tree) -> bool {

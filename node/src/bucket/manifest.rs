@@ -64,8 +64,30 @@ pub enum Edit {
         /// In their place.
         run: Option<RunMeta>,
     },
+    /// The runs as they are now are kept for a snapshot.
+    Kept {
+        /// Its number in the table.
+        snapshot_id: u64,
+        /// Offset in the log up to which these runs have rows.
+        end_offset: u64,
+    },
+    /// Nothing is kept any more for these snapshots.
+    Released {
+        /// Their numbers.
+        snapshot_ids: Vec<u64>,
+    },
     /// Everything before this edit, folded.
     Folded(State),
+}
+
+/// What a bucket keeps for a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRuns {
+    /// Older ones first.
+    pub runs: Vec<RunMeta>,
+    /// Offset in the log up to which they have rows.
+    pub end_offset: u64,
 }
 
 /// A sealed segment in the manifest.
@@ -109,6 +131,9 @@ pub struct State {
     /// Offset in the log up to which rows are in runs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub flushed_to: u64,
+    /// By the number of the snapshot.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<u64, KeptRuns>,
     /// While no segment is sealed: the last that was, and is gone. The file of its directory stays, because it alone remembers who wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_dropped: Option<u64>,
@@ -157,6 +182,13 @@ impl LedgerState for State {
                 self.flushed_to = flushed_to;
             }
             Edit::Compacted { run_ids, run } => self.compact(&run_ids, run)?,
+            Edit::Kept { snapshot_id, end_offset } => {
+                if end_offset != self.flushed_to {
+                    return Err(Error::corrupt("a snapshot ends elsewhere than the runs that are kept for it").at("snapshot", snapshot_id));
+                }
+                self.kept.insert(snapshot_id, KeptRuns { runs: self.runs.clone(), end_offset });
+            }
+            Edit::Released { snapshot_ids } => self.kept.retain(|id, _| !snapshot_ids.contains(id)),
         }
         Ok(())
     }
@@ -171,6 +203,16 @@ impl State {
         };
         self.runs.splice(at..at + run_ids.len(), run);
         Ok(())
+    }
+
+    /// Whether the tree or a snapshot has a run.
+    pub fn has_run(&self, id: u64) -> bool {
+        self.runs.iter().any(|run| run.id == id) || self.keeps_run(id)
+    }
+
+    /// Whether a snapshot has a run.
+    pub fn keeps_run(&self, id: u64) -> bool {
+        self.kept.values().any(|kept| kept.runs.iter().any(|run| run.id == id))
     }
 
     /// Whether the file of this segment's directory is of use.

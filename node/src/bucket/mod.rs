@@ -10,6 +10,7 @@ pub mod directories;
 pub mod encode;
 pub mod follower;
 pub mod images;
+pub mod kept;
 pub mod ledger;
 pub mod manifest;
 pub mod resources;
@@ -36,6 +37,7 @@ use crate::log::recovery::{Known, Reach, Recovered, recover};
 use crate::log::segment::Segment;
 use crate::log::view::View;
 use crate::log::writer::{Record, Writer};
+use crate::table::expiry::Expiry;
 use manifest::{Edit, Manifest, State};
 use resources::Resources;
 use tree::{Keyed, Tree};
@@ -104,6 +106,8 @@ pub struct SegmentPolicy {
     pub retention_bytes: Option<u64>,
     /// Only rows that are in runs may go.
     pub has_tree: bool,
+    /// When rows of a tree come to their end by themselves.
+    pub expiry: Option<Expiry>,
 }
 
 /// A batch on its way to the device.
@@ -417,9 +421,12 @@ impl Bucket {
     }
 
     fn edit(&self, edit: Edit) -> Result<()> {
-        let mut manifest = self.manifest.lock();
-        manifest.append(&*self.resources.driver, &self.resources.pool, vec![edit]).map_err(|error| self.here(error))?;
-        Ok(())
+        self.edit_all(vec![edit])
+    }
+
+    /// Edits that hold together.
+    fn edit_all(&self, edits: Vec<Edit>) -> Result<()> {
+        self.manifest.lock().append(&*self.resources.driver, &self.resources.pool, edits).map_err(|error| self.here(error))
     }
 
     /// The folded manifest.

@@ -369,7 +369,7 @@ pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Resul
         let id = u64::from_str_radix(stem, 16).ok();
         let known = id.is_some_and(|id| match extension {
             "log" => state.open.contains_key(&id) || state.sealed.iter().any(|segment| segment.segment_id == id),
-            "run" => state.runs.iter().any(|run| run.id == id),
+            "run" => state.has_run(id),
             "index" => state.keeps_index(id),
             _ => false,
         });

@@ -4,6 +4,7 @@
 //! Invariants: levels change under one lock, and after the manifest; all rows before a pinned end are in the pinned levels. This module decides nothing
 //! about when memtables are flushed, and writes no manifest: see `upkeep`.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use arrow::buffer::Buffer;
 
 use super::encode::Encoders;
 use super::images::Imaging;
+use super::kept::Keeping;
 use super::manifest::State;
 use super::resources::Resources;
 use crate::error::{Error, Result};
@@ -135,6 +137,8 @@ pub struct Tree {
     pub(super) is_compacting: AtomicBool,
     /// Replaced; removed once no reader of this process holds them.
     pub(super) dropped: Mutex<Vec<Arc<Run>>>,
+    /// Runs that snapshots keep.
+    pub(super) keeping: Keeping,
     /// Changes when a flush or a compaction ends.
     pub(super) progress: AtomicU32,
     /// Why rows that are durable are not in the memtable.
@@ -167,6 +171,7 @@ impl Tree {
             is_flushing: AtomicBool::new(false),
             is_compacting: AtomicBool::new(false),
             dropped: Mutex::default(),
+            keeping: Keeping::default(),
             progress: AtomicU32::new(0),
             failed: Mutex::default(),
             flush_failed: Mutex::default(),
@@ -292,6 +297,8 @@ impl Tree {
     /// # Errors
     /// As [`Tree::replay`]; reads fail until the bucket is opened again.
     pub(super) fn alter(&self, keyed: Arc<Keyed>, view: &Arc<View>) -> Result<()> {
+        // The memtable that ends where the snapshot does is no more.
+        self.keeping.forget();
         {
             let _one_at_a_time = self.change.lock();
             let before = self.levels();
@@ -399,6 +406,11 @@ pub struct Pinned {
 }
 
 impl Pinned {
+    /// What some runs have, which hold rows of the log before `end`.
+    pub fn of_runs(keyed: Arc<Keyed>, runs: Vec<Arc<Run>>, end: u64) -> Self {
+        Pinned { keyed, levels: Arc::new(Levels::new(runs, end)), end }
+    }
+
     /// Offset in the log up to which rows count.
     pub fn end(&self) -> u64 {
         self.end
@@ -434,9 +446,10 @@ impl Pinned {
         samples(&self.levels, self.end, ranges)
     }
 
-    /// Checks every run: what was found, and what is damaged.
-    pub fn check(&self) -> Vec<Result<Checked>> {
-        self.levels.runs.iter().map(|run| run.check(&self.keyed.reader)).collect()
+    /// Checks every run but those that were checked before: what was found, and what is damaged.
+    pub fn check(&self, before: &mut HashSet<u64>) -> Vec<Result<Checked>> {
+        let unchecked = self.levels.runs.iter().filter(|run| before.insert(run.meta().id));
+        unchecked.map(|run| run.check(&self.keyed.reader)).collect()
     }
 
     /// Rows by key.

@@ -4,6 +4,7 @@
 //! reader sees it; a run leaves the manifest before its file goes; at most one flush and one compaction of a bucket are under way. This module decides nothing
 //! about when.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ impl Bucket {
             return Ok(None);
         }
         let Shape { keyed, levels } = &*tree.shape();
-        let Some(picked) = (if full { whole(levels) } else { tree.picked(levels) }) else {
+        let Some(picked) = (if full { whole(levels, self.expires()) } else { tree.picked(levels) }) else {
             tree.is_compacting.store(false, Ordering::Release);
             return Ok(None);
         };
@@ -112,8 +113,18 @@ impl Bucket {
 
     fn build(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
         self.settle()?;
-        let sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        // Only where the row is all that there is of its key: else an older version would come back.
+        let expiry = self.policy.lock().expiry;
+        if let Some(expiry) = expiry.filter(|_| drop_deletes) {
+            sorted = sorted.expiring(expiry, self.resources.driver.clock().wall_ms())?;
+        }
         Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
+    }
+
+    /// Whether rows of the tree come to their end by themselves.
+    fn expires(&self) -> bool {
+        self.policy.lock().expiry.is_some()
     }
 
     /// Does a bounded piece of a job; `false` when it is done.
@@ -148,7 +159,7 @@ impl Bucket {
             // After any other failed edit it is not known what the manifest says; the next open finds out.
             && (!is_named || error.kind() == Kind::Exhausted)
         {
-            let _ = self.remove_run(&run);
+            let _ = self.remove_run(run.path());
         }
         committed
     }
@@ -162,19 +173,22 @@ impl Bucket {
                 // After the table was altered its memtables were made anew.
                 let is_oldest = tree.levels().memtables.first().is_some_and(|oldest| Arc::ptr_eq(oldest, memtable));
                 if !is_oldest {
-                    return run.map_or(Ok(()), |run| self.remove_run(&run));
+                    return run.map_or(Ok(()), |run| self.remove_run(run.path()));
                 }
                 // What is in runs must not be lost from the log: its next rows take the offsets behind.
                 self.sync_log(memtable.end_offset())?;
-                self.edit(Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() })?;
+                let flushed = Edit::Flushed { run: run.as_ref().map(|run| run.meta()), flushed_to: memtable.end_offset() };
+                self.edit_all(tree.keeping.with_flush(tree.levels().flushed_to, flushed, memtable.end_offset()))?;
+                tree.keeping.flushed_to(memtable.end_offset());
                 tree.change(|levels| levels.flushed(run));
                 tree.flushed(memtable);
             }
             What::Compact(runs) => {
                 let run_ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
                 self.edit(Edit::Compacted { run_ids: run_ids.clone(), run: run.as_ref().map(|run| run.meta()) })?;
+                let replaced = self.unless_kept(tree, runs);
                 tree.change(|levels| levels.compacted(&run_ids, run));
-                tree.dropped.lock().extend(runs.iter().cloned());
+                tree.dropped.lock().extend(replaced);
             }
         }
         self.show_gauges();
@@ -187,10 +201,10 @@ impl Bucket {
         Ok(())
     }
 
-    fn remove_run(&self, run: &Run) -> Result<()> {
-        self.resources.files.invalidate(run.path());
-        match self.resources.driver.remove(run.path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", run.path(), error)),
+    pub(super) fn remove_run(&self, path: &Path) -> Result<()> {
+        self.resources.files.invalidate(path);
+        match self.resources.driver.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
             _ => Ok(()),
         }
     }
@@ -205,7 +219,7 @@ impl Bucket {
             std::mem::take(&mut *tree.dropped.lock()).into_iter().partition(|run| Arc::strong_count(run) == 1);
         let mut removed = Ok(());
         for run in free {
-            if let Err(error) = self.remove_run(&run) {
+            if let Err(error) = self.remove_run(run.path()) {
                 waiting.push(run);
                 removed = Err(error);
             }
@@ -233,7 +247,7 @@ impl Bucket {
     }
 
     /// Somebody else's job of this kind is under way.
-    fn wait_for_another(&self, tree: &Tree, seen: u32) -> Result<()> {
+    pub(super) fn wait_for_another(&self, tree: &Tree, seen: u32) -> Result<()> {
         if self.resources.driver.is_single_threaded() {
             // It is this thread's own, and goes on when the background is given time.
             return Err(here(&self.address, Error::unavailable("a flush or a compaction is under way").hint("try again later")));
@@ -248,12 +262,17 @@ impl Bucket {
     /// As [`Bucket::step`].
     pub fn compact(self: &Arc<Self>, full: bool) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let is_left = || if full { whole(&tree.levels()).is_some() } else { tree.picked(&tree.levels()).is_some() };
-        while is_left() && !self.is_closed() {
+        // What has expired in a single run goes once; then nothing is left to do but what came meanwhile.
+        let mut expires = full && self.expires();
+        let is_left = |expires| if full { whole(&tree.levels(), expires).is_some() } else { tree.picked(&tree.levels()).is_some() };
+        while is_left(expires) && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(full)? {
-                Some(mut job) => while self.step(&mut job)? {},
-                None if is_left() => self.wait_for_another(tree, seen)?,
+                Some(mut job) => {
+                    while self.step(&mut job)? {}
+                    expires = false;
+                }
+                None if is_left(expires) => self.wait_for_another(tree, seen)?,
                 None => {}
             }
         }
@@ -304,8 +323,8 @@ impl Bucket {
     }
 }
 
-/// All runs, when merging them would change anything.
-fn whole(levels: &Levels) -> Option<std::ops::Range<usize>> {
-    let has_deletes = levels.runs.first().is_some_and(|run| run.meta().deletes > 0);
-    (levels.runs.len() > 1 || has_deletes).then_some(0..levels.runs.len())
+/// All runs, when merging them may change anything; `expires` says that rows of one alone may have to go.
+fn whole(levels: &Levels, expires: bool) -> Option<std::ops::Range<usize>> {
+    let may_drop = levels.runs.first().is_some_and(|run| run.meta().deletes > 0 || expires);
+    (levels.runs.len() > 1 || may_drop).then_some(0..levels.runs.len())
 }

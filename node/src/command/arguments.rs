@@ -5,6 +5,7 @@
 
 mod altered;
 mod keyed;
+mod snapshots;
 
 use std::path::PathBuf;
 
@@ -12,8 +13,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
+use super::store::Version;
 pub(crate) use altered::{Alter, Drop, Rescale};
 pub(crate) use keyed::{Compact, Delete, Lookup, Upsert};
+pub(crate) use snapshots::{At, Snapshots};
 
 /// A columnar log store on your NVMe: what is acknowledged is on the device, and can be tailed at once.
 #[derive(Parser, Debug)]
@@ -82,6 +85,7 @@ pub(crate) enum Verb {
   aquifer create clicks --like clicks.parquet --buckets 4
   aquifer create clicks --schema clicks.toml --partition-by country --bucket-key user_id --buckets 8 --set retention.ms=7d
   aquifer create customers --like customers.csv --primary-key id --set sequence.field=changed_at
+  aquifer create sessions --like sessions.csv --primary-key id --set record-level.expire-time=7d --set record-level.time-field=seen_at
   aquifer create totals --schema totals.toml --primary-key user_id --merge aggregation --set fields.spent.aggregate-function=sum
   aquifer create stock --schema stock.toml --primary-key item --merge partial-update --changelog lookup
 
@@ -143,20 +147,30 @@ Of a damaged parquet or arrow file, the batches before the damage are kept.")]
   aquifer tail clicks --from timestamp:2026-01-31T12:00:00Z --meta --limit 10
   aquifer tail clicks --bucket 3 --from offset:1200 --follow
   aquifer tail customers --changelog --follow
+  aquifer tail customers --changelog --from full --follow
+  aquifer tail customers --changelog --from snapshot:3 --to snapshot:monday
 
 The changes of a table with a primary key are the rows as they were written, each with its _op: +I, -U, +U or -D.
+From `full` come all rows first, each as +I, then the changes behind them, without a gap and none twice; from `full:N` the rows of snapshot N.
+From `snapshot:N` come the changes that it has not, to `snapshot:N` those that it has; N is a number or a tag. Both as long as the log has them.
 An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition).")]
     Tail(Tail),
     /// The rows of a table now; of a table with a primary key, one for each key
     #[command(after_help = "Examples:
   aquifer scan clicks --columns user_id,price --where \"country = 'NL'\" --limit 20
   aquifer scan clicks --output parquet --out clicks.parquet
+  aquifer scan customers --snapshot 3
+  aquifer scan customers --as-of 2026-01-31T12:00:00Z
   aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta
   aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
-Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.")]
+Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
+A snapshot shows the rows and the columns that there were. Of a log table, --as-of shows what was committed up to then.")]
     Scan(Scan),
+    /// Snapshots of a table with a primary key: its rows as they were
+    #[command(after_help = snapshots::HELP)]
+    Snapshots(Snapshots),
     /// Bring what was written to a table with a primary key from its log into sorted runs, now
     #[command(after_help = "Example: aquifer flush customers
 
@@ -165,7 +179,7 @@ Rows are durable before; this makes the next start and the next lookup of them f
     /// Merge sorted runs of a table with a primary key, now
     #[command(after_help = keyed::COMPACT_HELP)]
     Compact(Compact),
-    /// Drop what is older or more than the table's retention allows
+    /// Drop rows of the log and snapshots that are older or more than the table's options allow
     #[command(after_help = "Example: aquifer expire clicks
 
 Rows leave a log by whole segments; of a table with a primary key only changes leave it, once they are in runs. Of a log table with
@@ -296,7 +310,7 @@ pub(crate) struct Feed {
 }
 
 /// Where a tail starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     /// The first row that is kept.
     Earliest,
@@ -306,6 +320,10 @@ pub(crate) enum From {
     Offset(u64),
     /// The first batch committed at or after this moment, in milliseconds since 1970.
     TimestampMs(i64),
+    /// The changes that a snapshot has not.
+    Snapshot(Version),
+    /// All rows, as they are now or at a snapshot, then the changes behind them.
+    Full(Option<Version>),
 }
 
 /// `tail`
@@ -313,9 +331,12 @@ pub(crate) enum From {
 pub(crate) struct Tail {
     /// `name` or `db.name`
     pub(crate) table: String,
-    /// Start at `earliest`, `latest`, `offset:N` or `timestamp:T` (a time, or milliseconds since 1970)
+    /// Start at `earliest`, `latest`, `offset:N`, `timestamp:T` (a time, or milliseconds since 1970), `snapshot:N`, `full` or `full:N`
     #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = from)]
     pub(crate) from: From,
+    /// End with the changes that a snapshot has: `snapshot:N`
+    #[arg(long, value_name = "WHERE", value_parser = to, conflicts_with = "follow")]
+    pub(crate) to: Option<Version>,
     /// Do not end: wait for rows
     #[arg(long, short)]
     pub(crate) follow: bool,
@@ -339,6 +360,8 @@ pub(crate) struct Scan {
     /// Only the part of the scan that a line of --splits names
     #[arg(long, value_name = "LINE", conflicts_with_all = ["bucket", "partition"])]
     pub(crate) split: Option<String>,
+    #[command(flatten)]
+    pub(crate) at: At,
     #[command(flatten)]
     pub(crate) select: Select,
     #[command(flatten)]
@@ -492,19 +515,29 @@ fn rows(text: &str) -> Result<u64, String> {
 }
 
 fn from(text: &str) -> Result<From, String> {
-    let wrong = || "expected earliest, latest, offset:N or timestamp:T".to_string();
+    let wrong = || "expected earliest, latest, offset:N, timestamp:T, snapshot:N, full or full:N".to_string();
     match text.split_once(':') {
         None if text == "earliest" => Ok(From::Earliest),
         None if text == "latest" => Ok(From::Latest),
+        None if text == "full" => Ok(From::Full(None)),
+        Some(("full", version)) => snapshots::version(version).map(|version| From::Full(Some(version))),
+        Some(("snapshot", version)) => snapshots::version(version).map(From::Snapshot),
         Some(("offset", number)) => number.parse().map(From::Offset).map_err(|_| wrong()),
-        Some(("timestamp", time)) => match time.parse() {
-            Ok(timestamp_ms) => Ok(From::TimestampMs(timestamp_ms)),
-            Err(_) => {
-                super::time_text::parse_timestamp(time, 3, true).map(From::TimestampMs).map_err(|what| format!("{what}; {}", wrong()))
-            }
-        },
+        Some(("timestamp", time)) => time_ms(time).map(From::TimestampMs).map_err(|what| format!("{what}; {}", wrong())),
         _ => Err(wrong()),
     }
+}
+
+fn to(text: &str) -> Result<Version, String> {
+    match text.split_once(':') {
+        Some(("snapshot", version)) => snapshots::version(version),
+        _ => Err("expected snapshot:N".into()),
+    }
+}
+
+/// A time, or milliseconds since 1970.
+fn time_ms(text: &str) -> Result<i64, String> {
+    text.parse().or_else(|_| super::time_text::parse_timestamp(text, 3, true))
 }
 
 #[cfg(test)]
@@ -539,7 +572,10 @@ mod tests {
         assert_eq!(from("offset:7"), Ok(From::Offset(7)));
         assert_eq!(from("timestamp:1500"), Ok(From::TimestampMs(1500)));
         assert_eq!(from("timestamp:1970-01-01T00:00:01.5Z"), Ok(From::TimestampMs(1500)));
-        for wrong in ["", "offset:-1", "offset", "timestamp:soon", "yesterday"] {
+        assert_eq!(from("snapshot:7"), Ok(From::Snapshot(Version::Snapshot(7))));
+        assert_eq!(from("full"), Ok(From::Full(None)));
+        assert_eq!(from("full:monday"), Ok(From::Full(Some(Version::Tag("monday".into())))));
+        for wrong in ["", "full:", "snapshot", "offset:-1", "offset", "timestamp:soon", "yesterday"] {
             assert!(from(wrong).is_err(), "{wrong}");
         }
     }

@@ -83,5 +83,6 @@ pub(crate) fn expire(session: &Session, table: &str) -> Outcome {
         ("rows", dropped.rows.into()),
         ("bytes", dropped.bytes.into()),
         ("partitions", dropped.partitions.into()),
+        ("snapshots", dropped.snapshots.into()),
     ]))
 }

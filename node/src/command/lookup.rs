@@ -14,7 +14,7 @@ use super::outcome::{Failure, Outcome};
 use super::output::{Output, Purpose};
 use super::quote::quote;
 use super::session::Session;
-use super::store::Table;
+use super::store::{Table, Version};
 
 pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
     let table = session.store_to_read()?.table(&arguments.table)?;
@@ -25,7 +25,7 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
     }
     interrupt::catch();
     let what = if arguments.prefix.is_empty() { "key" } else { "prefix" };
-    let mut found = Found { session, table: &table, output: None, keys: 0, missing: 0, what };
+    let mut found = Found { session, table: &table, output: None, at: arguments.at.version(), keys: 0, missing: 0, what };
     match &arguments.keys {
         Some(path) => found.look_up_all(path, arguments.format, &key)?,
         None if !arguments.prefix.is_empty() => {
@@ -54,6 +54,7 @@ fn first_columns<'a>(prefix: &str, key: &'a [String]) -> aquifer_node::Result<&'
 struct Found<'a> {
     session: &'a Session,
     table: &'a Table,
+    at: Option<Version>,
     /// Opened with the first row.
     output: Option<Output>,
     keys: u64,
@@ -81,7 +82,10 @@ impl Found<'_> {
     }
 
     fn look_up(&mut self, keys: &RecordBatch) -> Outcome {
-        let found = self.table.lookup(keys)?;
+        let found = match &self.at {
+            Some(version) => self.table.lookup_at(keys, version)?,
+            None => self.table.lookup(keys)?,
+        };
         self.keys += keys.num_rows() as u64;
         self.missing += found.places.iter().filter(|place| place.is_none()).count() as u64;
         self.show(&found.rows)

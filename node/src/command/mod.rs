@@ -27,6 +27,7 @@ mod schema_file;
 mod session;
 mod shop;
 mod show;
+mod snapshots;
 mod time_text;
 mod type_text;
 mod write;
@@ -82,6 +83,7 @@ fn settings(arguments: &Arguments) -> Vec<(String, String)> {
         Verb::Compact(compact) => &compact.settings,
         Verb::Tail(tail) => &tail.settings,
         Verb::Scan(scan) => &scan.settings,
+        Verb::Snapshots(snapshots) => &snapshots.settings,
         Verb::Demo(Demo::Shop(shop)) => &shop.settings,
         Verb::Bench(bench) => &bench.settings,
         Verb::Create(_) | Verb::Alter(_) => return arguments.set.clone(),
@@ -104,6 +106,7 @@ fn dispatch(session: &Session, verb: Verb) -> Outcome {
         Verb::Lookup(arguments) => lookup::lookup(session, &arguments),
         Verb::Tail(tail) => read::tail(session, &tail),
         Verb::Scan(scan) => read::scan(session, &scan),
+        Verb::Snapshots(arguments) => snapshots::snapshots(session, &arguments),
         Verb::Flush(named) => check::flush(session, &named.table),
         Verb::Compact(arguments) => check::compact(session, &arguments.table, arguments.full),
         Verb::Expire(named) => check::expire(session, &named.table),

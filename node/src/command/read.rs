@@ -16,12 +16,6 @@ use super::session::Session;
 use super::store::{Next, ScanBuilder, Scanner, Split, Start, Table};
 
 pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
-    let start = match tail.from {
-        From::Earliest => Start::Earliest,
-        From::Latest => Start::Latest,
-        From::Offset(offset) => Start::Offset(offset),
-        From::TimestampMs(timestamp_ms) => Start::Timestamp(timestamp_ms),
-    };
     let table = session.store_to_read()?.table(&tail.table)?;
     let scan = match (has_key(&table)?, tail.changelog) {
         (true, _) => table.changes(),
@@ -31,7 +25,25 @@ pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
             return Err(keyless.hint("leave out --changelog, or create a table with a --primary-key").into());
         }
     };
-    read(session, &tail.table, &tail.select, scan.start(start), tail.follow)
+    let is_at_snapshot = matches!(tail.from, From::Snapshot(_) | From::Full(_)) || tail.to.is_some();
+    if is_at_snapshot && !has_key(&table)? {
+        let keyless = Error::invalid("a table without a primary key has no snapshots").at("table", &tail.table);
+        return Err(keyless.hint("its log has all rows: tail it from earliest, an offset or a time").into());
+    }
+    let scan = match tail.from.clone() {
+        From::Earliest => scan,
+        From::Latest => scan.start(Start::Latest),
+        From::Offset(offset) => scan.start(Start::Offset(offset)),
+        From::TimestampMs(timestamp_ms) => scan.start(Start::Timestamp(timestamp_ms)),
+        From::Snapshot(version) => scan.from_snapshot(version),
+        From::Full(None) => scan.rows_first(),
+        From::Full(Some(version)) => scan.rows_first().from_snapshot(version),
+    };
+    let scan = match tail.to.clone() {
+        Some(version) => scan.to_snapshot(version),
+        None => scan,
+    };
+    read(session, &tail.table, &tail.select, scan, tail.follow)
 }
 
 pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
@@ -40,12 +52,15 @@ pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
         let merged = Error::invalid("rows of a table with a primary key are merged: they lie at no offset").at("table", &scan.table);
         return Err(merged.hint("leave out --meta, or see its changes with aquifer tail --meta").into());
     }
+    let whole = match scan.at.version() {
+        Some(version) => table.scan().at(version),
+        None => table.scan(),
+    };
     if let Some(count) = scan.splits {
-        let splits = select(table.scan(), &scan.select)?.splits(count as usize)?;
+        let splits = select(whole, &scan.select)?.splits(count as usize)?;
         let lines = splits.iter().map(Split::to_json).collect::<aquifer_node::Result<Vec<_>>>()?;
         return if lines.is_empty() { Ok(()) } else { session.print_text(&lines.join("\n")) };
     }
-    let whole = table.scan();
     let part = match &scan.split {
         None => whole,
         Some(line) => whole.split(&Split::from_json(line)?),

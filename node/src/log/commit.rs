@@ -281,6 +281,13 @@ impl Log {
         look(&self.head.lock().writer)
     }
 
+    /// Looks while none of these logs takes a row, acknowledges one or hands one on: at one moment of all of them.
+    /// Who calls this holds no other log's head, and names no log twice.
+    pub fn with_all<R>(logs: &[&Log], look: impl FnOnce() -> R) -> R {
+        let _heads: Vec<_> = logs.iter().map(|log| log.head.lock()).collect();
+        look()
+    }
+
     fn publish(&self, head: MutexGuard<'_, Head>, outcome: Outcome, reason: Option<Error>) -> Effects {
         let mut effects = Effects {
             decided: Vec::with_capacity(outcome.durable.len() + outcome.failed.len()),

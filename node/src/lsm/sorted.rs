@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::merge::order::{Entry, Merger, Prefixes, group_ends};
 use crate::merge::reference::SLOTS_MAX;
 use crate::merge::{Groups, MergeFunction, Outcome, Ref, Slot};
+use crate::table::expiry::Expiry;
 use crate::table::key::{KeyRef, Keys};
 use crate::table::key_range::KeyRanges;
 
@@ -88,6 +89,8 @@ pub struct Sorted {
     ranges: KeyRanges,
     tile_rows: usize,
     drop_deletes: bool,
+    /// The place of the column with the time of a row, and when it is.
+    expiry: Option<(usize, Expiry, i64)>,
     merger: Merger,
     ends: Vec<u32>,
 }
@@ -127,7 +130,7 @@ impl Sorted {
         let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
         let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
         let (ranges, merger, ends) = (ranges.clone(), Merger::default(), Vec::new());
-        Ok(Sorted { reader, function, inputs, ranges, tile_rows, drop_deletes, merger, ends })
+        Ok(Sorted { reader, function, inputs, ranges, tile_rows, drop_deletes, expiry: None, merger, ends })
     }
 
     /// For who wants so many rows only: tiles are not made much larger.
@@ -135,6 +138,18 @@ impl Sorted {
     pub fn limited(mut self, rows: usize) -> Self {
         self.tile_rows = self.tile_rows.min(rows.max(TILE_ROWS_MIN));
         self
+    }
+
+    /// Leaves out rows that have expired by then. Only for who leaves out deletes: where older rows are elsewhere, they would come back.
+    ///
+    /// # Errors
+    /// Internal when the column with the time is not read.
+    pub fn expiring(mut self, expiry: Expiry, now_ms: i64) -> Result<Self> {
+        assert!(self.drop_deletes, "what has expired is not left out where older rows are elsewhere");
+        let place = self.reader.schema().index_of_id(expiry.column());
+        let place = place.ok_or_else(|| Error::internal("the column with the time of a row is not read"))?;
+        self.expiry = Some((place, expiry, now_ms));
+        Ok(self)
     }
 
     /// The columns that come out.
@@ -147,6 +162,17 @@ impl Sorted {
     /// # Errors
     /// Those of reading and of the merge function.
     pub fn next_tile(&mut self) -> Result<Option<Tile>> {
+        let tile = self.next_merged()?;
+        match (tile, &self.expiry) {
+            (Some(tile), Some((place, expiry, now_ms))) => match expiry.kept(&tile.column(*place)?, *now_ms) {
+                Some(kept) => tile.only(&kept).map(Some),
+                None => Ok(Some(tile)),
+            },
+            (tile, _) => Ok(tile),
+        }
+    }
+
+    fn next_merged(&mut self) -> Result<Option<Tile>> {
         self.fill()?;
         self.inputs.retain(|input| input.rows_in_memory() > 0);
         if self.inputs.is_empty() {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::concat_batches;
 
 use super::rows::Chunk;
@@ -72,6 +72,21 @@ impl Tile {
         }
         concat_batches(&self.chunks[0].batch.schema(), &parts)
             .map_err(|error| Error::exhausted("rows of a run are too large to be handed on together").caused_by(error))
+    }
+
+    /// One column of the rows.
+    pub(super) fn column(&self, place: usize) -> Result<ArrayRef> {
+        self.outcome.column(&self.slots(), place)
+    }
+
+    /// Some of the rows.
+    pub(super) fn only(self, kept: &BooleanArray) -> Result<Tile> {
+        let Tile { chunks, outcome, numbers, .. } = self;
+        let is_kept: Vec<bool> = (0..kept.len()).map(|row| kept.value(row)).collect();
+        let of_kept =
+            |numbers: Vec<u64>| numbers.into_iter().zip(&is_kept).filter(|(_, is_kept)| **is_kept).map(|(number, _)| number).collect();
+        let numbers = numbers.map(of_kept);
+        Ok(Tile { chunks, outcome: outcome.only(&is_kept)?, numbers, stretches: None })
     }
 
     /// The first rows, at most so many.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 
 use super::function::{Column, Merged, Slot};
 use super::gather::Source;
@@ -38,14 +38,21 @@ impl Outcome {
             .map(|deleted| deleted.iter().map(|deleted| !deleted).collect());
         if let Some(left) = &left {
             keep(&mut rows, left);
-            for (_, column) in &mut columns {
-                match column {
-                    Column::Picked(picked) => keep(picked, left),
-                    Column::Built(array) => *array = filtered(array, left)?,
-                }
-            }
+            keep_columns(&mut columns, left)?;
         }
         Ok(Outcome { rows, kinds, columns, left })
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Errors
+    /// Internal, for columns that are not as long as there are rows.
+    pub fn only(self, kept: &[bool]) -> Result<Self> {
+        let Outcome { mut rows, kinds, mut columns, .. } = self;
+        keep(&mut rows, kept);
+        keep_columns(&mut columns, kept)?;
+        let of_kept = |kinds: Vec<u8>| kinds.into_iter().zip(kept).filter(|(_, kept)| **kept).map(|(kind, _)| kind).collect();
+        Ok(Outcome { rows, kinds: kinds.map(of_kept), columns, left: None })
     }
 
     /// Rows that are merged already.
@@ -78,19 +85,32 @@ impl Outcome {
         RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("merged columns are no batch").caused_by(error))
     }
 
+    /// One column of the rows.
+    ///
+    /// # Errors
+    /// As [`gather`](super::gather::gather).
+    pub fn column(&self, slots: &[Slot<'_>], index: usize) -> Result<ArrayRef> {
+        let schema = slots[0].batch.schema();
+        match self.copy(schema.field(index).data_type(), index, slots, &lengths(slots)) {
+            ColumnCopy::Gathered(source, picks) => source.array(picks),
+            ColumnCopy::Made(array) => Ok(array),
+        }
+    }
+
     /// How each column of `schema` is copied out of `slots`, whose rows are `lengths`.
     pub fn copies<'a>(&'a self, schema: &'a Schema, slots: &[Slot<'a>], lengths: &'a [u32]) -> Vec<ColumnCopy<'a>> {
-        let picks = Picks::new(&self.rows, lengths);
-        let copy = |(index, data_type)| {
-            let sources: Vec<&ArrayRef> = slots.iter().map(|slot| slot.batch.column(index)).collect();
-            let source = || Source::new(data_type, &sources);
-            match self.columns.iter().find(|(column, _)| *column == index) {
-                None => ColumnCopy::Gathered(source(), picks),
-                Some((_, Column::Picked(picked))) => ColumnCopy::Gathered(source(), Picks::new(picked, lengths)),
-                Some((_, Column::Built(array))) => ColumnCopy::Made(array.clone()),
-            }
+        let types = schema.fields().iter().map(|field| field.data_type()).enumerate();
+        types.map(|(index, data_type)| self.copy(data_type, index, slots, lengths)).collect()
+    }
+
+    fn copy<'a>(&'a self, data_type: &'a DataType, index: usize, slots: &[Slot<'a>], lengths: &'a [u32]) -> ColumnCopy<'a> {
+        let sources: Vec<&ArrayRef> = slots.iter().map(|slot| slot.batch.column(index)).collect();
+        let picks = match self.columns.iter().find(|(column, _)| *column == index) {
+            None => &self.rows,
+            Some((_, Column::Picked(picked))) => picked,
+            Some((_, Column::Built(array))) => return ColumnCopy::Made(array.clone()),
         };
-        schema.fields().iter().map(|field| field.data_type()).enumerate().map(copy).collect()
+        ColumnCopy::Gathered(Source::new(data_type, &sources), Picks::new(picks, lengths))
     }
 }
 
@@ -110,6 +130,16 @@ pub fn lengths(slots: &[Slot<'_>]) -> Vec<u32> {
 fn keep(rows: &mut Vec<Ref>, left: &[bool]) {
     let mut is_left = left.iter();
     rows.retain(|_| *is_left.next().expect("one a key"));
+}
+
+fn keep_columns(columns: &mut [(usize, Column)], left: &[bool]) -> Result<()> {
+    for (_, column) in columns {
+        match column {
+            Column::Picked(picked) => keep(picked, left),
+            Column::Built(array) => *array = filtered(array, left)?,
+        }
+    }
+    Ok(())
 }
 
 fn filtered(array: &ArrayRef, left: &[bool]) -> Result<ArrayRef> {

@@ -29,12 +29,17 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Failures of background work that are kept to be reported.
 const FAILURES_MAX: usize = 16;
 
+/// Long work, a bounded piece at each call: it says how long to rest before the next, `None` at the end. After an error it is not called again.
+pub type Steps = Box<dyn FnMut() -> Result<Option<Duration>> + Send>;
+
 /// The buckets of a store, as the floor above knows them.
 pub struct Buckets {
     /// Those that are open.
     pub open: Box<dyn Fn() -> Vec<Arc<Bucket>> + Send + Sync>,
     /// Looks after the next of those that are not; `false` when all had their turn.
     pub walk: Box<dyn Fn() -> Result<bool> + Send + Sync>,
+    /// Work on tables as a whole that is due now.
+    pub tend: Box<dyn Fn() -> Result<Vec<Steps>> + Send + Sync>,
 }
 
 struct Shared {

@@ -47,7 +47,7 @@ fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
     Bucket::open(
         resources,
         address,
-        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false },
+        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false, expiry: None },
         None,
     )
     .unwrap()
@@ -70,7 +70,7 @@ fn append(resources: &Resources, bucket: &Arc<Bucket>, bytes: usize) {
 }
 
 fn all_open(buckets: Vec<Arc<Bucket>>) -> Buckets {
-    Buckets { open: Box::new(move || buckets.clone()), walk: Box::new(|| Ok(false)) }
+    Buckets { open: Box::new(move || buckets.clone()), walk: Box::new(|| Ok(false)), tend: Box::new(|| Ok(Vec::new())) }
 }
 
 fn shared(resources: &Arc<Resources>, buckets: Vec<Arc<Bucket>>) -> Arc<Shared> {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Shared;
+use super::{Shared, Steps};
 use crate::bucket::Bucket;
 use crate::bucket::segments::{Preparation, ZERO_STEP_BYTES};
 use crate::bucket::upkeep::TreeJob;
@@ -34,6 +34,8 @@ enum Job {
     LookAfter(VecDeque<Weak<Bucket>>),
     /// So many more buckets that are not open get what they need, one a step.
     Walk(u32),
+    /// Work on a table as a whole; `None` once it is done.
+    Table(Option<Steps>),
 }
 
 impl Job {
@@ -75,6 +77,14 @@ impl Job {
                 }
                 Ok(Duration::ZERO)
             }
+            Job::Table(unfinished) => {
+                let Some(mut steps) = unfinished.take() else { return Ok(Duration::ZERO) };
+                let rest = steps()?;
+                if rest.is_some() {
+                    *unfinished = Some(steps);
+                }
+                Ok(rest.unwrap_or_default())
+            }
         }
     }
 
@@ -84,6 +94,7 @@ impl Job {
             Job::Tree(_, unfinished) => unfinished.is_none(),
             Job::LookAfter(buckets) => buckets.is_empty(),
             Job::Walk(left) => *left == 0,
+            Job::Table(unfinished) => unfinished.is_none(),
         }
     }
 
@@ -93,7 +104,7 @@ impl Job {
             Job::Prepare(bucket, Some(preparation)) => bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes()),
             // Writers may soon wait for it, and what loads the device is its own to pace.
             Job::Tree(..) => true,
-            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) => false,
+            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) | Job::Table(_) => false,
         }
     }
 }
@@ -171,6 +182,14 @@ impl Worker {
         let open = (self.shared.buckets.open)().iter().map(Arc::downgrade).collect();
         self.jobs.retain(|job| !matches!(job, Job::LookAfter(_) | Job::Walk(_)));
         self.jobs.extend([Job::LookAfter(open), Job::Walk(WALK_BUCKETS)]);
+        // What was found in an earlier round is done before tables are looked at again.
+        if self.jobs.iter().any(|job| matches!(job, Job::Table(_))) {
+            return;
+        }
+        match (self.shared.buckets.tend)() {
+            Ok(work) => self.jobs.extend(work.into_iter().map(|steps| Job::Table(Some(steps)))),
+            Err(error) => self.shared.failed(error),
+        }
     }
 
     /// How long it still rests; `None` when nothing keeps it from going on, or nothing waits for it.

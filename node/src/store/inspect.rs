@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here changes a row; damage is reported with its place and does not stop the check of the rest.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use super::catalog::TableEntry;
 use super::dropping::check_there;
 use super::keyed;
 use super::open::{Inner, no_such_table};
+use super::snapshots;
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
@@ -133,6 +135,8 @@ pub struct ExpireReport {
     pub bytes: u64,
     /// Partitions of which nothing was kept; their bytes are not counted.
     pub partitions: u64,
+    /// Snapshots that can no longer be read.
+    pub snapshots: u64,
 }
 
 /// One bucket as these functions walk over them.
@@ -288,6 +292,9 @@ pub(super) fn expire(store: &Inner, table: &str) -> Result<ExpireReport> {
     let now_ms = store.resources.driver.clock().wall_ms();
     let mut report = ExpireReport::default();
     let entries = entries(store, Some(table))?;
+    for entry in &entries {
+        report.snapshots += snapshots::expire(store, entry)?;
+    }
     each_bucket(&entries, |place| {
         let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
         bucket.seal()?;
@@ -370,10 +377,12 @@ pub(super) fn verify(store: &Arc<Inner>, table: Option<&str>, progress: &mut dyn
 fn check_runs(store: &Arc<Inner>, place: &Place<'_>, report: &mut VerifyReport) {
     let table = Table::new(store.clone(), place.entry.spec.id, place.entry.spec.name.clone());
     let at = keyed::Place { partition_id: place.partition_id, bucket: place.bucket };
-    let checked = match keyed::steadily(&table, |entry, is_again| keyed::pin(&table, entry, at, is_again)) {
-        Ok(pinned) => pinned.check(),
+    let mut before = HashSet::new();
+    let mut checked = match keyed::steadily(&table, |entry, is_again| keyed::pin(&table, entry, at, is_again)) {
+        Ok(pinned) => pinned.check(&mut before),
         Err(error) => vec![Err(error)],
     };
+    checked.extend(snapshots::check(&table, at, &mut before));
     for checked in checked {
         match checked {
             Ok(found) => {

@@ -9,11 +9,13 @@ use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::alive::{Alive, chosen};
 use super::catalog::TableEntry;
 use super::dropping::why_gone;
 use super::open::{Inner, keyed};
 use super::part::Part;
 use super::scanner::ScanBatch;
+use super::snapshots::{Version, steadily_at};
 use super::split::{self, Held, Piece, PieceRows, Split, Whole};
 use super::table::Table;
 use crate::bucket::tree::Pinned;
@@ -104,6 +106,17 @@ struct Lane {
     rows: Option<Sorted>,
 }
 
+/// Which rows of a table are read.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// As they are.
+    Now,
+    /// As they were at a snapshot, in the columns of then.
+    AsItWas(&'a Version),
+    /// As they were at a snapshot, in the columns that the table has now, and merged as it does now.
+    InColumnsOfNow(&'a Version),
+}
+
 impl Lane {
     /// The bucket of a piece of a split, as it was when the split was made: as this process holds it, or else as it can still be found.
     fn of_piece(
@@ -143,6 +156,8 @@ pub(super) struct Wanted<'a> {
     pub(super) split: Option<&'a Split>,
     /// Rows at most.
     pub(super) limit: Option<u64>,
+    /// As they are, or as they were.
+    pub(super) source: Source<'a>,
 }
 
 /// A merged scan under way.
@@ -154,19 +169,42 @@ pub(super) struct MergedScan {
     read: Vec<usize>,
     schema: SchemaRef,
     filter: Option<Bound>,
+    spec: TableSpec,
+    alive: Option<Alive>,
     limit: Option<u64>,
 }
 
 impl MergedScan {
-    /// Pins the buckets of a table that may hold a wanted row.
+    /// Pins the buckets of a table that may hold a wanted row: as they are now, or as they were.
     pub(super) fn new(table: &Table, wanted: &Wanted<'_>) -> Result<Self> {
-        steadily(table, |entry, is_again| MergedScan::begin(table, entry, wanted, is_again))
+        let (version, is_now) = match wanted.source {
+            Source::Now => (None, true),
+            Source::AsItWas(version) => (Some(version), false),
+            Source::InColumnsOfNow(version) => (Some(version), true),
+        };
+        match version {
+            None => steadily(table, |entry, is_again| {
+                let pin = |place| pin(table, entry, place, is_again).map(Some);
+                MergedScan::begin(table, (entry, &entry.spec), wanted, is_again, pin)
+            }),
+            Some(version) => steadily_at(table, version, is_now, |entry, at| {
+                MergedScan::begin(table, (entry, &at.spec), wanted, false, |place| at.pin(table, entry, place))
+            }),
+        }
     }
 
-    fn begin(table: &Table, entry: &TableEntry, wanted: &Wanted<'_>, is_again: bool) -> Result<Self> {
-        let spec = &entry.spec;
+    /// `spec` says what is read; `pin` has nothing of a bucket that was not there.
+    fn begin(
+        table: &Table,
+        (entry, spec): (&TableEntry, &TableSpec),
+        wanted: &Wanted<'_>,
+        is_again: bool,
+        pin: impl Fn(Place) -> Result<Option<Pinned>>,
+    ) -> Result<Self> {
         let (schema, mut read) = shown(spec, wanted.columns)?;
         let filter = wanted.filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
+        let alive = Alive::of(table, spec, wanted.split.and_then(|split| split.text.now_ms))?;
+        read.extend(alive.iter().filter_map(|alive| spec.schema().index_of_id(alive.column())));
         let tested = filter.iter().flat_map(Bound::columns);
         read.extend(tested.filter_map(|column| spec.schema().index_of_id(column.id)));
         let ranges = filter.as_ref().map_or(Ok(KeyRanges::all()), |filter| filter.key_ranges(&spec.primary_key))?;
@@ -191,11 +229,28 @@ impl MergedScan {
             }
             let name: Arc<str> = Arc::from(partition.name.as_str());
             for bucket in (0..spec.buckets).filter(|bucket| wanted.part.has_bucket(*bucket)) {
-                let pinned = Arc::new(pin(table, entry, Place { partition_id, bucket }, is_again)?);
-                lanes.push(Lane { partition: name.clone(), partition_id, bucket, pinned, ranges: ranges.clone(), rows: None });
+                let Some(pinned) = pin(Place { partition_id, bucket })? else { continue };
+                lanes.push(Lane {
+                    partition: name.clone(),
+                    partition_id,
+                    bucket,
+                    pinned: Arc::new(pinned),
+                    ranges: ranges.clone(),
+                    rows: None,
+                });
             }
         }
-        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, limit: wanted.limit })
+        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, alive, limit: wanted.limit, spec: spec.clone() })
+    }
+
+    /// The table as it is read.
+    pub(super) fn spec(&self) -> &TableSpec {
+        &self.spec
+    }
+
+    /// When it is, where that decides which rows are shown.
+    pub(super) fn now_ms(&self) -> Option<i64> {
+        self.alive.as_ref().map(Alive::now_ms)
     }
 
     /// The buckets, to be cut into splits.
@@ -234,7 +289,8 @@ impl MergedScan {
                 None => {
                     let all = lane.pinned.rows(&self.read, &lane.ranges).map_err(here)?;
                     // A filter may have to see many rows for one that passes.
-                    let limit = self.limit.filter(|_| self.filter.is_none()).and_then(|limit| usize::try_from(limit).ok());
+                    let limit =
+                        self.limit.filter(|_| self.filter.is_none() && self.alive.is_none()).and_then(|limit| usize::try_from(limit).ok());
                     lane.rows.insert(all.limited(limit.unwrap_or(usize::MAX)))
                 }
             };
@@ -243,7 +299,10 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let batch = show(&tile.batch().map_err(here)?, &self.schema, self.filter.as_ref())?;
+            let rows = tile.batch().map_err(here)?;
+            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&rows));
+            let rows = kept.map_or(Ok(rows.clone()), |kept| chosen(&rows, &kept))?;
+            let batch = show(&rows, &self.schema, self.filter.as_ref())?;
             if batch.num_rows() > 0 {
                 let end = lane.pinned.end();
                 let (partition, bucket) = (lane.partition.clone(), lane.bucket);

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
+use super::alive::Alive;
 use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
 use super::keyed::{Place, pin, steadily};
 use super::route::{Router, Turns};
+use super::snapshots::{Version, steadily_at};
 use super::table::Table;
+use crate::bucket::tree::Pinned;
 use crate::error::{Error, Result};
+use crate::table::TableSpec;
 use crate::table::key::KeyEncoder;
 
 /// Keys that one call looks up at most.
@@ -31,11 +35,24 @@ pub struct Rows {
 ///
 /// Errors: Invalid for a table without a primary key, or keys that are none; those of reading.
 pub(super) fn lookup(table: &Table, keys: &RecordBatch) -> Result<Rows> {
-    steadily(table, |entry, is_again| lookup_in(table, entry, keys, is_again))
+    steadily(table, |entry, is_again| {
+        let pin = |place| pin(table, entry, place, is_again).map(Some);
+        lookup_in(table, entry, &entry.spec, keys, pin)
+    })
 }
 
-fn lookup_in(table: &Table, entry: &TableEntry, keys: &RecordBatch, is_again: bool) -> Result<Rows> {
-    let spec = &entry.spec;
+/// As [`lookup`], of the rows as a snapshot has them.
+pub(super) fn lookup_at(table: &Table, keys: &RecordBatch, version: &Version) -> Result<Rows> {
+    steadily_at(table, version, false, |entry, at| lookup_in(table, entry, &at.spec, keys, |place| at.pin(table, entry, place)))
+}
+
+fn lookup_in(
+    table: &Table,
+    entry: &TableEntry,
+    spec: &TableSpec,
+    keys: &RecordBatch,
+    pin: impl Fn(Place) -> Result<Option<Pinned>>,
+) -> Result<Rows> {
     if spec.primary_key.is_empty() {
         let keyless = Error::invalid("a table without a primary key has no keys to look up").at("table", &table.name);
         return Err(keyless.hint("scan it with a filter, or create it with a primary key"));
@@ -55,7 +72,8 @@ fn lookup_in(table: &Table, entry: &TableEntry, keys: &RecordBatch, is_again: bo
         let Some(partition_id) = entry.partition(&piece.partition) else { continue };
         let wanted = encoder.encode(&piece.rows)?;
         let place = Place { partition_id, bucket: piece.bucket };
-        let of_piece = pin(table, entry, place, is_again)?.lookup(&wanted)?;
+        let Some(pinned) = pin(place)? else { continue };
+        let of_piece = pinned.lookup(&wanted)?;
         for (key, at) in of_piece.places.iter().enumerate() {
             let key = piece.places.as_ref().map_or(key, |places| places[key] as usize);
             found[key] = at.map(|at| rows + at as usize);
@@ -63,7 +81,11 @@ fn lookup_in(table: &Table, entry: &TableEntry, keys: &RecordBatch, is_again: bo
         rows += of_piece.rows.num_rows();
         batches.push(of_piece.rows);
     }
-    in_order(spec.schema().arrow(), batches, found)
+    let found = in_order(spec.schema().arrow(), batches, found)?;
+    match Alive::of(table, spec, None)? {
+        Some(alive) => alive.found(found),
+        None => Ok(found),
+    }
 }
 
 /// The rows in the order of their keys.

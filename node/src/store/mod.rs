@@ -33,6 +33,7 @@
 //!
 //! Invariant: what `append` or `flush` acknowledged survives a crash of the process and of the machine (with `durability = sync`).
 
+mod alive;
 mod alter;
 mod catalog;
 mod changes;
@@ -50,6 +51,8 @@ mod reading;
 mod rescale;
 mod route;
 mod scanner;
+mod snapshots;
+mod span;
 mod split;
 mod table;
 mod walk;
@@ -70,6 +73,8 @@ pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use prefix::{PREFIX_ROWS_MAX, PrefixRows};
 pub use rescale::RescaleReport;
 pub use scanner::{Next, ScanBatch, ScanBuilder, Scanner, Start};
+pub use snapshots::{Snapshot, SnapshotEnd, Version};
+pub use span::Positions;
 pub use split::{SPLITS_MAX, Split};
 pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
 pub use writer::{Ack, Writer, WriterOptions};

@@ -18,6 +18,7 @@ use super::dropping::{check_there, dropped, left_directories, remove_tree};
 use super::gate::{Gate, Gates};
 use super::options::{Durability, IoPreference, Options};
 use super::route::Turns;
+use super::snapshots::{Snapshots, tend};
 use super::table::CreateTable;
 use crate::bucket::follower::{Follower, WriterState};
 use crate::bucket::ledger::{self, Ledger};
@@ -29,6 +30,7 @@ use crate::io::page::{self, Head, Page, SLOT_BYTES};
 use crate::io::probe::{self, Preference};
 use crate::io::{Driver, File, Lock, Mode, Pool};
 use crate::schedule::{Buckets, Schedule};
+use crate::table::expiry::Expiry;
 use crate::table::{TableName, TableSpec, did_you_mean};
 
 /// One part in so many of the files that the process may have open is the store's: an embedder has files of its own, and a scan holds some beside those that are cached.
@@ -53,6 +55,10 @@ struct Writing {
     /// Of each table with a writer.
     turns: Mutex<HashMap<u32, Arc<Turns>>>,
     gates: Gates,
+    /// Of each table whose list was asked for.
+    snapshots: Mutex<HashMap<u32, Arc<Snapshots>>>,
+    /// The last table whose snapshots were looked after in this round.
+    tended_to: Mutex<Option<u32>>,
     /// The last bucket that the walk for retention came to in this round.
     walked_to: Mutex<Option<Key>>,
     /// When the newest row of partitions was committed that the walk looked at.
@@ -143,6 +149,8 @@ impl Inner {
             lock: Mutex::new(Some(lock)),
             turns: Mutex::default(),
             gates: Gates::default(),
+            snapshots: Mutex::default(),
+            tended_to: Mutex::new(None),
             walked_to: Mutex::new(None),
             newest_seen: Mutex::default(),
         };
@@ -155,10 +163,11 @@ impl Inner {
             role: Role::Writer(Box::new(writing)),
         });
         let weak = Arc::downgrade(&inner);
-        let walking = weak.clone();
+        let (walking, tending) = (weak.clone(), weak.clone());
         let buckets = Buckets {
             open: Box::new(move || weak.upgrade().map_or_else(Vec::new, |inner| inner.open_buckets())),
             walk: Box::new(move || walking.upgrade().map_or(Ok(false), |inner| inner.walk())),
+            tend: Box::new(move || tending.upgrade().map_or_else(|| Ok(Vec::new()), |inner| tend(&inner))),
         };
         let schedule = Schedule::start(&inner.resources, buckets)?;
         *inner.writing()?.schedule.lock() = Some(schedule);
@@ -313,6 +322,9 @@ impl Inner {
         let writing = self.writing()?;
         writing.turns.lock().remove(&table_id);
         writing.gates.forget(table_id);
+        if let Some(snapshots) = writing.snapshots.lock().remove(&table_id) {
+            snapshots.close();
+        }
         Ok(())
     }
 
@@ -349,8 +361,28 @@ impl Inner {
         let address = self.address(entry, partition_id, bucket)?;
         let open = keyed(&entry.spec).and_then(|keyed| Bucket::open(&self.resources, address, segment_policy(&entry.spec), keyed));
         let open = open.map_err(|error| error.at("table", &entry.spec.name))?;
+        self.release_left(entry, &open);
         buckets.insert(key, open.clone());
         Ok(open)
+    }
+
+    /// The lists of snapshots that were asked for, by table.
+    pub(super) fn snapshots(&self) -> Result<&Mutex<HashMap<u32, Arc<Snapshots>>>> {
+        Ok(&self.writing()?.snapshots)
+    }
+
+    /// The last table whose snapshots were looked after.
+    pub(super) fn tended_to(&self) -> Result<&Mutex<Option<u32>>> {
+        Ok(&self.writing()?.tended_to)
+    }
+
+    /// Where the log of a bucket ends, as far as is known without opening it.
+    pub(super) fn end_seen(&self, entry: &TableEntry, partition_id: u32, bucket: u32) -> Result<u64> {
+        let open = self.writing()?.buckets.lock().get(&(entry.spec.id, partition_id, bucket)).cloned();
+        match open {
+            Some(open) => Ok(open.view().end()),
+            None => Ok(self.address(entry, partition_id, bucket)?.promised(&self.resources)),
+        }
     }
 
     /// The turns that writers of a table take. They begin anywhere: at the moment of the first writer.
@@ -482,6 +514,9 @@ impl Inner {
             for bucket in std::mem::take(&mut *writing.buckets.lock()).into_values() {
                 bucket.close(closed(&self.dir));
             }
+            for snapshots in std::mem::take(&mut *writing.snapshots.lock()).into_values() {
+                snapshots.close();
+            }
             // Whoever changes the catalog now is done before the next owner comes.
             writing.ledger.lock().close();
             writing.lock.lock().take();
@@ -519,6 +554,8 @@ pub(super) fn segment_policy(spec: &TableSpec) -> SegmentPolicy {
         retention_ms: spec.options.retention_ms.filter(|_| may_drop),
         retention_bytes: spec.options.retention_bytes.filter(|_| may_drop),
         has_tree: !spec.primary_key.is_empty(),
+        // It was checked with the table.
+        expiry: Expiry::of(spec).ok().flatten().filter(|_| may_drop),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 
+use super::alive::Alive;
 use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
 use super::keyed::{Place, pin, steadily};
@@ -53,7 +54,8 @@ fn lookup_in(table: &Table, entry: &TableEntry, prefixes: &RecordBatch, is_again
     // Each prefix is looked up once, however often it is asked for.
     let mut firsts: HashMap<&[u8], usize> = HashMap::new();
     let same: Vec<usize> = encoded.iter().enumerate().map(|(row, prefix)| *firsts.entry(prefix).or_insert(row)).collect();
-    let mut found = Found { batches: Vec::new(), places: vec![Vec::new(); encoded.len()], rows: 0 };
+    let alive = Alive::of(table, spec, None)?;
+    let mut found = Found { alive, batches: Vec::new(), places: vec![Vec::new(); encoded.len()], rows: 0 };
     for ((partition_id, bucket), mut rows) in places(entry, &prefix_spec, &prefixes)? {
         rows.retain(|row| same[*row] == *row);
         rows.sort_unstable_by(|left, right| encoded[*left].cmp(&encoded[*right]));
@@ -136,6 +138,7 @@ fn places(entry: &TableEntry, prefix_spec: &TableSpec, prefixes: &RecordBatch) -
 
 /// What was found so far.
 struct Found {
+    alive: Option<Alive>,
     batches: Vec<RecordBatch>,
     /// Of each prefix its rows: the batch, and the row of it.
     places: Vec<Vec<(usize, usize)>>,
@@ -150,7 +153,9 @@ impl Found {
         let mut sorted = pinned.rows(&columns, &ranges)?;
         let mut at = 0;
         while let Some(tile) = sorted.next_tile()? {
-            for row in 0..tile.rows() {
+            let batch = tile.batch()?;
+            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&batch));
+            for row in (0..tile.rows()).filter(|row| kept.as_ref().is_none_or(|kept| kept.value(*row))) {
                 let mut number = [0; 8];
                 let key = key_bytes(tile.key(row), &mut number);
                 while !key.starts_with(wanted[at].0) && at + 1 < wanted.len() {
@@ -163,7 +168,7 @@ impl Found {
             if self.rows > PREFIX_ROWS_MAX {
                 return Err(too_many());
             }
-            self.batches.push(tile.batch()?);
+            self.batches.push(batch);
         }
         Ok(())
     }

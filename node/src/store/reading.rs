@@ -189,6 +189,13 @@ impl Reading {
             .map_err(|error| Error::internal("cannot put columns together").caused_by(error))
     }
 
+    /// Rows of the table, of the columns that come out, as changes that make them.
+    pub(super) fn inserted(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let kinds = StringArray::from_iter_values(std::iter::repeat_n(ChangeType::Insert.as_str(), rows.num_rows()));
+        let columns = rows.columns().iter().cloned().chain([Arc::new(kinds) as ArrayRef]).collect();
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| Error::internal("cannot put columns together").caused_by(error))
+    }
+
     fn place_columns(&self, (partition, bucket): (&str, u32), timestamp_ms: i64, offsets: Range<u64>) -> Vec<ArrayRef> {
         let count = (offsets.end - offsets.start) as usize;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(4);

@@ -46,6 +46,11 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
     if spec.buckets == buckets {
         return Ok(report);
     }
+    let old = Table::new(store.clone(), old_id, name.clone());
+    if !spec.primary_key.is_empty() && old.snapshots()?.iter().any(|snapshot| !snapshot.tags.is_empty()) {
+        let tagged = Error::conflict("a table that is rescaled loses its snapshots, and some have tags").at("table", name);
+        return Err(tagged.hint("delete their tags first: see `aquifer snapshots`"));
+    }
     for bucket in store.open_buckets_of(old_id)? {
         bucket.quiesce()?;
     }

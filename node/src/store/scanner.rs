@@ -3,7 +3,7 @@
 //! Invariants: rows of a bucket come in order, none twice, none left out; no order holds between buckets; a bounded scan ends where each bucket ended
 //! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use super::keyed::{MergedScan, Wanted};
 use super::open::Inner;
 use super::part::Part;
 use super::reading::{Extras, Reading};
+use super::snapshots::{Version, until};
+use super::span::{Bound, Positions, Span, source};
 use super::split::{self, PieceRows, Place, SPLITS_MAX, Split, Whole};
 use super::table::Table;
 use crate::bucket::Bucket;
@@ -68,6 +70,10 @@ pub struct ScanBuilder {
     follow: bool,
     extras: Extras,
     changes: bool,
+    at: Option<Version>,
+    from: Option<Bound>,
+    to: Option<Bound>,
+    rows_first: bool,
     split: Option<Split>,
 }
 
@@ -84,6 +90,10 @@ impl ScanBuilder {
             follow: false,
             extras: Extras::default(),
             changes: false,
+            at: None,
+            from: None,
+            to: None,
+            rows_first: false,
             split: None,
         }
     }
@@ -128,6 +138,49 @@ impl ScanBuilder {
         self
     }
 
+    /// As the table was: of one with a primary key a snapshot, in the columns that it had then; of a log table the rows that were committed up to a time.
+    #[must_use]
+    pub fn at(mut self, version: Version) -> Self {
+        self.at = Some(version);
+        self
+    }
+
+    /// Of changes: begin with the first that a snapshot has not.
+    #[must_use]
+    pub fn from_snapshot(mut self, version: Version) -> Self {
+        self.from = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Of changes: end with the last that a snapshot has.
+    #[must_use]
+    pub fn to_snapshot(mut self, version: Version) -> Self {
+        self.to = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Begin in each bucket where another scan was, as [`Scanner::positions`] says, and in those that it did not have at the first row.
+    #[must_use]
+    pub fn from_positions(mut self, positions: Positions) -> Self {
+        self.from = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// End in each bucket where another scan was, and leave out those that it did not have.
+    #[must_use]
+    pub fn to_positions(mut self, positions: Positions) -> Self {
+        self.to = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// Of changes: first all rows, each as `+I`, of the snapshot that the scan begins at, or as they are now; then the changes that these rows have not,
+    /// without a gap and none twice. All come in the columns that the table has now.
+    #[must_use]
+    pub fn rows_first(mut self) -> Self {
+        self.rows_first = true;
+        self
+    }
+
     /// Where to begin.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
@@ -167,8 +220,12 @@ impl ScanBuilder {
         if count == 0 || count > SPLITS_MAX {
             return wrong("a scan is cut into one split or more", format!("1 to {SPLITS_MAX}"));
         }
-        if self.follow || self.limit.is_some() || self.split.is_some() || matches!(self.start, Start::Timestamp(_)) {
-            return wrong("only a whole scan can be cut", "without a limit, not following, and not starting at a time".into());
+        let is_elsewhere = self.at.is_some() || self.from.is_some() || self.to.is_some() || self.rows_first;
+        if self.follow || self.limit.is_some() || self.split.is_some() || is_elsewhere || matches!(self.start, Start::Timestamp(_)) {
+            return wrong(
+                "only a whole scan can be cut",
+                "as the table is now, without a limit, not following, and not starting at a time".into(),
+            );
         }
         let scanner = self.build()?;
         let entry = scanner.table.store.entry(scanner.table.id, &scanner.table.name)?;
@@ -176,7 +233,27 @@ impl ScanBuilder {
             Some(merged) => merged.wholes(),
             None => scanner.lanes.iter().map(Lane::whole).collect(),
         };
-        Ok(split::cut(&entry.spec, wholes, count))
+        let now_ms = scanner.merged.as_ref().and_then(MergedScan::now_ms);
+        Ok(split::cut(&entry.spec, now_ms, wholes, count))
+    }
+
+    /// Errors: Invalid for a beginning or an end that does not go with the others.
+    fn check_ends(&self) -> Result<()> {
+        let ScanBuilder { table, start, changes, extras, split, at, from, to, rows_first, .. } = self;
+        let has_end = from.is_some() || to.is_some();
+        if (from.is_some() || *rows_first) && *start != Start::Earliest || has_end && !changes {
+            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
+        }
+        if *rows_first && (!changes || extras.place) {
+            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
+            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
+        }
+        if split.is_some() && (at.is_some() || has_end || *rows_first) {
+            return Err(Error::invalid("a split says where it begins and ends itself")
+                .at("table", &table.name)
+                .hint("leave out one of the two"));
+        }
+        Ok(())
     }
 
     /// Starts the scan.
@@ -185,7 +262,8 @@ impl ScanBuilder {
     /// partition of a table without, or a split of another table; NotFound for an unknown partition, or when the table was dropped; Conflict for a split whose
     /// rows are no longer there as they were.
     pub fn build(self) -> Result<Scanner> {
-        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split } = self;
+        self.check_ends()?;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
         let spec = entry.spec;
@@ -201,13 +279,24 @@ impl ScanBuilder {
             let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
             return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
         }
-        let merged = match is_merged {
+        let source = source(&table, at.as_ref(), from.as_ref(), rows_first)?;
+        let merged = match is_merged || rows_first {
             true => {
-                let wanted = Wanted { columns: columns.as_deref(), filter: filter.as_deref(), part: &part, split: split.as_ref(), limit };
+                let wanted =
+                    Wanted { columns: columns.as_deref(), filter: filter.as_deref(), part: &part, split: split.as_ref(), limit, source };
                 Some(MergedScan::new(&table, &wanted)?)
             }
             false => None,
         };
+        let mut span = Span::new(&table, from.as_ref(), to.as_ref())?;
+        if let Some(merged) = merged.as_ref().filter(|_| rows_first) {
+            span.from = Some(merged.ends().collect());
+        }
+        let until_ms = match &at {
+            Some(version) if !is_merged => until(&table, version, changes || follow)?,
+            _ => i64::MAX,
+        };
+        let spec = merged.as_ref().map_or(spec, |merged| merged.spec().clone());
         let handle = table.clone();
         let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
@@ -218,6 +307,9 @@ impl ScanBuilder {
             turn: 0,
             batches_of_turn: 0,
             start,
+            until_ms,
+            span,
+            rows_first,
             follow,
             limit,
             part,
@@ -226,7 +318,7 @@ impl ScanBuilder {
             merged,
         };
         match split {
-            _ if scanner.merged.is_some() => {}
+            _ if scanner.merged.is_some() && !rows_first => {}
             Some(split) => scanner.add_pieces(&split)?,
             None => scanner.add_lanes(start)?,
         }
@@ -293,18 +385,23 @@ pub struct Scanner {
     /// Batches in a row from the bucket whose turn it is.
     batches_of_turn: usize,
     start: Start,
+    /// Later batches are left out.
+    until_ms: i64,
+    span: Span,
+    /// Changes come behind the rows.
+    rows_first: bool,
     follow: bool,
     limit: Option<u64>,
     part: Part,
     catalog: Arc<Catalog>,
-    /// The rows of a table with a primary key; then there are no lanes.
+    /// The rows of a table with a primary key; behind them come the lanes, if there are any.
     merged: Option<MergedScan>,
 }
 
 impl Scanner {
     /// The columns that come out.
     pub fn schema(&self) -> SchemaRef {
-        self.merged.as_ref().map_or(self.reading.schema(), MergedScan::schema).clone()
+        self.merged.as_ref().filter(|_| !self.rows_first).map_or(self.reading.schema(), MergedScan::schema).clone()
     }
 
     /// The next rows. Waits for them up to `timeout` (for ever without one) when the scan follows.
@@ -315,8 +412,16 @@ impl Scanner {
             return Ok(Next::End);
         }
         if let Some(merged) = &mut self.merged {
-            let next = merged.next().map_err(|error| error.at("table", &self.table.name))?;
-            return Ok(next.map_or(Next::End, |batch| Next::Batch(self.within_limit(batch))));
+            match merged.next().map_err(|error| error.at("table", &self.table.name))? {
+                Some(mut rows) => {
+                    if self.rows_first {
+                        rows.batch = self.reading.inserted(&rows.batch)?;
+                    }
+                    return Ok(Next::Batch(self.within_limit(rows)));
+                }
+                None if self.rows_first => self.merged = None,
+                None => return Ok(Next::End),
+            }
         }
         let clock = self.table.store.resources.driver.clock().clone();
         let deadline = timeout.map(|timeout| clock.monotonic().saturating_add(timeout));
@@ -357,7 +462,8 @@ impl Scanner {
     }
 
     /// The offset of the next row, or the next change, of each bucket that is read, by the name of its partition (empty in a table without) and its number.
-    pub fn positions(&self) -> HashMap<(Arc<str>, u32), u64> {
+    pub fn positions(&self) -> Positions {
+        // Behind rows, changes begin where the rows end.
         let merged = self.merged.iter().flat_map(MergedScan::ends);
         self.lanes.iter().map(|lane| ((lane.partition.clone(), lane.bucket), lane.cursor.offset())).chain(merged).collect()
     }
@@ -429,7 +535,18 @@ impl Scanner {
                 if !self.known.insert((partition_id, bucket)) {
                     continue;
                 }
+                let place = (name.clone(), bucket);
+                if self.span.is_empty(&place) {
+                    continue;
+                }
                 let (origin, view) = origin(&store, &entry, partition_id, bucket)?;
+                if let Some(offset) = self.span.start(&place) {
+                    if offset < view.start() {
+                        return Err(Span::dropped(&self.table, bucket, offset, view.start()));
+                    }
+                    self.lanes.push(self.lane((name.clone(), partition_id), bucket, origin, view, Start::Offset(offset))?);
+                    continue;
+                }
                 let start = match start {
                     Start::Offset(offset) if offset > view.end() => {
                         beyond.push(self.out_of_range(bucket, offset, &view));
@@ -475,7 +592,7 @@ impl Scanner {
     fn lane(&self, (partition, partition_id): (Arc<str>, u32), bucket: u32, origin: Origin, view: Arc<View>, start: Start) -> Result<Lane> {
         let store = &self.table.store;
         let source = store.resources.source();
-        let end = if self.follow { u64::MAX } else { view.end() };
+        let end = self.span.end(&(partition.clone(), bucket), if self.follow { u64::MAX } else { view.end() });
         let offset = match start {
             Start::Earliest => view.start(),
             Start::Latest => view.end(),
@@ -538,7 +655,9 @@ impl Scanner {
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),
-                CursorNext::Gone(start) if !lane.begun && matches!(self.start, Start::Earliest | Start::Timestamp(_)) => {
+                CursorNext::Gone(start)
+                    if !lane.begun && self.span.from.is_none() && matches!(self.start, Start::Earliest | Start::Timestamp(_)) =>
+                {
                     lane.cursor.seek(start);
                     continue;
                 }
@@ -553,6 +672,11 @@ impl Scanner {
                 },
             };
             lane.begun = true;
+            if stored.timestamp_ms > self.until_ms {
+                // Commit times of a bucket only grow.
+                lane.end = from;
+                return Ok(None);
+            }
             if stored.timestamp_ms < lane.since_ms {
                 continue;
             }

@@ -49,6 +49,9 @@ pub(super) struct Text {
     pub(super) schema: i16,
     /// About how many rows.
     pub(super) rows: u64,
+    /// When it was, where rows expire: later ones do not for this scan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) now_ms: Option<i64>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -145,10 +148,10 @@ pub(super) enum Place {
 }
 
 /// Cuts buckets into at most `count` stretches of about as many rows, in their order.
-pub(super) fn cut(spec: &TableSpec, buckets: Vec<Whole>, count: usize) -> Vec<Split> {
+pub(super) fn cut(spec: &TableSpec, now_ms: Option<i64>, buckets: Vec<Whole>, count: usize) -> Vec<Split> {
     let total: u64 = buckets.iter().flat_map(|bucket| &bucket.places).map(|place| place.1).sum();
     let share = total.div_ceil(count as u64).max(1);
-    let mut cutter = Cutter { spec, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
+    let mut cutter = Cutter { spec, now_ms, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
     for bucket in buckets {
         cutter.add(bucket, count);
     }
@@ -158,6 +161,7 @@ pub(super) fn cut(spec: &TableSpec, buckets: Vec<Whole>, count: usize) -> Vec<Sp
 
 struct Cutter<'a> {
     spec: &'a TableSpec,
+    now_ms: Option<i64>,
     share: u64,
     done: Vec<Split>,
     pieces: Vec<Piece>,
@@ -193,7 +197,7 @@ impl Cutter<'_> {
             return;
         }
         let (table, table_id, schema) = (self.spec.name.to_string(), self.spec.id, self.spec.schema().version());
-        self.done.push(Split { text: Text { version: VERSION, table, table_id, schema, rows, pieces }, held });
+        self.done.push(Split { text: Text { version: VERSION, table, table_id, schema, rows, now_ms: self.now_ms, pieces }, held });
     }
 }
 

@@ -10,14 +10,17 @@ use arrow::datatypes::{DataType, SchemaRef};
 use serde::Serialize;
 
 use super::alter::set_option;
-use super::lookup::{Rows, lookup};
+use super::lookup::{Rows, lookup, lookup_at};
 use super::open::Inner;
 use super::prefix::{PrefixRows, lookup_prefix};
 use super::scanner::ScanBuilder;
+use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
 use crate::error::{Error, Result};
 use crate::merge::merge_function;
-use crate::table::{Changelog, KeyEncoder, PartitionField, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
+use crate::table::{
+    Changelog, KeyEncoder, PartitionField, SNAPSHOT_PREFIX, TableName, TableSchema, TableSpec, parse_schema_file, supported, types,
+};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -257,6 +260,13 @@ impl Table {
         lookup(self, keys)
     }
 
+    /// As [`Table::lookup`], of the rows as a snapshot has them.
+    ///
+    /// Errors: as [`Table::lookup`]; NotFound when there is no such snapshot.
+    pub fn lookup_at(&self, keys: &RecordBatch, version: &Version) -> Result<Rows> {
+        lookup_at(self, keys, version)
+    }
+
     /// The rows whose primary key begins with these values: `prefixes` has its first column, or its first few, and no others. Only the bucket of each is
     /// read if they have the columns that choose it (the bucket key, else all of the key), else all buckets.
     ///
@@ -282,6 +292,8 @@ impl Table {
             is_default,
             description: doc.doc.to_string(),
         };
+        let is_keyed = !spec.primary_key.is_empty();
+        let is_had = |(doc, ..): &(crate::table::OptionDoc, String, bool)| is_keyed || !doc.name.starts_with(SNAPSHOT_PREFIX);
         let name_of = |id: &i32| spec.schema().field(*id).map_or_else(|| format!("#{id}"), |field| field.name.clone());
         Ok(TableDescription {
             name: self.name(),
@@ -298,7 +310,7 @@ impl Table {
                 true => None,
                 false => Some(spec.changelog()?.as_str().to_string()),
             },
-            options: spec.options.describe().into_iter().map(option).collect(),
+            options: spec.options.describe().into_iter().filter(is_had).map(option).collect(),
             created_ms: spec.created_ms,
         })
     }

@@ -97,6 +97,11 @@ impl TableSpec {
 
     /// Lets the options that name columns follow a change.
     fn follow(&mut self, change: &Change) {
+        if let (Change::Rename { from, to }, Some(name)) = (change, &mut self.options.record_time_field)
+            && name == from
+        {
+            name.clone_from(to);
+        }
         let Statistics::Columns(names) = &mut self.options.statistics else { return };
         match change {
             Change::Rename { from, to } => names.iter_mut().filter(|name| *name == from).for_each(|name| name.clone_from(to)),

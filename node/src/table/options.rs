@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::expiry::{EXPIRE_TIME, TIME_FIELD};
 use super::nearest::did_you_mean;
 use super::quantity::{parse_bytes, parse_duration_ms, print_bytes, print_duration_ms};
 use crate::error::{Error, Result};
@@ -19,6 +20,10 @@ pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
 
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// What options of snapshots begin with: only tables with a primary key have them.
+pub const SNAPSHOT_PREFIX: &str = "snapshot.";
+/// Each snapshot is a flush of every bucket, and tables are looked at every five seconds.
+const SNAPSHOT_INTERVAL_MS_MIN: u64 = 5_000;
 const BATCH_BYTES: RangeInclusive<u64> = 4 << 10..=256 << 20;
 
 /// How the Arrow bodies of log batches are compressed.
@@ -69,6 +74,10 @@ pub struct TableOptions {
     pub retention_ms: Option<u64>,
     /// The oldest segments of a bucket that exceeds this may be trimmed, in bytes.
     pub retention_bytes: Option<u64>,
+    /// How long a row of a table with a primary key is kept after its time, in milliseconds.
+    pub record_expire_ms: Option<u64>,
+    /// The column that has the time of a row.
+    pub record_time_field: Option<String>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
     /// Bytes that an encoded batch may have.
@@ -77,6 +86,14 @@ pub struct TableOptions {
     pub bucket_assign: Assign,
     /// Whether runs of a table with a primary key are merged only when somebody asks for it.
     pub write_only: bool,
+    /// A snapshot is made by itself when rows came and the last one is older than this, in milliseconds.
+    pub snapshot_interval_ms: Option<u64>,
+    /// So many of the newest snapshots are kept however old they are.
+    pub snapshot_num_retained_min: u64,
+    /// No more of the newest snapshots are kept however young they are.
+    pub snapshot_num_retained_max: Option<u64>,
+    /// Snapshots older than this expire, in milliseconds.
+    pub snapshot_time_retained_ms: u64,
     /// Options of a newer program.
     unknown: BTreeMap<String, String>,
 }
@@ -88,10 +105,16 @@ impl Default for TableOptions {
             statistics: Statistics::Times,
             retention_ms: None,
             retention_bytes: None,
+            record_expire_ms: None,
+            record_time_field: None,
             segment_bytes: 64 << 20,
             batch_bytes_max: 16 << 20,
             bucket_assign: Assign::Sticky,
             write_only: false,
+            snapshot_interval_ms: None,
+            snapshot_num_retained_min: 10,
+            snapshot_num_retained_max: None,
+            snapshot_time_retained_ms: 3_600_000,
             unknown: BTreeMap::new(),
         }
     }
@@ -112,10 +135,19 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "statistics.columns", doc: "columns with min, max and null count per batch, for filters: times, *, none or a,b" },
     OptionDoc { name: "retention.ms", doc: "rows older than this may be trimmed: none or a time as in 7d" },
     OptionDoc { name: "retention.bytes", doc: "a bucket bigger than this may be trimmed at its start: none or a size as in 10GiB" },
+    OptionDoc { name: EXPIRE_TIME, doc: "a row of a table with a primary key is gone so long after its time: none or a time as in 7d" },
+    OptionDoc { name: TIME_FIELD, doc: "the column with the time of a row: a timestamp, int32 seconds, int64 seconds or milliseconds" },
     OptionDoc { name: "segment.bytes", doc: "size of a segment file, 1MiB to 1GiB" },
     OptionDoc { name: "batch.bytes.max", doc: "most bytes of an encoded batch, 4KiB to 256MiB" },
     OptionDoc { name: "bucket.assign", doc: "where rows go without a bucket key: sticky or round-robin" },
     OptionDoc { name: "write-only", doc: "runs are merged only by `compact`, not in the background: true or false" },
+    OptionDoc {
+        name: "snapshot.interval.ms",
+        doc: "how often changed rows get a snapshot by themselves: none or a time as in 5min, at least 5s",
+    },
+    OptionDoc { name: "snapshot.num-retained.min", doc: "so many newest snapshots are kept however old they are, at least 1" },
+    OptionDoc { name: "snapshot.num-retained.max", doc: "no more newest snapshots are kept however young they are: none or at least 1" },
+    OptionDoc { name: "snapshot.time-retained", doc: "snapshots older than this expire: a time as in 1h" },
 ];
 
 impl TableOptions {
@@ -131,10 +163,16 @@ impl TableOptions {
             "statistics.columns" => self.statistics = parse_statistics(value),
             "retention.ms" => self.retention_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
             "retention.bytes" => self.retention_bytes = parse_limit(value, parse_bytes).map_err(located)?,
+            EXPIRE_TIME => self.record_expire_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
+            TIME_FIELD => self.record_time_field = (value != "none").then(|| value.to_string()),
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
             "write-only" => self.write_only = parse_truth(value).map_err(located)?,
+            "snapshot.interval.ms" => self.snapshot_interval_ms = parse_limit(value, parse_interval_ms).map_err(located)?,
+            "snapshot.num-retained.min" => self.snapshot_num_retained_min = parse_count(value).map_err(located)?,
+            "snapshot.num-retained.max" => self.snapshot_num_retained_max = parse_limit(value, parse_count).map_err(located)?,
+            "snapshot.time-retained" => self.snapshot_time_retained_ms = parse_duration_ms(value).map_err(located)?,
             _ => {
                 let hint = did_you_mean(name, OPTIONS.iter().map(|option| option.name));
                 return Err(Error::invalid(format!("unknown option `{name}`")).hint(hint));
@@ -170,6 +208,8 @@ impl TableOptions {
             },
             "retention.ms" => limit(self.retention_ms, print_duration_ms),
             "retention.bytes" => limit(self.retention_bytes, print_bytes),
+            EXPIRE_TIME => limit(self.record_expire_ms, print_duration_ms),
+            TIME_FIELD => self.record_time_field.clone().unwrap_or_else(|| "none".to_string()),
             "segment.bytes" => print_bytes(self.segment_bytes),
             "batch.bytes.max" => print_bytes(self.batch_bytes_max),
             "bucket.assign" => match self.bucket_assign {
@@ -177,8 +217,18 @@ impl TableOptions {
                 Assign::RoundRobin => "round-robin".to_string(),
             },
             "write-only" => self.write_only.to_string(),
+            "snapshot.interval.ms" => limit(self.snapshot_interval_ms, print_duration_ms),
+            "snapshot.num-retained.min" => self.snapshot_num_retained_min.to_string(),
+            "snapshot.num-retained.max" => limit(self.snapshot_num_retained_max, |count| count.to_string()),
+            "snapshot.time-retained" => print_duration_ms(self.snapshot_time_retained_ms),
             _ => return None,
         })
+    }
+
+    /// An option of snapshots that was set, if any.
+    pub fn set_for_snapshots(&self) -> Option<&'static str> {
+        let explicit = self.describe().into_iter().filter(|(_, _, is_default)| !is_default).map(|(option, ..)| option.name);
+        explicit.into_iter().find(|name| name.starts_with(SNAPSHOT_PREFIX))
     }
 
     /// Whether this program knows all options that were set.
@@ -236,6 +286,18 @@ fn parse_within(value: &str, range: RangeInclusive<u64>) -> Result<u64> {
         return Err(Error::invalid(format!("{value} is out of range")).hint(hint));
     }
     Ok(bytes)
+}
+
+fn parse_count(value: &str) -> Result<u64> {
+    let wrong = || Error::invalid(format!("`{value}` is not a number of snapshots")).hint("a whole number, at least 1");
+    value.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)
+}
+
+fn parse_interval_ms(value: &str) -> Result<u64> {
+    match parse_duration_ms(value)? {
+        ms if ms < SNAPSHOT_INTERVAL_MS_MIN => Err(Error::invalid(format!("{value} is out of range")).hint("at least 5s")),
+        ms => Ok(ms),
+    }
 }
 
 fn parse_assign(value: &str) -> Result<Assign> {

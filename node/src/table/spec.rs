@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::changelog::Changelog;
+use super::expiry::Expiry;
 use super::name::TableName;
 use super::options::{Statistics, TableOptions};
 use super::partition::PartitionField;
@@ -88,6 +89,12 @@ impl TableSpec {
         self.schemas.get(version)
     }
 
+    /// The table as it was when its schema had `version`, and rows were merged like this; `None` when there was no such version.
+    pub fn as_it_was(&self, version: i16, merge: &BTreeMap<String, String>) -> Option<TableSpec> {
+        let schemas = self.schemas.up_to(version)?;
+        Some(TableSpec { schemas, merge: merge.clone(), ..self.clone() })
+    }
+
     /// The columns whose hash chooses the bucket: the bucket key, else the primary key without what partitions the table.
     /// Empty when the writer may choose.
     pub fn hashed_columns(&self) -> Vec<i32> {
@@ -126,6 +133,11 @@ impl TableSpec {
         }
         PartitionField::check(&self.partition_by, self.schema()).map_err(located)?;
         self.check_places().map_err(located)?;
+        if let Some(option) = self.options.set_for_snapshots().filter(|_| self.primary_key.is_empty()) {
+            let keyless = Error::invalid("a table without a primary key has no snapshots").at("option", option);
+            return Err(located(keyless.hint("its log has all rows: leave the option out")));
+        }
+        Expiry::of(self).map_err(located)?;
         self.check_statistics().map_err(located)
     }
 
@@ -243,6 +255,12 @@ impl SchemaHistory {
     /// One version.
     pub fn get(&self, version: i16) -> Option<&TableSchema> {
         self.0.get(usize::try_from(version).ok()?)
+    }
+
+    /// As it was when `version` was the newest.
+    fn up_to(&self, version: i16) -> Option<SchemaHistory> {
+        let versions = self.0.get(..=usize::try_from(version).ok()?)?;
+        Some(SchemaHistory(versions.to_vec()))
     }
 
     /// All versions, oldest first.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Feed, InputFormat, Settings};
+use super::{At, Feed, InputFormat, Settings};
 
 pub(super) const UPSERT_HELP: &str = "Examples:
   aquifer upsert customers --from customers.csv
@@ -27,6 +27,7 @@ pub(super) const LOOKUP_HELP: &str = "Examples:
   aquifer lookup sales --key country=CH,number=1 --key country=AT,number=9 --output csv
   aquifer lookup customers --keys wanted.csv
   aquifer lookup sales --prefix country=CH
+  aquifer lookup customers --key id=7 --snapshot 3
 
 Rows come in the order of the keys. How many keys have no row is said on stderr. With --prefix all rows come whose key begins so;
 that is fast where the --bucket-key of the table is part of it, else all buckets are asked.";
@@ -86,6 +87,8 @@ pub(crate) struct Lookup {
     /// How the keys of --keys are written [default: by the name and first bytes]
     #[arg(long, value_name = "FORMAT", requires = "keys")]
     pub(crate) format: Option<InputFormat>,
+    #[command(flatten)]
+    pub(crate) at: At,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

@@ -26,6 +26,10 @@ fn values_are_parsed_and_printed() {
         ("batch.bytes.max=4KiB", "4KiB"),
         ("bucket.assign=round-robin", "round-robin"),
         ("write-only=true", "true"),
+        ("snapshot.interval.ms=5min", "5min"),
+        ("snapshot.num-retained.min=3", "3"),
+        ("snapshot.num-retained.max=none", "none"),
+        ("snapshot.time-retained=1d", "1d"),
     ];
     for (assignment, printed) in cases {
         let name = assignment.split('=').next().expect("name");

@@ -1,0 +1,139 @@
+//! Rows that expire: hidden at once, dropped later, and no older version of them ever comes back.
+
+use std::time::Duration;
+
+use super::*;
+use crate::io::Driver;
+use crate::store::Split;
+
+/// How long rows are kept.
+const KEEP_S: i64 = 100;
+
+fn expiring(buckets: u32) -> CreateTable {
+    create(buckets).option("record-level.time-field", "value").option("record-level.expire-time", &format!("{KEEP_S}s"))
+}
+
+fn now_s(sim: &Sim) -> i64 {
+    sim.clock().wall_ms() / 1_000
+}
+
+/// What has not expired.
+fn living(model: &BTreeMap<u8, i64>, now_s: i64) -> BTreeMap<u8, i64> {
+    model.iter().filter(|(_, time)| **time >= now_s - KEEP_S).map(|(key, time)| (*key, *time)).collect()
+}
+
+fn rows_in_runs(table: &Table) -> u64 {
+    let entry = table.store.entry(table.id, &table.name).unwrap();
+    let levels = table.store.bucket(&entry, 0, 0).unwrap().tree().unwrap().levels();
+    levels.runs.iter().map(|run| run.meta().rows).sum()
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// Times are seconds from now on; none expires within some seconds, for time goes on a little while the store works.
+    Upsert(Vec<(u8, i64)>),
+    Delete(Vec<u8>),
+    Flush,
+    Compact(bool),
+    Wait(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        5 => proptest::collection::vec((0_u8..60, (-15_i64..15).prop_map(|tens| tens * 10 + 5)), 1..60).prop_map(Act::Upsert),
+        1 => proptest::collection::vec(0_u8..60, 1..20).prop_map(Act::Delete),
+        3 => Just(Act::Flush),
+        2 => any::<bool>().prop_map(Act::Compact),
+        3 => (1_u64..12).prop_map(|tens| Act::Wait(tens * 10)),
+    ];
+    proptest::collection::vec(act, 1..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_has_expired_is_never_seen_again(acts in acts(), buckets in 1_u32..3) {
+        let sim = Sim::new(1, Faults::default());
+        let mut store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+        let table = store.create_table("t", expiring(buckets)).unwrap();
+        let mut model = BTreeMap::new();
+        for act in acts {
+            let step = match act {
+                Act::Upsert(rows) => Step::Upsert(rows.into_iter().map(|(key, from_now)| (key, now_s(&sim) + from_now)).collect()),
+                Act::Delete(keys) => Step::Delete(keys),
+                Act::Flush => Step::Flush,
+                Act::Compact(full) => Step::Compact(full),
+                Act::Wait(seconds) => {
+                    sim.clock().advance(Duration::from_secs(seconds));
+                    Step::Pump
+                }
+            };
+            take(&sim, &mut store, &mut model, &step);
+            check(&table, &living(&model, now_s(&sim)));
+        }
+        let follower = Store::open_read_only_with(sim.clone(), DIR, options()).unwrap();
+        check(&follower.table("t").unwrap(), &living(&model, now_s(&sim)));
+    }
+}
+
+#[test]
+fn an_expired_row_is_hidden_from_all_reads_then_dropped() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", expiring(1)).unwrap();
+    let now = now_s(&sim);
+    let mut writer = table.writer().unwrap();
+    writer.upsert(&rows(&[(1, now + 1_000), (2, now + 1_000), (3, now)])).unwrap();
+    store.flush("t").unwrap();
+    // A newer version that is too old hides the one before it.
+    writer.upsert(&rows(&[(1, now - KEEP_S - 1)])).unwrap();
+    store.flush("t").unwrap();
+    assert_eq!(scanned(&table), BTreeMap::from([(2, now + 1_000), (3, now)]));
+    let splits = table.scan().splits(2).unwrap();
+    sim.clock().advance(Duration::from_secs(KEEP_S as u64 + 1));
+    assert_eq!(scanned(&table), BTreeMap::from([(2, now + 1_000)]));
+    let keys = |scan: crate::store::ScanBuilder| -> Vec<i64> {
+        let batches = scan.columns(&["key"]).build().unwrap().map(|found| found.unwrap().batch);
+        batches.flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    };
+    assert_eq!(keys(table.scan()), [2]);
+    assert_eq!(keys(table.scan().limit(1)), [2]);
+    assert_eq!(keys(table.scan().filter("key >= 3")), [0_i64; 0]);
+    let found = table.lookup_prefix(&rows(&[(3, 0), (2, 0)]).project(&[0]).unwrap()).unwrap();
+    assert_eq!((found.counts, found.rows.num_rows()), (vec![0, 1], 1));
+    // A scan sees all of its splits at the moment at which they were made.
+    let seen: Vec<i64> =
+        splits.iter().flat_map(|split| keys(table.scan().split(&Split::from_json(&split.to_json().unwrap()).unwrap()))).collect();
+    assert_eq!(seen, [2, 3]);
+    store.compact("t", true).unwrap();
+    assert_eq!(rows_in_runs(&table), 1);
+    sim.clock().advance(Duration::from_secs(2_000));
+    store.compact("t", true).unwrap();
+    assert_eq!(rows_in_runs(&table), 0, "of one run alone too");
+}
+
+#[test]
+fn the_time_may_be_changed_and_its_column_renamed() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", expiring(1)).unwrap();
+    let old = now_s(&sim) - KEEP_S - 10;
+    table.writer().unwrap().upsert(&rows(&[(1, old)])).unwrap();
+    assert!(scanned(&table).is_empty());
+    store.alter_table("t", &[Change::set_option("record-level.expire-time", "1d"), Change::rename_column("value=at").unwrap()]).unwrap();
+    assert_eq!(scanned(&table), BTreeMap::from([(1, old)]));
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    assert_eq!(scanned(&table), BTreeMap::from([(1, old)]), "kept as long as the table says now");
+    assert_eq!(store.alter_table("t", &[Change::drop_column("at")]).unwrap_err().kind(), Kind::Invalid);
+    let refused = [
+        create(1).option("record-level.expire-time", "1d"),
+        create(1).option("record-level.expire-time", "1d").option("record-level.time-field", "no"),
+        create(1).option("record-level.expire-time", "1d").option("record-level.time-field", "name"),
+        CreateTable::like(rows(&[]).schema()).option("record-level.expire-time", "1d").option("record-level.time-field", "value"),
+    ];
+    for (index, create) in refused.into_iter().enumerate() {
+        assert_eq!(store.create_table(&format!("t{index}"), create).map(|_| ()).unwrap_err().kind(), Kind::Invalid, "case {index}");
+    }
+}

@@ -1,0 +1,188 @@
+//! Making a snapshot: a cut through all buckets, then one after the other brings its rows into runs and keeps them, then the list has it.
+//!
+//! Invariants: it gets into the list when all buckets keep their runs, or never; a number is never tried twice. What is left of one that came to nothing is released. This module
+//! knows nothing of how a bucket keeps runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::table::Table;
+use super::list::{Edit, Record};
+use super::{Snapshot, Turn, tags};
+use crate::bucket::Bucket;
+use crate::bucket::kept::{Keep, Kept, cut};
+use crate::error::{Error, Kind, Result};
+use crate::table::TableSpec;
+
+/// How often a snapshot is begun again because the table was altered, or got another partition, while it was made.
+const TRIES_MAX: u32 = 10;
+
+/// How long background work leaves a bucket alone that somebody else flushes.
+const BUSY_REST: Duration = Duration::from_millis(5);
+
+/// Makes a snapshot of a table.
+pub(super) fn make(table: &Table, tag: Option<&str>) -> Result<Snapshot> {
+    if let Some(tag) = tag {
+        tags::check(tag).map_err(|error| error.at("table", &table.name))?;
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut making = Making::begin(table, tag)?;
+        match making.finish(table) {
+            Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => {}
+            made => return made.map_err(|error| error.at("table", &table.name)),
+        }
+    }
+}
+
+/// A snapshot that is being made.
+pub(super) struct Making {
+    spec: TableSpec,
+    id: u64,
+    time_ms: i64,
+    tag: Option<String>,
+    /// Partition, bucket, and how far it is; in order.
+    buckets: Vec<((u32, u32), Arc<Bucket>, Keep)>,
+    /// Those before keep their runs.
+    at: usize,
+    turn: Turn,
+}
+
+impl Making {
+    fn begin(table: &Table, tag: Option<&str>) -> Result<Self> {
+        let store = &table.store;
+        let snapshots = store.snapshots_of(&table.keyed_entry()?)?;
+        let turn = snapshots.begin(store.resources.driver.is_single_threaded())?;
+        Self::begin_with(table, tag, turn).map_err(|error| error.at("table", &table.name))
+    }
+
+    /// As background work: `None` when somebody else makes one.
+    pub(super) fn try_begin(table: &Table) -> Result<Option<Self>> {
+        let Some(turn) = table.store.snapshots_of(&table.keyed_entry()?)?.try_begin() else { return Ok(None) };
+        Self::begin_with(table, None, turn).map(Some).map_err(|error| error.at("table", &table.name))
+    }
+
+    fn begin_with(table: &Table, tag: Option<&str>, turn: Turn) -> Result<Self> {
+        let store = &table.store;
+        for _ in 0..TRIES_MAX {
+            let entry = table.keyed_entry()?;
+            entry.spec.check_writable()?;
+            let mut places = Vec::new();
+            for &partition_id in entry.partitions.keys() {
+                for bucket in 0..entry.spec.buckets {
+                    places.push(((partition_id, bucket), store.bucket(&entry, partition_id, bucket)?));
+                }
+            }
+            let opened: Vec<Arc<Bucket>> = places.iter().map(|(_, bucket)| bucket.clone()).collect();
+            let id = {
+                let mut held = turn.0.held.lock();
+                if let Some(tag) = tag {
+                    tags::check_free(held.ledger.state(), tag)?;
+                }
+                let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
+                let id = 1 + held.ledger.state().last_id.max(kept).max(held.unsure.last().copied().unwrap_or(0));
+                held.unsure.insert(id);
+                id
+            };
+            let time_ms = store.resources.driver.clock().wall_ms();
+            let keeps = cut(&opened, id);
+            let partitions = || -> Result<Vec<u32>> { Ok(table.keyed_entry()?.partitions.keys().copied().collect()) };
+            let is_whole = partitions()?.iter().eq(entry.partitions.keys());
+            match keeps {
+                Ok(keeps) if is_whole => {
+                    let buckets = places.into_iter().zip(keeps).map(|((place, bucket), keep)| (place, bucket, keep)).collect();
+                    return Ok(Making { spec: entry.spec, id, time_ms, tag: tag.map(str::to_string), buckets, at: 0, turn });
+                }
+                // A partition came meanwhile, and perhaps rows in it that are older than the cut.
+                Ok(_) => _ = turn.0.held.lock().unsure.remove(&id),
+                Err(error) => {
+                    turn.0.held.lock().unsure.remove(&id);
+                    return Err(error);
+                }
+            }
+        }
+        Err(Error::conflict("new partitions kept coming while a snapshot was made").hint("try again"))
+    }
+
+    /// Does all of it.
+    fn finish(&mut self, table: &Table) -> Result<Snapshot> {
+        while let Some((_, _, keep)) = self.buckets.get_mut(self.at) {
+            match keep.finish() {
+                Ok(()) => self.at += 1,
+                Err(error) => return Err(self.give_up(error)),
+            }
+        }
+        self.commit(table)
+    }
+
+    /// Does a bounded piece of it, and says how long to rest before the next; `None` when it is done.
+    pub(super) fn step(&mut self, table: &Table) -> Result<Option<Duration>> {
+        let Some((_, _, keep)) = self.buckets.get_mut(self.at) else { return self.commit(table).map(|_| None) };
+        match keep.step() {
+            Ok(Kept::Done) => self.at += 1,
+            Ok(Kept::More) => {}
+            Ok(Kept::Busy) => return Ok(Some(BUSY_REST)),
+            Err(error) => return Err(self.give_up(error)),
+        }
+        Ok(Some(Duration::ZERO))
+    }
+
+    /// Nothing of it got into the list: what buckets keep is released.
+    fn give_up(&mut self, error: Error) -> Error {
+        self.turn.0.held.lock().unsure.remove(&self.id);
+        for (_, bucket, _) in &self.buckets {
+            // What cannot be released now is when the bucket is opened again.
+            let _ = self.turn.0.release(bucket);
+        }
+        error
+    }
+
+    fn record(&self) -> Record {
+        let mut ends: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let (mut rows, mut runs, mut bytes) = (0, 0, 0);
+        for ((partition_id, _), bucket, keep) in &self.buckets {
+            ends.entry(*partition_id).or_default().push(keep.end_offset());
+            for run in bucket.kept_runs(self.id) {
+                rows += run.rows - run.deletes.min(run.rows);
+                runs += 1;
+                bytes += run.bytes();
+            }
+        }
+        let (schema_version, merge) = (self.spec.schema().version(), self.spec.merge.clone());
+        Record { id: self.id, time_ms: self.time_ms, schema_version, merge, rows, runs, bytes, ends }
+    }
+
+    fn commit(&mut self, table: &Table) -> Result<Snapshot> {
+        let store = &table.store;
+        let entry = match table.keyed_entry() {
+            Ok(entry) => entry,
+            Err(error) => return Err(self.give_up(error)),
+        };
+        if entry.spec.schemas != self.spec.schemas || entry.spec.merge != self.spec.merge {
+            return Err(self.give_up(Error::conflict("the table was altered while a snapshot of it was made").hint("try again")));
+        }
+        let mut record = self.record();
+        let mut held = self.turn.0.held.lock();
+        let list = held.ledger.state();
+        if let Some(Err(taken)) = self.tag.as_deref().map(|tag| tags::check_free(list, tag)) {
+            drop(held);
+            return Err(self.give_up(taken));
+        }
+        // A clock that was set back does not mix up times and numbers.
+        record.time_ms = record.time_ms.max(list.snapshots.last_key_value().map_or(i64::MIN, |(_, last)| last.time_ms));
+        let tagged = self.tag.iter().map(|tag| Edit::Tagged { tag: tag.clone(), id: self.id });
+        let edits = std::iter::once(Edit::Created(record.clone())).chain(tagged).collect();
+        // If this fails it is not known what the next open finds, so the runs stay.
+        held.ledger.append(&*store.resources.driver, &store.resources.pool, edits)?;
+        // What is durable now stands where an earlier one failed.
+        held.unsure.clear();
+        let made = Snapshot::new(&entry, held.ledger.state(), &record);
+        drop(held);
+        for (_, bucket, _) in &self.buckets {
+            let _ = self.turn.0.release(bucket);
+        }
+        Ok(made)
+    }
+}

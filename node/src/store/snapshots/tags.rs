@@ -1,0 +1,58 @@
+//! Tags: names of snapshots that do not expire as long as they have one.
+//!
+//! Invariant: a tag is no number, so that the two are never taken for each other. This module knows nothing of files.
+
+use super::super::table::Table;
+use super::list::{Edit, List};
+use super::{Snapshot, Version};
+use crate::error::{Error, Result};
+
+/// Bytes of a tag.
+const TAG_BYTES_MAX: usize = 255;
+
+/// Errors: Invalid for what is no tag.
+pub(super) fn check(tag: &str) -> Result<()> {
+    let is_number = tag.bytes().all(|byte| byte.is_ascii_digit());
+    if tag.is_empty() || tag.trim() != tag || is_number || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
+        let bad = Error::invalid(format!("`{}` is no tag", tag.escape_debug()));
+        return Err(bad.hint(format!("a tag has 1 to {TAG_BYTES_MAX} bytes, is no number, and has no blanks around it")));
+    }
+    Ok(())
+}
+
+/// Errors: Conflict when the tag is taken.
+pub(super) fn check_free(list: &List, tag: &str) -> Result<()> {
+    let Some(id) = list.tags.get(tag) else { return Ok(()) };
+    let taken = Error::conflict(format!("the tag {tag} exists already: it names snapshot {id}"));
+    Err(taken.hint("choose another name, or delete the tag first"))
+}
+
+impl Table {
+    /// Gives a snapshot a name: it does not expire until the tag is deleted.
+    ///
+    /// # Errors
+    /// Invalid for what is no tag, or a log table; Conflict when the tag exists; NotFound when the snapshot does not.
+    pub fn create_tag(&self, tag: &str, version: &Version) -> Result<Snapshot> {
+        check(tag).map_err(|error| error.at("table", &self.name))?;
+        let entry = self.keyed_entry()?;
+        let tagged = self.store.edit_snapshots(&entry, |list| {
+            check_free(list, tag)?;
+            let id = list.find(version)?.id;
+            Ok((vec![Edit::Tagged { tag: tag.to_string(), id }], id))
+        });
+        self.snapshot(&Version::Snapshot(tagged.map_err(|error| error.at("table", &self.name))?))
+    }
+
+    /// Takes a name away from a snapshot, which may then expire.
+    ///
+    /// # Errors
+    /// NotFound for an unknown tag; Invalid for a log table.
+    pub fn delete_tag(&self, tag: &str) -> Result<()> {
+        let entry = self.keyed_entry()?;
+        let deleted = self.store.edit_snapshots(&entry, |list| {
+            list.find(&Version::Tag(tag.to_string()))?;
+            Ok((vec![Edit::Untagged { tag: tag.to_string() }], ()))
+        });
+        deleted.map_err(|error| error.at("table", &self.name))
+    }
+}
