@@ -240,6 +240,8 @@ impl Memtable {
         let taken = small.split_off(start);
         let [first, .., last] = &taken[..] else { return Ok(()) };
         let numbers = first.first..last.first + last.count;
+        let rows: usize = numbers.clone().map(|number| self.held(number).before.len()).sum();
+        assert!(rows <= SLOT_ROWS_MAX, "{rows} rows of small batches in one chunk");
         let stands: Vec<Arc<Stand>> = numbers.clone().map(|number| self.held(number).stand.load_full()).collect();
         let counts = numbers.clone().map(|number| self.held(number).before.len());
         let gathered = Arc::new(Chunk::gather(stands.iter().map(|stand| (&stand.chunk, stand.first)).zip(counts))?);
@@ -253,7 +255,10 @@ impl Memtable {
         let freed: usize = taken.iter().map(|small| small.bytes).sum();
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.bytes.fetch_sub(freed, Ordering::AcqRel);
-        if at < SMALL_ROWS {
+        if at >= SMALL_ROWS {
+            // Chunks that are gathered together stand one behind the other: what stands before this one stays as it is.
+            small.clear();
+        } else {
             small.push(Small { first: first.first, count: last.first + last.count - first.first, level: last.level + 1, bytes });
         }
         Ok(())
