@@ -61,20 +61,20 @@ pub enum Start {
 /// A scan to be described. Made by [`Table::scan`].
 #[derive(Clone)]
 pub struct ScanBuilder {
-    table: Table,
+    pub(super) table: Table,
     columns: Option<Vec<String>>,
     filter: Option<String>,
     part: Part,
     limit: Option<u64>,
-    start: Start,
+    pub(super) start: Start,
     follow: bool,
-    extras: Extras,
-    changes: bool,
-    at: Option<Version>,
-    from: Option<Bound>,
-    to: Option<Bound>,
-    rows_first: bool,
-    split: Option<Split>,
+    pub(super) extras: Extras,
+    pub(super) changes: bool,
+    pub(super) at: Option<Version>,
+    pub(super) from: Option<Bound>,
+    pub(super) to: Option<Bound>,
+    pub(super) rows_first: bool,
+    pub(super) split: Option<Split>,
 }
 
 impl ScanBuilder {
@@ -145,42 +145,6 @@ impl ScanBuilder {
         self
     }
 
-    /// Of changes: begin with the first that a snapshot has not.
-    #[must_use]
-    pub fn from_snapshot(mut self, version: Version) -> Self {
-        self.from = Some(Bound::Snapshot(version));
-        self
-    }
-
-    /// Of changes: end with the last that a snapshot has.
-    #[must_use]
-    pub fn to_snapshot(mut self, version: Version) -> Self {
-        self.to = Some(Bound::Snapshot(version));
-        self
-    }
-
-    /// Begin in each bucket where another scan was, as [`Scanner::positions`] says, and in those that it did not have at the first row.
-    #[must_use]
-    pub fn from_positions(mut self, positions: Positions) -> Self {
-        self.from = Some(Bound::Positions(positions));
-        self
-    }
-
-    /// End in each bucket where another scan was, and leave out those that it did not have.
-    #[must_use]
-    pub fn to_positions(mut self, positions: Positions) -> Self {
-        self.to = Some(Bound::Positions(positions));
-        self
-    }
-
-    /// Of changes: first all rows, each as `+I`, of the snapshot that the scan begins at, or as they are now; then the changes that these rows have not,
-    /// without a gap and none twice. All come in the columns that the table has now.
-    #[must_use]
-    pub fn rows_first(mut self) -> Self {
-        self.rows_first = true;
-        self
-    }
-
     /// Where to begin.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
@@ -235,25 +199,6 @@ impl ScanBuilder {
         };
         let now_ms = scanner.merged.as_ref().and_then(MergedScan::now_ms);
         Ok(split::cut(&entry.spec, now_ms, wholes, count))
-    }
-
-    /// Errors: Invalid for a beginning or an end that does not go with the others.
-    fn check_ends(&self) -> Result<()> {
-        let ScanBuilder { table, start, changes, extras, split, at, from, to, rows_first, .. } = self;
-        let has_end = from.is_some() || to.is_some();
-        if (from.is_some() || *rows_first) && *start != Start::Earliest || has_end && !changes {
-            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
-        }
-        if *rows_first && (!changes || extras.place) {
-            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
-            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
-        }
-        if split.is_some() && (at.is_some() || has_end || *rows_first) {
-            return Err(Error::invalid("a split says where it begins and ends itself")
-                .at("table", &table.name)
-                .hint("leave out one of the two"));
-        }
-        Ok(())
     }
 
     /// Starts the scan.

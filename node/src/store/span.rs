@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::keyed::Source;
+use super::scanner::{ScanBuilder, Start};
 use super::snapshots::Version;
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -68,6 +69,63 @@ impl Span {
     /// Where a bucket ends, if that is no later than `end`.
     pub(super) fn end(&self, place: &(Arc<str>, u32), end: u64) -> u64 {
         self.to.as_ref().and_then(|to| to.get(place)).map_or(end, |to| end.min(*to))
+    }
+}
+
+impl ScanBuilder {
+    /// Of changes: begin with the first that a snapshot has not.
+    #[must_use]
+    pub fn from_snapshot(mut self, version: Version) -> Self {
+        self.from = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Of changes: end with the last that a snapshot has.
+    #[must_use]
+    pub fn to_snapshot(mut self, version: Version) -> Self {
+        self.to = Some(Bound::Snapshot(version));
+        self
+    }
+
+    /// Begin in each bucket where another scan was, as [`super::Scanner::positions`] says, and in those that it did not have at the first row.
+    #[must_use]
+    pub fn from_positions(mut self, positions: Positions) -> Self {
+        self.from = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// End in each bucket where another scan was, and leave out those that it did not have.
+    #[must_use]
+    pub fn to_positions(mut self, positions: Positions) -> Self {
+        self.to = Some(Bound::Positions(positions));
+        self
+    }
+
+    /// Of changes: first all rows, each as `+I`, of the snapshot that the scan begins at, or as they are now; then the changes that these rows have not,
+    /// without a gap and none twice. All come in the columns that the table has now.
+    #[must_use]
+    pub fn rows_first(mut self) -> Self {
+        self.rows_first = true;
+        self
+    }
+
+    /// Errors: Invalid for a beginning or an end that does not go with the others.
+    pub(super) fn check_ends(&self) -> Result<()> {
+        let ScanBuilder { table, start, changes, extras, split, at, from, to, rows_first, .. } = self;
+        let has_end = from.is_some() || to.is_some();
+        if (from.is_some() || *rows_first) && *start != Start::Earliest || has_end && !changes {
+            return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
+        }
+        if *rows_first && (!changes || extras.place) {
+            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
+            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
+        }
+        if split.is_some() && (at.is_some() || has_end || *rows_first) {
+            return Err(Error::invalid("a split says where it begins and ends itself")
+                .at("table", &table.name)
+                .hint("leave out one of the two"));
+        }
+        Ok(())
     }
 }
 
