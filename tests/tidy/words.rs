@@ -4,13 +4,14 @@ use super::code::{finds, line};
 use super::tree::File;
 
 /// Where `unsafe` may stand (a file, or a folder that ends in `/`), and why it must.
-const UNSAFE_HOMES: [(&str, &str); 8] = [
+const UNSAFE_HOMES: [(&str, &str); 9] = [
     ("node/src/io/uring.rs", "hands buffers to the kernel through the ring and takes them back"),
     ("node/src/io/lock.rs", "fcntl takes a C structure for locks of an open file description"),
     ("node/src/io/buffer.rs", "allocates aligned memory and lends it as slices"),
     ("node/src/io/page.rs", "maps the commit page and waits on its futex words"),
     ("node/src/io/slab.rs", "maps large pages and cuts them into buffers"),
     ("node/src/format/stream.rs", "stores past the processor's caches"),
+    ("node/src/merge/kernels.rs", "copies rows by references that were checked once for all columns"),
     ("tests/it/forbidden.rs", "puts a seccomp filter on a process between fork and exec"),
     ("benches/", "bare system calls are the limit that we are measured against"),
 ];

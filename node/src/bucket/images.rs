@@ -20,7 +20,7 @@ use crate::log::fate::Fate;
 use crate::log::writer::Record;
 use crate::lsm::lookup::{Sources, newest};
 use crate::lsm::memtable::Memtable;
-use crate::lsm::rows::Chunk;
+use crate::lsm::rows::{Chunk, Reader};
 use crate::merge::images::{Changes, Steps, WRITTEN_ROWS_MAX, Written, changes};
 use crate::merge::{MergeFunction, Ref, Slot};
 use crate::table::{ChangeType, Image};
@@ -144,16 +144,17 @@ impl Bucket {
     }
 
     fn take_step(&self, tree: &Tree, step: Step<'_>, inline: bool) -> Result<(Changed, Turn)> {
-        let mut ahead = self.ahead.lock();
+        let mut held = self.ahead.lock();
         loop {
-            let ahead = self.catch_up(tree, &mut ahead)?;
+            let ahead = self.catch_up(tree, &mut held)?;
             let (chunk, records) = self.make(&tree.shape(), ahead, step)?;
             let (changes, sizes) = (chunk.rows() as u64, Sizes::of(&records));
             let (at, now_ms) = (ahead.end(), self.resources.driver.clock().wall_ms());
             // Where the log has given up rows meanwhile, these were made of what will never be.
             let Some((receipt, turn)) = self.log.submit_at(at, records, now_ms, inline)? else { continue };
-            if changes > 0 {
-                ahead.newer.add(at, chunk, sizes.held as usize)?;
+            // The log has them whatever comes of this, and the turn must be taken: without what is ahead the next step waits until the tree has all rows.
+            if changes > 0 && ahead.newer.add(at, chunk, sizes.held as usize).is_err() {
+                *held = None;
             }
             let awake = matches!(turn, Turn::Write(_));
             let pending = Pending { fate: receipt.fate, first_offset: at, duplicate: false, awake };
@@ -211,9 +212,10 @@ impl Bucket {
         let of_tree = Sources::of(&shape.levels, u64::MAX);
         let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), runs: of_tree.runs };
         let mut found = newest(&keyed.reader, &sources, &wanted)?;
-        let slots: Vec<Slot<'_>> = found.chunks.iter().map(|held| held.chunk().slot()).collect();
+        let slots: Vec<Slot<'_>> = found.chunks.iter().map(|chunk| chunk.slot()).collect();
+        let expired = self.expired(&keyed.reader);
         for row in &mut found.rows {
-            if *row != Ref::NONE && slots[row.slot()].is_delete(row.row()) {
+            if *row != Ref::NONE && (slots[row.slot()].is_delete(row.row()) || expired(&slots[row.slot()], row.row())) {
                 *row = Ref::NONE;
             }
         }
@@ -222,6 +224,14 @@ impl Bucket {
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
         Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true }, records))
+    }
+
+    /// Whether a row has expired: no reader sees it, so nothing is made of it.
+    fn expired(&self, reader: &Reader) -> impl Fn(&Slot<'_>, usize) -> bool {
+        let expiry = self.policy.lock().expiry;
+        let known = expiry.and_then(|expiry| Some((expiry, reader.schema().index_of_id(expiry.column())?)));
+        let now_ms = self.resources.driver.clock().wall_ms();
+        move |slot, row| known.is_some_and(|(expiry, column)| expiry.kept(&slot.batch.column(column).slice(row, 1), now_ms).is_some())
     }
 
     fn records(&self, encoders: &Encoders, changes: &Changes) -> Result<Vec<Record>> {

@@ -52,6 +52,11 @@ impl Keeping {
         self.wanted.lock().take_if(|wanted| wanted.end_offset <= to);
     }
 
+    /// Whether readers hold runs that only snapshots have: the bucket must remember them.
+    pub(super) fn is_read(&self) -> bool {
+        self.readers.lock().values().any(|run| run.strong_count() > 0)
+    }
+
     /// The snapshot under way comes to nothing.
     pub(super) fn forget(&self) {
         *self.wanted.lock() = None;
@@ -242,11 +247,9 @@ impl Bucket {
     pub fn release(&self, is_gone: impl Fn(u64) -> bool) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         let _one_at_a_time = self.upkeep.lock();
-        let gone: Vec<(u64, Vec<RunMeta>)> = {
-            let manifest = self.manifest.lock();
-            let gone = manifest.state().kept.iter().filter(|(id, _)| is_gone(**id));
-            gone.map(|(id, kept)| (*id, kept.runs.clone())).collect()
-        };
+        let kept: Vec<(u64, Vec<RunMeta>)> = self.manifest.lock().state().kept.iter().map(|(id, kept)| (*id, kept.runs.clone())).collect();
+        // Asked with no lock of the manifest: who makes a snapshot holds the list and looks at manifests.
+        let gone: Vec<(u64, Vec<RunMeta>)> = kept.into_iter().filter(|(id, _)| is_gone(*id)).collect();
         if gone.is_empty() || self.is_closed() {
             return Ok(());
         }

@@ -393,7 +393,9 @@ impl Bucket {
     /// same epoch, by which what a failed write left behind could not be told from new frames.
     pub fn is_idle(&self) -> bool {
         let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
-        !busy && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
+        // What its readers hold is known here only: opened again, it would take the files away.
+        let is_read = self.tree.as_ref().is_some_and(|tree| !tree.dropped.lock().is_empty() || tree.keeping.is_read());
+        !busy && !is_read && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 
     /// Whether it may be whole when it is opened again: the device could not read it the first time, and nothing was written to it since.

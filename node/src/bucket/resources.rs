@@ -61,9 +61,12 @@ impl MemtableBudget {
         self.subtract(bytes);
     }
 
-    /// A memtable grew.
-    pub fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// A memtable has other bytes than before: more, or fewer when small batches were copied together.
+    pub fn grow(&self, before: usize, bytes: usize) {
+        match bytes >= before {
+            true => self.bytes.fetch_add(bytes - before, Ordering::Relaxed),
+            false => self.bytes.fetch_sub(before - bytes, Ordering::Relaxed),
+        };
     }
 
     /// A memtable is gone.

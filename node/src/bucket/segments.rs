@@ -267,7 +267,10 @@ impl Bucket {
     }
 
     /// Makes the rows before `end_offset` durable where acknowledging them did not.
-    pub(in crate::bucket) fn sync_log(&self, end_offset: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the device: the log takes no more rows then.
+    pub fn sync_log(&self, end_offset: u64) -> Result<()> {
         let sealed_end = self.manifest.lock().state().sealed_end();
         let is_unsynced = |segment: &&Arc<Segment>| {
             let is_sealed = segment.sealed().is_some_and(|sealed| sealed.end_offset <= sealed_end);

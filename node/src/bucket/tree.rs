@@ -19,7 +19,7 @@ use super::manifest::State;
 use super::resources::Resources;
 use crate::error::{Error, Result};
 use crate::format::Decoder;
-use crate::format::frame::{self, Parsed};
+use crate::format::frame::{self, BatchSpan, Parsed};
 use crate::format::log_batch::BatchHeader;
 use crate::io::page::Gauges;
 use crate::io::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, wake_all};
@@ -221,9 +221,9 @@ impl Tree {
         }
         for bytes in &durable.frames {
             let Parsed::Frame(parsed) = frame::parse(bytes, durable.segment.id(), 0) else { unreachable!("this process made it") };
-            for (index, span) in parsed.batches.iter().enumerate() {
-                // All batches of a frame share its memory.
-                let held_bytes = if index == 0 { bytes.capacity() } else { 0 };
+            for span in &parsed.batches {
+                // All batches of a frame share its memory: each has the part that it fills of what they fill together.
+                let held_bytes = bytes.capacity() * span.length as usize / filled_bytes(&parsed.batches);
                 if let Err(error) = self.add(&bytes.slice(span.range()).arrow(), held_bytes) {
                     self.failed.lock().get_or_insert(error);
                     return;
@@ -244,7 +244,7 @@ impl Tree {
         let before = active.bytes();
         active.add(first_offset, chunk, held_bytes)?;
         let bytes = active.bytes();
-        self.resources.memtables.add(bytes - before);
+        self.resources.memtables.grow(before, bytes);
         if self.resources.memtables.is_due(bytes) {
             self.rotate();
         }
@@ -387,6 +387,11 @@ impl Tree {
     }
 }
 
+/// Bytes of all batches of a frame.
+fn filled_bytes(batches: &[BatchSpan]) -> usize {
+    batches.iter().map(|span| span.length as usize).sum::<usize>().max(1)
+}
+
 impl Drop for Tree {
     fn drop(&mut self) {
         self.resources.memtables.leave(self.levels().memory_bytes());
@@ -463,6 +468,6 @@ impl Pinned {
     pub fn rows(&self, columns: &[usize], ranges: &KeyRanges) -> Result<Sorted> {
         let (reader, function) = self.keyed.projected(columns)?;
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
-        Ok(Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true))
+        Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true)
     }
 }

@@ -114,12 +114,22 @@ impl Bucket {
     fn build(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
         self.settle()?;
         let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
-        // Only where the row is all that there is of its key: else an older version would come back.
         let expiry = self.policy.lock().expiry;
-        if let Some(expiry) = expiry.filter(|_| drop_deletes) {
-            sorted = sorted.expiring(expiry, self.resources.driver.clock().wall_ms())?;
+        let now_ms = self.resources.driver.clock().wall_ms();
+        if let Some(expiry) = expiry.filter(|_| drop_deletes && self.may_expire(keyed, runs, memtables)) {
+            sorted = sorted.expiring(expiry, now_ms)?;
         }
         Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
+    }
+
+    /// Whether the rows of a job that has the oldest ones may be dropped when they have expired. Where the newest version of a key is the row, newer ones do not mind;
+    /// else only where there were none when the clock was read: what expires is the row that all versions make together.
+    fn may_expire(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)]) -> bool {
+        let Some(tree) = &self.tree else { return false };
+        let levels = tree.levels();
+        let is_of_job = |memtable: &Arc<Memtable>| memtables.iter().any(|(known, _)| Arc::ptr_eq(known, memtable));
+        keyed.function.goes_by_newest()
+            || levels.runs.len() == runs.len() && levels.memtables.iter().all(|memtable| memtable.is_empty() || is_of_job(memtable))
     }
 
     /// Whether rows of the tree come to their end by themselves.

@@ -177,6 +177,8 @@ pub(super) struct Writer<'a> {
     scratch: Vec<u8>,
     /// Of what stands in the body, where that is checksummed on its way.
     digest: Option<Digest>,
+    /// There was not the room for a buffer.
+    is_full: bool,
     failed: Option<Error>,
 }
 
@@ -197,6 +199,7 @@ impl<'a> Writer<'a> {
             compressor,
             scratch: Vec::new(),
             digest: None,
+            is_full: false,
             failed: None,
         }
     }
@@ -208,12 +211,18 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// The length of the body, and its checksum when it was streamed; or why it could not be written.
-    pub(super) fn finish(self) -> Result<(usize, Option<Digest>)> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok((self.position, self.digest)),
+    /// The length of the body, and its checksum when it was streamed; `None` when there was not the room; or why it could not be written. Panics when these are
+    /// not as many nodes and buffers as the schema has.
+    pub(super) fn finish(self, nodes: usize, buffers: usize) -> Result<Option<(usize, Option<Digest>)>> {
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        if self.is_full {
+            return Ok(None);
+        }
+        let written = (self.next_node / PAIR_BYTES, self.next_buffer / PAIR_BYTES);
+        assert_eq!(written, (nodes, buffers), "nodes and buffers of a body");
+        Ok(Some((self.position, self.digest)))
     }
 
     /// A buffer of `length` bytes that `fill` makes.
@@ -290,7 +299,7 @@ impl<'a> Writer<'a> {
 
     #[cold]
     fn fail(&mut self) {
-        self.failed = Some(Error::exhausted("the batch does not fit into its buffer").at("bytes", self.body.len()));
+        self.is_full = true;
     }
 }
 
@@ -330,6 +339,26 @@ impl Sink for Writer<'_> {
                 *to = (i32::from_le_bytes(*from) - first).to_le_bytes();
             }
         });
+    }
+}
+
+/// Takes the columns of a batch that stand nowhere as arrays: for each array its node and its buffers, in Arrow's order.
+pub struct Columns<'a, 'b>(pub(super) &'a mut Writer<'b>);
+
+impl Columns<'_, '_> {
+    /// The node of an array.
+    pub fn node(&mut self, length: usize, nulls: usize) {
+        self.0.node(length, nulls);
+    }
+
+    /// A buffer of so many bytes, which `fill` writes; of none, where an array has no nulls, for its validity. `fill` is not called when there is not the room.
+    pub fn buffer(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        self.0.make(bytes, fill);
+    }
+
+    /// A whole array.
+    pub fn array(&mut self, array: &dyn Array) {
+        walk(array, false, self.0);
     }
 }
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use crc_fast::Digest;
 
 use super::BODY_ALIGNMENT;
-use super::body::{Sizer, Writer, walk};
+use super::body::{Columns, Sizer, Writer, walk};
 use super::bytes::{align_up, put};
 use super::compression::{Compression, Compressor};
 use super::log_batch::{self, BatchHeader, CHANGE_TYPE_MAX, HEADER_BYTES_V0, HEADER_BYTES_V1};
@@ -149,15 +149,53 @@ impl Encoder {
         check_change_types(batch.num_rows(), meta.change_types, self.has_marks)?;
         let mut header = self.header(batch.num_rows(), meta);
         let statistics = self.statistics(batch, &mut header);
-        let (start, room) = (header.message_start(), out.len());
-        let (head, message) = out.split_at_mut_checked(start).ok_or_else(|| too_small(room))?;
-        head[header.statistics_range()].copy_from_slice(&statistics);
+        let streams = out.len() >= STREAMED_BYTES_MIN && self.compressor.compression() == Compression::None;
+        let ones = self.layout == Layout::Fluss;
+        let written = self.write(header, &statistics, meta, streams, out, |writer| {
+            batch.columns().iter().for_each(|column| walk(column.as_ref(), ones, writer));
+            Ok(())
+        });
+        let room = out.len();
+        written?.ok_or_else(|| too_small(room))
+    }
+
+    /// Writes a batch of so many rows whose columns `fill` hands over one after the other, each in the form that its type has; else as
+    /// [`Encoder::encode`]. `None` when it does not fit into `out`. For batches without statistics.
+    ///
+    /// Errors with `Invalid` for change types that do not fit, with what `fill` says, with `Exhausted` when the batch is longer than [`BATCH_BYTES_MAX`].
+    pub fn encode_columns(
+        &self,
+        rows: usize,
+        meta: &BatchMeta<'_>,
+        out: &mut [u8],
+        fill: impl FnOnce(&mut Columns<'_, '_>) -> Result<()>,
+    ) -> Result<Option<usize>> {
+        assert!(self.statistics.is_empty() && self.layout == Layout::Native && rows > 0, "statistics are made of whole batches");
+        check_change_types(rows, meta.change_types, self.has_marks)?;
+        self.write(self.header(rows, meta), &[], meta, false, out, |writer| fill(&mut Columns(writer)))
+    }
+
+    fn write(
+        &self,
+        mut header: BatchHeader,
+        statistics: &[u8],
+        meta: &BatchMeta<'_>,
+        streams: bool,
+        out: &mut [u8],
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<()>,
+    ) -> Result<Option<usize>> {
+        let start = header.message_start();
+        let Some((head, message)) = out.split_at_mut_checked(start) else { return Ok(None) };
+        head[header.statistics_range()].copy_from_slice(statistics);
         for (to, from) in head[header.change_types_range()].iter_mut().zip(meta.change_types.unwrap_or_default()) {
             *to = *from as u8;
         }
         let (message_bytes, body_bytes, body_digest) = match header.rows {
             0 => (0, 0, None),
-            _ => self.write_message(batch, start, message)?,
+            rows => match self.write_message(rows, start, message, streams, fill)? {
+                Some(written) => written,
+                None => return Ok(None),
+            },
         };
         header.length = start + message_bytes + body_bytes;
         if header.length > BATCH_BYTES_MAX {
@@ -170,7 +208,7 @@ impl Encoder {
             None => log_batch::checksum(bytes),
         };
         put(bytes, log_batch::CRC_AT, crc.to_le_bytes());
-        Ok(header.length)
+        Ok(Some(header.length))
     }
 
     /// The header as far as it is known before the rows are written.
@@ -212,11 +250,17 @@ impl Encoder {
         }
     }
 
-    /// Bytes of the message before its body, and of the body; with the body's checksum when it is known already.
-    fn write_message(&self, batch: &RecordBatch, start: usize, out: &mut [u8]) -> Result<(usize, usize, Option<Digest>)> {
-        let streams = out.len() >= STREAMED_BYTES_MIN && self.compressor.compression() == Compression::None;
-        let (room, message_bytes) = (out.len(), self.message_bytes(start));
-        let (message, body) = out.split_at_mut_checked(message_bytes).ok_or_else(|| too_small(room))?;
+    /// Bytes of the message before its body, and of the body; with the body's checksum when it is known already. `None` when there is not the room.
+    fn write_message(
+        &self,
+        rows: usize,
+        start: usize,
+        out: &mut [u8],
+        streams: bool,
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<()>,
+    ) -> Result<Option<(usize, usize, Option<Digest>)>> {
+        let message_bytes = self.message_bytes(start);
+        let Some((message, body)) = out.split_at_mut_checked(message_bytes) else { return Ok(None) };
         self.template.copy(message);
         // Buffers stand before nodes in the message, because it is built from its end.
         let (nodes_at, buffers_at) = (self.template.nodes_at(), self.template.buffers_at());
@@ -226,12 +270,10 @@ impl Encoder {
         if streams {
             writer = writer.streaming();
         }
-        for column in batch.columns() {
-            walk(column.as_ref(), self.layout == Layout::Fluss, &mut writer);
-        }
-        let (body_bytes, digest) = writer.finish()?;
-        self.template.patch(message, batch.num_rows(), body_bytes);
-        Ok((message_bytes, body_bytes, digest))
+        fill(&mut writer)?;
+        let Some((body_bytes, digest)) = writer.finish(self.template.nodes(), self.template.buffers())? else { return Ok(None) };
+        self.template.patch(message, rows, body_bytes);
+        Ok(Some((message_bytes, body_bytes, digest)))
     }
 
     /// Batches made with the encoder's own schema object need no look at each column.

@@ -34,6 +34,7 @@ mod pages;
 mod samples;
 
 pub use bloom::Bloom;
+pub use body::Columns;
 pub use compression::Compression;
 pub use decode::Decoder;
 pub use directory::Directory;

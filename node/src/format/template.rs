@@ -100,6 +100,16 @@ impl Template {
         self.bytes.len()
     }
 
+    /// How many nodes.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len() / PAIR_BYTES
+    }
+
+    /// How many buffers.
+    pub(super) fn buffers(&self) -> usize {
+        self.buffers.len() / PAIR_BYTES
+    }
+
     /// Where the nodes stand in the message.
     pub(super) fn nodes_at(&self) -> usize {
         self.nodes.start

@@ -51,6 +51,8 @@ pub enum Verdict {
 struct History {
     last: VecDeque<Sent>,
     seen_ms: i64,
+    /// What comes next when nothing is remembered: the first of the batches that were taken back.
+    taken_back: Option<i32>,
 }
 
 /// The writers of one log.
@@ -72,7 +74,7 @@ impl Producers {
         if let Some(sent) = history.last.iter().find(|sent| sent.sequence == producer.sequence) {
             return Ok(Verdict::Duplicate(*sent));
         }
-        let expected = history.last.back().map_or(0, |sent| successor(sent.sequence));
+        let expected = history.last.back().map(|sent| successor(sent.sequence)).or(history.taken_back).unwrap_or(0);
         if producer.sequence == expected {
             return Ok(Verdict::New);
         }
@@ -107,10 +109,12 @@ impl Producers {
 
     /// Takes back every batch at `offset` and behind it: they were never written.
     pub fn rewind(&mut self, offset: u64) {
-        self.known.retain(|_, history| {
+        for history in self.known.values_mut() {
+            let first = history.last.iter().find(|sent| sent.first_offset >= offset).map(|sent| sent.sequence);
             history.last.retain(|sent| sent.first_offset < offset);
-            !history.last.is_empty()
-        });
+            // Without this, one behind a batch that was refused would come in, and that batch never again.
+            history.taken_back = first.or(history.taken_back);
+        }
     }
 
     /// Everything remembered, by writer id, for a snapshot.
@@ -167,6 +171,9 @@ mod tests {
         producers.record(4, sent(1, 10), 1);
         producers.rewind(10);
         assert_eq!(producers.check(Producer { id: 4, sequence: 1 }).unwrap(), Verdict::New);
+        producers.rewind(0);
+        assert!(producers.check(Producer { id: 4, sequence: 1 }).is_err(), "batch 0 was never written");
+        assert_eq!(producers.check(Producer { id: 4, sequence: 0 }).unwrap(), Verdict::New);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Build {
     pub fn step(&mut self) -> Result<bool> {
         let Some(tile) = self.sorted.next_tile()? else { return Ok(false) };
         let builder = self.builder.as_mut().expect("it is there until `finish`");
-        builder.push(&tile.batch, tile.kinds.as_deref(), |row| tile.key(row))?;
+        builder.push(&tile)?;
         Ok(true)
     }
 

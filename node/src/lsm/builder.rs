@@ -5,14 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
 
-use super::run::{Reach, Run, RunMeta, key_bytes, key_hash, run_path};
+use super::run::{Reach, Run, RunMeta, key_bytes, run_path};
+use super::tile::Tile;
 use crate::error::{Error, Result};
-use crate::format::{BatchMeta, Bloom, Compression, Encoder, Layout, RunIndex};
+use crate::format::{BatchMeta, Bloom, Columns, Compression, Encoder, Layout, RunIndex};
 use crate::io::{BLOCK_BYTES, Buffer, File, Mode};
 use crate::merge::function::is_telling;
-use crate::table::key::KeyRef;
+use crate::merge::outcome::{ColumnCopy, lengths};
 use crate::table::{ChangeType, TableSchema};
 
 /// Bytes of a block, about: a lookup reads one.
@@ -20,6 +22,9 @@ const BLOCK_BYTES_GOAL: usize = 16 << 10;
 
 /// Rows of a block at most and at least.
 const BLOCK_ROWS: std::ops::RangeInclusive<usize> = 16..=4096;
+
+/// Rows whose width decides how many rows blocks have.
+const MEASURED_ROWS: usize = 1024;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -34,6 +39,7 @@ pub struct RunBuilder {
     id: u64,
     file: File,
     encoder: Encoder,
+    schema: SchemaRef,
     schema_id: i16,
     block_rows: Option<usize>,
     buffer: Buffer,
@@ -60,6 +66,7 @@ impl RunBuilder {
             id,
             file,
             encoder,
+            schema: schema.arrow().clone(),
             schema_id: schema.version(),
             block_rows: None,
             buffer: reach.pool.get(WRITE_BYTES),
@@ -72,28 +79,34 @@ impl RunBuilder {
         })
     }
 
-    /// Adds rows behind those that are there. `kinds` as in a log batch, `key` is the key of each.
+    /// Adds rows behind those that are there.
     ///
     /// # Errors
     /// As [`RunBuilder::new`].
-    pub fn push<'a>(&mut self, rows: &RecordBatch, kinds: Option<&[u8]>, key: impl Fn(usize) -> KeyRef<'a>) -> Result<()> {
-        let count = rows.num_rows();
+    pub fn push(&mut self, tile: &Tile) -> Result<()> {
+        let count = tile.rows();
         if count == 0 {
             return Ok(());
         }
-        let kinds: Option<Vec<i8>> = kinds.map(|kinds| kinds.iter().map(|kind| *kind as i8).collect());
-        let per_block = *self.block_rows.get_or_insert_with(|| block_rows(rows));
-        self.hashes.extend((0..count).map(|row| key_hash(key(row))));
+        let slots = tile.slots();
+        let lengths = lengths(&slots);
+        let schema = self.schema.clone();
+        let columns = tile.outcome().copies(&schema, &slots, &lengths);
+        let per_block = match self.block_rows {
+            Some(rows) => rows,
+            None => *self.block_rows.insert(block_rows(&tile.first_rows(MEASURED_ROWS)?)),
+        };
+        tile.hash_keys(&mut self.hashes);
         for start in (0..count).step_by(per_block) {
-            let rows_of_block = per_block.min(count - start);
-            let kinds = kinds.as_ref().map(|kinds| &kinds[start..start + rows_of_block]);
-            let deletes = kinds.map_or(0, |kinds| kinds.iter().filter(|kind| **kind as u8 == ChangeType::Delete.to_byte()).count());
-            let telling = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind as u8)));
-            let length = self.encode(&rows.slice(start, rows_of_block), telling)?;
-            self.lengths.push((length, rows_of_block, deletes));
-            self.first_keys.push(key_bytes(key(start), &mut [0; 8]).to_vec());
+            let rows = per_block.min(count - start);
+            let kinds = tile.kinds().map(|kinds| &kinds[start..start + rows]);
+            let deletes = kinds.map_or(0, |kinds| kinds.iter().filter(|kind| **kind == ChangeType::Delete.to_byte()).count());
+            let telling = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind)));
+            let length = self.encode(&columns, start, rows, telling)?;
+            self.lengths.push((length, rows, deletes));
+            self.first_keys.push(key_bytes(tile.key(start), &mut [0; 8]).to_vec());
         }
-        self.last_key = key_bytes(key(count - 1), &mut [0; 8]).to_vec();
+        self.last_key = key_bytes(tile.key(count - 1), &mut [0; 8]).to_vec();
         Ok(())
     }
 
@@ -102,17 +115,30 @@ impl RunBuilder {
         self.written + self.filled as u64
     }
 
-    fn encode(&mut self, rows: &RecordBatch, kinds: Option<&[i8]>) -> Result<usize> {
-        let meta = BatchMeta { change_types: kinds, ..BatchMeta::append(self.schema_id) };
-        let bound = self.encoder.size_bound(rows, &meta).next_multiple_of(ALIGNMENT);
-        if self.filled + bound > self.buffer.len() {
-            self.write_full_pages(bound)?;
+    /// Encodes a block where it is written from; how long it is.
+    fn encode(&mut self, columns: &[ColumnCopy<'_>], start: usize, rows: usize, kinds: Option<&[u8]>) -> Result<usize> {
+        let kinds: Option<Vec<i8>> = kinds.map(|kinds| kinds.iter().map(|kind| *kind as i8).collect());
+        let meta = BatchMeta { change_types: kinds.as_deref(), ..BatchMeta::append(self.schema_id) };
+        // The next block is about as long as the last one; that it does not fit is found only when most of it has been copied.
+        let mut room = self.lengths.last().map_or(BLOCK_BYTES_GOAL, |(length, _, _)| length + length / 8);
+        loop {
+            if self.filled + room > self.buffer.len() {
+                self.write_full_pages(room)?;
+            }
+            let out = &mut self.buffer[self.filled..];
+            room = out.len();
+            let encoded = self
+                .encoder
+                .encode_columns(rows, &meta, out, |block| columns.iter().try_for_each(|column| copy(column, start, rows, block)))?;
+            // There is room for the padding: buffers are as long as whole pages.
+            if let Some(written) = encoded {
+                let length = written.next_multiple_of(ALIGNMENT);
+                self.buffer[self.filled + written..self.filled + length].fill(0);
+                self.filled += length;
+                return Ok(length);
+            }
+            room *= 2;
         }
-        let written = self.encoder.encode(rows, &meta, &mut self.buffer[self.filled..])?;
-        let length = written.next_multiple_of(ALIGNMENT);
-        self.buffer[self.filled + written..self.filled + length].fill(0);
-        self.filled += length;
-        Ok(length)
     }
 
     /// Writes what fills whole pages and keeps the rest, with room for `next` more bytes.
@@ -175,6 +201,19 @@ impl RunBuilder {
     pub fn abandon(self) {
         let _ = self.reach.driver.remove(&run_path(&self.dir, self.id));
     }
+}
+
+/// Copies some rows of a column into a block.
+fn copy(column: &ColumnCopy<'_>, start: usize, rows: usize, block: &mut Columns<'_, '_>) -> Result<()> {
+    match column {
+        ColumnCopy::Gathered(source, picks) if source.has_kernel() => {
+            let nulls = source.write(picks.part(start, rows), &mut |bytes, fill| block.buffer(bytes, fill))?;
+            block.node(rows, nulls);
+        }
+        ColumnCopy::Gathered(source, picks) => block.array(&source.array(picks.part(start, rows))?),
+        ColumnCopy::Made(array) => block.array(&array.slice(start, rows)),
+    }
+    Ok(())
 }
 
 /// A power of two, so that rows of a block have about the bytes that they should.

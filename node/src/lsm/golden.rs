@@ -7,12 +7,14 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 
 use super::builder::RunBuilder;
-use super::rows::Reader;
+use super::rows::{Chunk, Reader};
 use super::run::{Blocks, Reach, Run, RunMeta, run_path};
+use super::tile::Tile;
 use crate::format::run_index;
 use crate::io::sim::{Faults, Sim};
 use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::merge::function::{RESTART, RETRACTED};
+use crate::merge::{Outcome, Ref};
 use crate::table::types::Field;
 use crate::table::{ChangeType, ColumnType, TableName, TableSchema, TableSpec};
 
@@ -86,7 +88,9 @@ fn the_same_rows_become_the_same_bytes() {
     let mut builder = RunBuilder::new(&reach, Path::new(DIR), META.id, reader.schema()).unwrap();
     let (batch, kinds) = rows();
     let keys = reader.keys().encode(&batch).unwrap();
-    builder.push(&batch, Some(&kinds), |row| keys.get(row)).unwrap();
+    let chunk = Chunk { batch, kinds: None, keys, has_images: false };
+    let outcome = Outcome::of_rows((0..700).map(|row| Ref::new(0, row)).collect(), Some(kinds));
+    builder.push(&Tile::new(vec![Arc::new(chunk)], outcome, None)).unwrap();
     let run = builder.finish().unwrap();
     let file = driver.open(&run_path(Path::new(DIR), META.id), Mode::Read, true).unwrap();
     let length = driver.len(&file).unwrap() as usize;

@@ -52,28 +52,10 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Rows in memory.
-pub enum Held<'a> {
-    /// Of a memtable.
-    Memory(&'a Chunk),
-    /// Of a run.
-    Block(Arc<Chunk>),
-}
-
-impl Held<'_> {
-    /// The rows.
-    pub fn chunk(&self) -> &Chunk {
-        match self {
-            Held::Memory(chunk) => chunk,
-            Held::Block(chunk) => chunk,
-        }
-    }
-}
-
 /// The newest row of each key.
-pub struct Newest<'a> {
+pub struct Newest {
     /// Where the rows are.
-    pub chunks: Vec<Held<'a>>,
+    pub chunks: Vec<Arc<Chunk>>,
     /// For each key that was asked for its row, also one that says that the key is gone; or none.
     pub rows: Vec<Ref>,
 }
@@ -82,7 +64,7 @@ pub struct Newest<'a> {
 ///
 /// # Errors
 /// Those of reading.
-pub fn newest<'a>(reader: &Reader, sources: &Sources<'a>, keys: &Keys) -> Result<Newest<'a>> {
+pub fn newest(reader: &Reader, sources: &Sources<'_>, keys: &Keys) -> Result<Newest> {
     let order: Vec<u32> = (0..keys.len() as u32).collect();
     let mut search = Search::new(reader, keys, true);
     let is_done = search.run(sources, &order)?;
@@ -155,13 +137,15 @@ struct Version {
     row: Ref,
 }
 
-struct Search<'k, 'a> {
+struct Search<'k> {
     reader: &'k Reader,
     keys: &'k Keys,
     hashes: Vec<u64>,
     /// Only the newest row of each key is wanted.
     newest_only: bool,
-    chunks: Vec<Held<'a>>,
+    chunks: Vec<Arc<Chunk>>,
+    /// Of each chunk the row that is the first of what was found there.
+    firsts: Vec<usize>,
     /// Newer rows of a key before older ones.
     found: Vec<Version>,
     /// Keys that are still looked for, in order.
@@ -175,7 +159,7 @@ struct Search<'k, 'a> {
     heads: Vec<Ref>,
 }
 
-impl<'k, 'a> Search<'k, 'a> {
+impl<'k> Search<'k> {
     fn new(reader: &'k Reader, keys: &'k Keys, newest_only: bool) -> Self {
         Search {
             reader,
@@ -183,6 +167,7 @@ impl<'k, 'a> Search<'k, 'a> {
             hashes: (0..keys.len()).map(|key| key_hash(keys.get(key))).collect(),
             newest_only,
             chunks: Vec::new(),
+            firsts: Vec::new(),
             found: Vec::new(),
             open: Vec::new(),
             has_row: vec![false; if newest_only { keys.len() } else { 0 }],
@@ -194,8 +179,9 @@ impl<'k, 'a> Search<'k, 'a> {
     }
 
     /// Looks for some keys, which ascend; `false` when their rows are in more chunks than one call of a merge function takes.
-    fn run(&mut self, sources: &Sources<'a>, order: &[u32]) -> Result<bool> {
+    fn run(&mut self, sources: &Sources<'_>, order: &[u32]) -> Result<bool> {
         self.chunks.clear();
+        self.firsts.clear();
         self.blocks_held = 0;
         self.found.clear();
         self.open.clear();
@@ -227,7 +213,7 @@ impl<'k, 'a> Search<'k, 'a> {
         }
     }
 
-    fn look_in_memory(&mut self, memtable: &'a Memtable, end: u64) {
+    fn look_in_memory(&mut self, memtable: &Memtable, end: u64) {
         if self.open.is_empty() || memtable.is_empty() {
             return;
         }
@@ -242,10 +228,13 @@ impl<'k, 'a> Search<'k, 'a> {
                     continue;
                 }
                 let slot = numbers.get(row.slot(), || {
-                    self.chunks.push(Held::Memory(memtable.chunk(row)));
+                    // Later rows of it are looked for in the same place, wherever they are copied meanwhile.
+                    let stand = memtable.stand(row);
+                    self.chunks.push(stand.chunk.clone());
+                    self.firsts.push(stand.first);
                     self.chunks.len() - 1
                 });
-                self.add(self.open[index], slot, row.row());
+                self.add(self.open[index], slot, self.firsts[slot] + row.row());
                 if self.newest_only {
                     break;
                 }
@@ -290,13 +279,14 @@ impl<'k, 'a> Search<'k, 'a> {
     /// Looks for keys, each with its block among `blocks`.
     fn look_in_blocks(&mut self, run: &Run, blocks: &[usize], wanted: &[(usize, u32)]) -> Result<()> {
         let (first_slot, first_found) = (self.chunks.len(), self.found.len());
-        self.chunks.extend(run.blocks(self.reader, blocks)?.into_iter().map(Held::Block));
+        self.chunks.extend(run.blocks(self.reader, blocks)?);
+        self.firsts.resize(self.chunks.len(), 0);
         let mut slot = first_slot;
         for (block, key) in wanted {
             while blocks[slot - first_slot] != *block {
                 slot += 1;
             }
-            if let Some(row) = self.chunks[slot].chunk().keys.position(self.keys.get(*key as usize)) {
+            if let Some(row) = self.chunks[slot].keys.position(self.keys.get(*key as usize)) {
                 self.add(*key, slot, row);
             }
         }
@@ -311,16 +301,18 @@ impl<'k, 'a> Search<'k, 'a> {
     fn let_go(&mut self, first_slot: usize, first_found: usize) -> Result<()> {
         let found = &mut self.found[first_found..];
         let rows: Vec<Ref> = found.iter().map(|version| Ref::new(version.row.slot() - first_slot, version.row.row())).collect();
-        let slots: Vec<Slot<'_>> = self.chunks[first_slot..].iter().map(|held| held.chunk().slot()).collect();
+        let slots: Vec<Slot<'_>> = self.chunks[first_slot..].iter().map(|chunk| chunk.slot()).collect();
         let kinds: Vec<u8> = rows.iter().map(|row| slots[row.slot()].kind(row.row())).collect();
         let copied = (!rows.is_empty()).then(|| Merged::of_rows(rows).batch(&slots, false)).transpose()?;
         drop(slots);
         self.chunks.truncate(first_slot);
+        self.firsts.truncate(first_slot);
         let Some((batch, _)) = copied else { return Ok(()) };
         found.iter_mut().enumerate().for_each(|(row, version)| version.row = Ref::new(first_slot, row));
         let kinds = kinds.iter().any(|kind| is_telling(*kind)).then(|| Buffer::from_vec(kinds));
         let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false };
-        self.chunks.push(Held::Block(Arc::new(chunk)));
+        self.chunks.push(Arc::new(chunk));
+        self.firsts.push(0);
         Ok(())
     }
 }
@@ -365,7 +357,7 @@ struct Rows {
 
 impl Rows {
     /// Merges what a search has found.
-    fn add(&mut self, search: &mut Search<'_, '_>, function: &dyn MergeFunction) -> Result<()> {
+    fn add(&mut self, search: &mut Search<'_>, function: &dyn MergeFunction) -> Result<()> {
         if search.found.is_empty() {
             return Ok(());
         }
@@ -376,7 +368,7 @@ impl Rows {
         let order: Vec<Ref> = versions.iter().map(|version| version.row).collect();
         let last_of_key = |index: &usize| versions.get(index + 1).is_none_or(|next| next.key != versions[*index].key);
         let ends: Vec<u32> = (0..versions.len()).filter(last_of_key).map(|index| index as u32 + 1).collect();
-        let slots: Vec<Slot<'_>> = search.chunks.iter().map(|held| held.chunk().slot()).collect();
+        let slots: Vec<Slot<'_>> = search.chunks.iter().map(|chunk| chunk.slot()).collect();
         let merged = function.merge(Groups { slots: &slots, order: &order, ends: &ends })?;
         for (group, end) in ends.iter().enumerate() {
             if merged.deleted.as_ref().is_none_or(|deleted| !deleted[group]) {

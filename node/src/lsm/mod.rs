@@ -8,12 +8,14 @@ pub mod builder;
 mod fetch;
 pub mod levels;
 pub mod lookup;
+pub mod memory;
 pub mod memtable;
 pub mod pick;
 pub mod rows;
 pub mod run;
 pub mod samples;
 pub mod sorted;
+pub mod tile;
 
 #[cfg(test)]
 mod golden;

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::log_batch::BatchHeader;
-use crate::merge::Slot;
 use crate::merge::function::is_telling;
+use crate::merge::{Merged, Ref, Slot};
 use crate::table::key::{KeyEncoder, Keys};
 use crate::table::mapping::Mapping;
 use crate::table::{ChangeType, TableSchema, TableSpec};
@@ -48,16 +48,39 @@ impl Chunk {
         self.batch.num_rows()
     }
 
+    /// Rows of several chunks in one: for each some chunk, from which of its rows on, and how many.
+    ///
+    /// # Errors
+    /// Exhausted when they do not fit into one.
+    pub fn gather<'a>(parts: impl Iterator<Item = ((&'a Arc<Chunk>, usize), usize)>) -> Result<Chunk> {
+        let (mut chunks, mut rows): (Vec<&Arc<Chunk>>, Vec<Ref>) = Default::default();
+        for ((chunk, first), count) in parts {
+            if chunks.last().is_none_or(|last| !Arc::ptr_eq(last, chunk)) {
+                chunks.push(chunk);
+            }
+            rows.extend((first..first + count).map(|row| Ref::new(chunks.len() - 1, row)));
+        }
+        let slots: Vec<Slot<'_>> = chunks.iter().map(|chunk| chunk.slot()).collect();
+        let kind = |row: &Ref| slots[row.slot()].kind(row.row());
+        let kinds = slots.iter().any(|slot| slot.kinds.is_some()).then(|| rows.iter().map(kind).collect::<Vec<u8>>().into());
+        let mut keys = chunks[0].keys.empty();
+        rows.iter().for_each(|row| keys.push(chunks[row.slot()].keys.get(row.row())));
+        let has_images = chunks[0].has_images;
+        let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
+        Ok(Chunk { batch, kinds, keys, has_images })
+    }
+
+    /// With the columns that a reader of some columns reads.
+    ///
+    /// # Errors
+    /// Internal; the columns are the table's.
+    pub fn chosen(&self, reader: &Reader) -> Result<Chunk> {
+        Ok(Chunk { batch: reader.choose(&self.batch)?, ..self.clone() })
+    }
+
     /// Some of the rows.
     pub fn slice(&self, start: usize, rows: usize) -> Chunk {
-        let keys = match &self.keys {
-            Keys::Numbers(numbers) => Keys::Numbers(numbers[start..start + rows].to_vec()),
-            Keys::Bytes(bytes) => {
-                let mut part = crate::table::key::KeyBytes::default();
-                (start..start + rows).for_each(|row| part.push(bytes.get(row)));
-                Keys::Bytes(part)
-            }
-        };
+        let keys = self.keys.pick(start..start + rows);
         let kinds = self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows));
         Chunk { batch: self.batch.slice(start, rows), kinds, keys, has_images: self.has_images }
     }

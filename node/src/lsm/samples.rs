@@ -39,10 +39,10 @@ fn of_memtable(memtable: &Memtable, end: u64, ranges: &KeyRanges, out: &mut Vec<
     let step = memtable.rows().div_ceil(SAMPLES_MAX).max(1) as u64;
     // Rows that come before the next sample.
     let mut before = 0;
-    for (first_offset, chunk) in memtable.chunks() {
-        let rows = (chunk.rows() as u64).min(end.saturating_sub(first_offset));
+    for (first_offset, stand, rows) in memtable.stands() {
+        let rows = (rows as u64).min(end.saturating_sub(first_offset));
         for row in (before..rows).step_by(step as usize) {
-            let key = chunk.keys.get(row as usize);
+            let key = stand.chunk.keys.get(stand.first + row as usize);
             if ranges.contains(key) {
                 out.push((key_bytes(key, &mut [0; 8]).to_vec(), step));
             }

@@ -18,7 +18,7 @@ use super::run::{Blocks, Reach, Run};
 use super::sorted::Sorted;
 use crate::format::{BatchMeta, Compression, Encoder, Layout};
 use crate::io::sim::{Faults, Sim};
-use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::io::{BLOCK_BYTES, Driver, FileCache, Mode, Pool};
 use crate::merge::MergeFunction;
 use crate::merge::deduplicate::Deduplicate;
 use crate::table::types::Field;
@@ -85,7 +85,7 @@ impl Tree {
         let length = self.encoder.encode(&batch, &meta, &mut bytes).unwrap();
         bytes.truncate(length);
         let chunk = self.reader.chunk(&self.reach.pool.copy_of(&bytes).freeze().arrow()).unwrap();
-        self.levels.active().add(self.next_offset, chunk, length).unwrap();
+        self.levels.active().add(self.next_offset, chunk, length.next_multiple_of(BLOCK_BYTES)).unwrap();
         self.next_offset += values.len() as u64;
     }
 
@@ -93,7 +93,7 @@ impl Tree {
         let mut builder = RunBuilder::new(&self.reach, Path::new(DIR), self.next_run, self.reader.schema()).unwrap();
         self.next_run += 1;
         while let Some(tile) = sorted.next_tile().unwrap() {
-            builder.push(&tile.batch, tile.kinds.as_deref(), |row| tile.key(row)).unwrap();
+            builder.push(&tile).unwrap();
         }
         let run = builder.finish().unwrap();
         (run.meta().rows > 0).then(|| Arc::new(run))
@@ -134,9 +134,10 @@ impl Tree {
         let mut sorted = self.sorted(&self.levels.runs, &memtables, true);
         let mut rows = Vec::new();
         while let Some(tile) = sorted.next_tile().unwrap() {
-            assert_eq!(tile.kinds, None);
-            for row in 0..tile.batch.num_rows() {
-                rows.push((tile.batch.column(0).slice(row, 1), tile.batch.column(1).as_primitive::<Int64Type>().value(row)));
+            assert_eq!(tile.kinds(), None);
+            let batch = tile.batch().unwrap();
+            for row in 0..batch.num_rows() {
+                rows.push((batch.column(0).slice(row, 1), batch.column(1).as_primitive::<Int64Type>().value(row)));
             }
         }
         rows
@@ -255,4 +256,26 @@ fn damage_in_a_block_is_named_and_spares_other_keys() {
     assert!(error.to_string().contains(".run") && error.to_string().contains("block 1"), "{error}");
     let intact: Arc<Chunk> = run.block(&tree.reader, 0).unwrap();
     assert_eq!(intact.batch.column(0).len(), block.rows as usize);
+}
+
+#[test]
+fn small_batches_do_not_keep_the_memory_of_their_frames() {
+    const BATCHES: i64 = 3000;
+    for as_text in [false, true] {
+        let mut tree = Tree::new(as_text);
+        let mut model = BTreeMap::new();
+        for batch in 0..BATCHES {
+            let key = (batch * 7 % 251) as u8;
+            tree.add(key_column(&[key], as_text), &[Some(batch)]);
+            model.insert(key, batch);
+            if batch % 500 == 3 {
+                tree.check(&model, tree.next_offset, as_text);
+            }
+        }
+        tree.check(&model, tree.next_offset, as_text);
+        let bytes = tree.levels.active().bytes() as i64;
+        assert!(bytes < BATCHES * 320, "{} bytes a row", bytes / BATCHES);
+        tree.flush();
+        tree.check(&model, tree.next_offset, as_text);
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-use super::gather::gather;
+use super::outcome::Outcome;
 use super::reference::Ref;
 use crate::error::{Error, Result};
 use crate::table::ChangeType;
@@ -122,7 +122,7 @@ impl Merged {
     }
 
     /// What each row says, when one of them says more than that it is there.
-    fn kinds(&self) -> Option<Vec<u8>> {
+    pub(super) fn kinds(&self) -> Option<Vec<u8>> {
         let insert = ChangeType::Insert.to_byte();
         let mut kinds = self.marks.clone().unwrap_or_else(|| vec![insert; self.rows.len()]);
         for (kind, deleted) in kinds.iter_mut().zip(self.deleted.iter().flatten()) {
@@ -134,37 +134,11 @@ impl Merged {
     /// The rows as a batch. Keys that were deleted are left out with `drop_deletes`; else their kinds say so.
     ///
     /// # Errors
-    /// As [`gather`].
-    pub fn batch(&self, slots: &[Slot<'_>], drop_deletes: bool) -> Result<(RecordBatch, Option<Vec<u8>>)> {
-        let schema = slots[0].batch.schema();
-        let kept = self.deleted.as_ref().filter(|deleted| drop_deletes && deleted.contains(&true));
-        let keep = |rows: &[Ref]| -> Vec<Ref> {
-            match kept {
-                Some(deleted) => rows.iter().zip(deleted).filter(|(_, deleted)| !**deleted).map(|(row, _)| *row).collect(),
-                None => rows.to_vec(),
-            }
-        };
-        let rows = keep(&self.rows);
-        let mut arrays = Vec::with_capacity(schema.fields().len());
-        for (index, field) in schema.fields().iter().enumerate() {
-            let sources: Vec<&ArrayRef> = slots.iter().map(|slot| slot.batch.column(index)).collect();
-            arrays.push(match self.columns.iter().find(|(column, _)| *column == index) {
-                None => gather(field.data_type(), &sources, &rows)?,
-                Some((_, Column::Picked(picked))) => gather(field.data_type(), &sources, &keep(picked))?,
-                Some((_, Column::Built(array))) => match kept {
-                    None => array.clone(),
-                    Some(deleted) => {
-                        let mask = deleted.iter().map(|deleted| Some(!deleted)).collect();
-                        arrow::compute::filter(array, &mask)
-                            .map_err(|error| Error::internal("cannot drop deleted rows").caused_by(error))?
-                    }
-                },
-            });
-        }
-        let batch =
-            RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("merged columns are no batch").caused_by(error))?;
-        let kinds = if drop_deletes { None } else { self.kinds() };
-        Ok((batch, kinds))
+    /// As [`gather`](super::gather::gather).
+    pub fn batch(self, slots: &[Slot<'_>], drop_deletes: bool) -> Result<(RecordBatch, Option<Vec<u8>>)> {
+        let outcome = Outcome::of(self, drop_deletes)?;
+        let rows = 0..outcome.rows.len();
+        Ok((outcome.batch(slots, rows)?, outcome.kinds))
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, make_array, new_null_array};
-use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
-use arrow::datatypes::{ArrowNativeType, DataType};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, downcast_primitive_array, make_array, new_null_array};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::datatypes::{BinaryType, DataType, Utf8Type};
 
+use super::kernels::{Bits, Fixed, Picks, Texts};
 use super::reference::Ref;
 use crate::error::{Error, Result};
 
@@ -17,86 +18,142 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Exhausted when the texts of the result are too long for one array.
 pub fn gather(data_type: &DataType, sources: &[&ArrayRef], rows: &[Ref]) -> Result<ArrayRef> {
-    if sources.is_empty() || rows.iter().all(|row| *row == Ref::NONE) {
-        return Ok(new_null_array(data_type, rows.len()));
+    let lengths: Vec<u32> = sources.iter().map(|source| source.len() as u32).collect();
+    Source::new(data_type, sources).array(Picks::new(rows, &lengths))
+}
+
+/// A column in some slots, ready to be copied by reference.
+pub struct Source<'a> {
+    data_type: &'a DataType,
+    /// Where no slot has nulls, `None`.
+    nulls: Option<Bits<'a>>,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Fixed(Fixed<'a>),
+    Bits(Bits<'a>),
+    Texts(Texts<'a, Utf8Type>),
+    Binary(Texts<'a, BinaryType>),
+    Other(Vec<&'a ArrayRef>),
+}
+
+/// Takes the number of bytes of a buffer, and what fills them.
+pub type Place<'a> = &'a mut dyn FnMut(usize, &mut dyn FnMut(&mut [u8]));
+
+impl<'a> Source<'a> {
+    /// Of a column of this type in each slot.
+    pub fn new(data_type: &'a DataType, slots: &[&'a ArrayRef]) -> Self {
+        let has_nulls = slots.iter().any(|slot| slot.null_count() > 0);
+        let validity = slots.iter().copied().map(|slot| (slot.nulls().map(|nulls| bits(nulls.inner())), slot.len()));
+        let nulls = has_nulls.then(|| Bits::new(validity));
+        let values = match data_type {
+            DataType::Boolean => {
+                Values::Bits(Bits::new(slots.iter().copied().map(|slot| (Some(bits(slot.as_boolean().values())), slot.len()))))
+            }
+            DataType::Utf8 => Values::Texts(Texts::new(slots.iter().copied().map(|slot| slot.as_bytes::<Utf8Type>()))),
+            DataType::Binary => Values::Binary(Texts::new(slots.iter().copied().map(|slot| slot.as_bytes::<BinaryType>()))),
+            other => match other.primitive_width().and_then(|width| Fixed::new(width, slots.iter().copied().map(values))) {
+                Some(fixed) => Values::Fixed(fixed),
+                None => Values::Other(slots.to_vec()),
+            },
+        };
+        Source { data_type, nulls, values }
     }
-    let nulls = gather_nulls(sources, rows);
-    let width = match data_type {
-        DataType::Boolean => return Ok(gather_booleans(sources, rows, nulls)),
-        DataType::Utf8 | DataType::Binary => return gather_texts(data_type, sources, rows, nulls),
-        other => other.primitive_width(),
-    };
-    let buffer = match width {
-        Some(1) => gather_values::<u8>(sources, rows),
-        Some(2) => gather_values::<i16>(sources, rows),
-        Some(4) => gather_values::<i32>(sources, rows),
-        Some(8) => gather_values::<i64>(sources, rows),
-        Some(16) => gather_values::<i128>(sources, rows),
-        _ => return interleave(data_type, sources, rows),
-    };
-    let data = ArrayData::builder(data_type.clone()).len(rows.len()).nulls(nulls).add_buffer(buffer);
-    Ok(make_array(data.build().map_err(|error| Error::internal("gathered values are no array").caused_by(error))?))
-}
 
-fn gather_nulls(sources: &[&ArrayRef], rows: &[Ref]) -> Option<NullBuffer> {
-    let nulls: Vec<Option<&NullBuffer>> = sources.iter().map(|source| source.nulls()).collect();
-    let has_none = rows.contains(&Ref::NONE);
-    if !has_none && nulls.iter().all(Option::is_none) {
-        return None;
+    /// Whether [`Source::write`] can write it.
+    pub fn has_kernel(&self) -> bool {
+        !matches!(self.values, Values::Other(_))
     }
-    let is_valid = |index: usize| {
-        let row = rows[index];
-        row != Ref::NONE && nulls[row.slot()].is_none_or(|nulls| nulls.is_valid(row.row()))
-    };
-    Some(NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), is_valid)))
-}
 
-fn gather_values<T: ArrowNativeType>(sources: &[&ArrayRef], rows: &[Ref]) -> Buffer {
-    let data: Vec<ArrayData> = sources.iter().map(|source| source.to_data()).collect();
-    let values: Vec<&[T]> = data.iter().map(|data| &data.buffers()[0].typed_data::<T>()[data.offset()..]).collect();
-    let value = |row: &Ref| if *row == Ref::NONE { T::default() } else { values[row.slot()][row.row()] };
-    Buffer::from_vec(rows.iter().map(value).collect::<Vec<T>>())
-}
-
-fn gather_booleans(sources: &[&ArrayRef], rows: &[Ref], nulls: Option<NullBuffer>) -> ArrayRef {
-    let values: Vec<&BooleanBuffer> = sources.iter().map(|source| source.as_boolean().values()).collect();
-    let value = |index: usize| rows[index] != Ref::NONE && values[rows[index].slot()].value(rows[index].row());
-    Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows.len(), value), nulls))
-}
-
-fn gather_texts(data_type: &DataType, sources: &[&ArrayRef], rows: &[Ref], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-    let parts: Vec<(&[i32], &[u8])> = sources
-        .iter()
-        .map(|source| match source.data_type() {
-            DataType::Utf8 => (source.as_string::<i32>().value_offsets(), source.as_string::<i32>().value_data()),
-            _ => (source.as_binary::<i32>().value_offsets(), source.as_binary::<i32>().value_data()),
-        })
-        .collect();
-    let text = |row: Ref| -> &[u8] {
-        if row == Ref::NONE {
-            return &[];
+    /// The values of `picks`.
+    ///
+    /// # Errors
+    /// As [`gather`].
+    pub fn array(&self, picks: Picks<'_>) -> Result<ArrayRef> {
+        if picks.rows().iter().all(|row| *row == Ref::NONE) {
+            return Ok(new_null_array(self.data_type, picks.len()));
         }
-        let (offsets, bytes) = parts[row.slot()];
-        &bytes[offsets[row.row()] as usize..offsets[row.row() + 1] as usize]
-    };
-    let mut offsets: Vec<i32> = Vec::with_capacity(rows.len() + 1);
-    offsets.push(0);
-    let mut total = 0_usize;
-    for row in rows {
-        total += text(*row).len();
-        offsets.push(total as i32);
+        let nulls = self.validity(picks).map(|bytes| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bytes), 0, picks.len())));
+        let buffer = match &self.values {
+            Values::Fixed(values) => values.buffer(picks),
+            Values::Bits(values) => {
+                let mut bytes = vec![0; picks.len().div_ceil(8)];
+                values.copy(picks, &mut bytes);
+                return Ok(Arc::new(BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(bytes), 0, picks.len()), nulls)));
+            }
+            Values::Texts(texts) => return texts.array(picks, nulls).ok_or_else(too_long),
+            Values::Binary(texts) => return texts.array(picks, nulls).ok_or_else(too_long),
+            Values::Other(sources) => return interleave(self.data_type, sources, picks.rows()),
+        };
+        let data = ArrayData::builder(self.data_type.clone()).len(picks.len()).nulls(nulls).add_buffer(buffer);
+        Ok(make_array(data.build().map_err(|error| Error::internal("gathered values are no array").caused_by(error))?))
     }
-    if total > i32::MAX as usize {
-        return Err(
-            Error::exhausted(format!("{total} bytes of text in one column of a merge")).hint("smaller rows, or fewer versions of a row")
-        );
+
+    /// Hands the buffers of the values of `picks` to `place`, in Arrow's order: validity (of no bytes where nothing is null), then those of the type. Gives
+    /// the number of nulls. Only with [`Source::has_kernel`].
+    ///
+    /// # Errors
+    /// As [`gather`].
+    pub fn write(&self, picks: Picks<'_>, place: Place<'_>) -> Result<usize> {
+        let validity = self.validity(picks).unwrap_or_default();
+        let nulls = if validity.is_empty() { 0 } else { picks.len() - count_ones(&validity) };
+        match nulls {
+            0 => place(0, &mut |_| {}),
+            _ => place(validity.len(), &mut |out| out.copy_from_slice(&validity)),
+        }
+        let mut end = 0;
+        let offsets_bytes = (picks.len() + 1) * size_of::<i32>();
+        match &self.values {
+            Values::Fixed(values) => place(picks.len() * values.width(), &mut |out| values.copy(picks, out)),
+            Values::Bits(values) => place(picks.len().div_ceil(8), &mut |out| _ = values.copy(picks, out)),
+            Values::Texts(texts) => {
+                place(offsets_bytes, &mut |out| end = texts.copy_offsets(picks, out));
+                place(fitting(end)?, &mut |out| texts.copy(picks, out));
+            }
+            Values::Binary(texts) => {
+                place(offsets_bytes, &mut |out| end = texts.copy_offsets(picks, out));
+                place(fitting(end)?, &mut |out| texts.copy(picks, out));
+            }
+            Values::Other(_) => return Err(Error::internal("a column without a kernel is gathered as an array")),
+        }
+        Ok(nulls)
     }
-    let mut bytes = MutableBuffer::with_capacity(total);
-    rows.iter().for_each(|row| bytes.extend_from_slice(text(*row)));
-    let data =
-        ArrayData::builder(data_type.clone()).len(rows.len()).nulls(nulls).add_buffer(Buffer::from_vec(offsets)).add_buffer(bytes.into());
-    // Whole values of valid texts are valid; that Arrow looks at them again is the price of a safe constructor.
-    Ok(make_array(data.build().map_err(|error| Error::internal("gathered texts are no array").caused_by(error))?))
+
+    /// One bit a value; `None` when none can be null.
+    fn validity(&self, picks: Picks<'_>) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; if self.nulls.is_some() || picks.has_none() { picks.len().div_ceil(8) } else { return None }];
+        match &self.nulls {
+            Some(nulls) => _ = nulls.copy(picks, &mut bytes),
+            None => picks.copy_presence(&mut bytes),
+        }
+        Some(bytes)
+    }
+}
+
+fn bits(bits: &BooleanBuffer) -> (&[u8], usize) {
+    (bits.values(), bits.offset())
+}
+
+/// The bytes of the values of an array with one buffer of them.
+fn values(array: &ArrayRef) -> &[u8] {
+    let array: &dyn Array = array.as_ref();
+    downcast_primitive_array!(
+        array => array.values().inner().as_slice(),
+        other => unreachable!("{other} has a width and is not primitive"),
+    )
+}
+
+fn count_ones(bytes: &[u8]) -> usize {
+    bytes.iter().map(|byte| byte.count_ones() as usize).sum()
+}
+
+fn fitting(end: usize) -> Result<usize> {
+    if i32::try_from(end).is_ok() { Ok(end) } else { Err(too_long()) }
+}
+
+fn too_long() -> Error {
+    Error::exhausted("too many bytes of text in one column of a merge").hint("smaller rows, or fewer versions of a row")
 }
 
 fn interleave(data_type: &DataType, sources: &[&ArrayRef], rows: &[Ref]) -> Result<ArrayRef> {
@@ -132,6 +189,46 @@ mod tests {
         ]
     }
 
+    /// What is written of a column: nulls, and each buffer.
+    fn written(source: &Source<'_>, picks: Picks<'_>) -> (usize, Vec<Vec<u8>>) {
+        let mut buffers = Vec::new();
+        let nulls = source.write(picks, &mut |bytes, fill| {
+            let mut buffer = vec![0xA5; bytes];
+            fill(&mut buffer);
+            buffers.push(buffer);
+        });
+        (nulls.unwrap(), buffers)
+    }
+
+    /// The same of an array that begins where its buffers do.
+    fn buffers(array: &ArrayRef) -> (usize, Vec<Vec<u8>>) {
+        let data = array.to_data();
+        let bits = |bits: &BooleanBuffer| (0..bits.len().div_ceil(8)).map(|byte| byte_of(bits, byte)).collect::<Vec<u8>>();
+        let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map_or(Vec::new(), |nulls| bits(nulls.inner()));
+        let mut all = vec![validity];
+        match array.data_type() {
+            DataType::Boolean => all.push(bits(array.as_boolean().values())),
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                all.push(data.buffers()[0].as_slice()[..(texts.len() + 1) * 4].to_vec());
+                all.push(texts.value_data()[..texts.value_offsets()[texts.len()] as usize].to_vec());
+            }
+            other => all.push(data.buffers()[0].as_slice()[..array.len() * other.primitive_width().unwrap()].to_vec()),
+        }
+        (array.null_count(), all)
+    }
+
+    fn byte_of(bits: &BooleanBuffer, byte: usize) -> u8 {
+        (0..8).filter(|bit| byte * 8 + bit < bits.len() && bits.value(byte * 8 + bit)).fold(0, |all, bit| all | 1 << bit)
+    }
+
+    #[test]
+    #[should_panic(expected = "row 3 of slot 0")]
+    fn a_row_that_a_slot_does_not_have_is_refused() {
+        let column: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3]));
+        let _ = gather(&DataType::Int32, &[&column], &[Ref::new(0, 2), Ref::new(0, 3)]);
+    }
+
     proptest! {
         #[test]
         fn is_what_interleave_gives(sizes in proptest::collection::vec(1_usize..40, 1..5), picks in proptest::collection::vec((any::<u16>(), any::<u16>()), 1..60), cut in 0_usize..3) {
@@ -149,7 +246,13 @@ mod tests {
                 let sources: Vec<&ArrayRef> = sources.iter().collect();
                 let data_type = sources[0].data_type().clone();
                 let found = gather(&data_type, &sources, &rows).unwrap();
-                prop_assert_eq!(&found, &interleave(&data_type, &sources, &rows).unwrap());
+                let expected = interleave(&data_type, &sources, &rows).unwrap();
+                prop_assert_eq!(&found, &expected);
+                let lengths: Vec<u32> = sources.iter().map(|source| source.len() as u32).collect();
+                let source = Source::new(&data_type, &sources);
+                if source.has_kernel() {
+                    prop_assert_eq!(written(&source, Picks::new(&rows, &lengths)), buffers(&expected));
+                }
             }
         }
     }

@@ -225,6 +225,7 @@ impl<'a> Run<'a> {
         }
         let slots: Vec<Slot<'_>> = used.iter().map(|slot| self.slot(*slot)).collect();
         let merged = self.function.merge(Groups { slots: &slots, order: &order, ends: &ends })?;
+        let (rows, deleted) = (merged.rows.clone(), merged.deleted.clone());
         let built = match merged.columns.is_empty() {
             true => None,
             false => Some(merged.batch(&slots, false)?.0),
@@ -232,10 +233,10 @@ impl<'a> Run<'a> {
         drop(slots);
         let built_slot = self.old.len() + 1 + self.built.len();
         for (group, &key) in self.active.iter().enumerate() {
-            let after = match (merged.deleted.as_ref().is_some_and(|deleted| deleted[group]), &built) {
+            let after = match (deleted.as_ref().is_some_and(|deleted| deleted[group]), &built) {
                 (true, _) => Ref::NONE,
                 (false, Some(_)) => Ref::new(built_slot, group),
-                (false, None) => Ref::new(used[merged.rows[group].slot()], merged.rows[group].row()),
+                (false, None) => Ref::new(used[rows[group].slot()], rows[group].row()),
             };
             let step = steps.order[steps.of_key(key as usize).start + round] as usize;
             self.before[step] = std::mem::replace(&mut self.state[key as usize], after);

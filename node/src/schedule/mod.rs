@@ -1,10 +1,11 @@
 //! Background work of an open store: which job next, and how much of it at a time.
 //!
-//! Two threads: the ring's owner, and one worker that reads the board (segments to prepare and to seal) and looks after retention. Where one thread does
-//! everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: of foreground work only rows without a segment wait
+//! Threads: the ring's owner, one worker that reads the board (segments to prepare and to seal, memtables to flush) and looks after retention, and a few that
+//! merge runs. Where one thread does everything (the simulator) there are none, and [`Schedule::pump`] does what is due. Invariants: of foreground work only rows without a segment wait
 //! for the worker, and before everything else; its steps are bounded, and it yields to appends by resting between them.
 //! This module decides when; `bucket` knows how.
 
+mod compactors;
 mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,7 @@ use crate::bucket::committer::{Committer, closed};
 use crate::bucket::resources::Resources;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicBool, Ordering, wait};
+use compactors::Compactors;
 use worker::Worker;
 
 /// How often the worker looks after every open bucket.
@@ -45,6 +47,7 @@ struct Shared {
     buckets: Buckets,
     stop: AtomicBool,
     failures: Mutex<Vec<Error>>,
+    compactors: Compactors,
 }
 
 /// See the head of this module.
@@ -58,8 +61,7 @@ pub struct Schedule {
 impl Schedule {
     /// Starts the threads of a store.
     pub fn start(resources: &Arc<Resources>, buckets: Buckets) -> Result<Self> {
-        let shared =
-            Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) });
+        let shared = Shared::new(resources, buckets);
         let mut schedule = Schedule { pumped: Mutex::new(Worker::new(&shared)), shared, threads: Vec::new() };
         if resources.driver.is_single_threaded() {
             *resources.pumped.lock() = Some(Committer::new(resources)?);
@@ -68,6 +70,10 @@ impl Schedule {
         let (sender, made) = std::sync::mpsc::channel();
         schedule.spawn("aquifer-commit", move |shared| own_the_ring(shared, &sender))?;
         schedule.spawn("aquifer-work", own_the_board)?;
+        for _ in 0..compactors::threads() {
+            schedule.shared.compactors.enter();
+            schedule.spawn("aquifer-compact", compactors::compact)?;
+        }
         made.recv().unwrap_or_else(|_| Err(Error::internal("the ring thread died at its start")))?;
         Ok(schedule)
     }
@@ -99,12 +105,14 @@ impl Schedule {
         self.see_the_ring_off();
         self.shared.stop.store(true, Ordering::Release);
         self.shared.resources.board.ring();
+        self.shared.compactors.ring();
         for thread in self.threads.drain(..) {
             // The last owner of a store may be the worker itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
         }
+        self.shared.compactors.clear();
         while self.shared.resources.board.take().is_some() {}
         *self.shared.resources.pumped.lock() = None;
     }
@@ -203,6 +211,16 @@ fn work(shared: &Arc<Shared>) {
 }
 
 impl Shared {
+    fn new(resources: &Arc<Resources>, buckets: Buckets) -> Arc<Self> {
+        Arc::new(Shared {
+            resources: resources.clone(),
+            buckets,
+            stop: AtomicBool::new(false),
+            failures: Mutex::new(Vec::new()),
+            compactors: Compactors::default(),
+        })
+    }
+
     /// What every open bucket needs from time to time; a seal that failed is tried again here.
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
         let now_ms = self.resources.driver.clock().wall_ms();

@@ -74,8 +74,7 @@ fn all_open(buckets: Vec<Arc<Bucket>>) -> Buckets {
 }
 
 fn shared(resources: &Arc<Resources>, buckets: Vec<Arc<Bucket>>) -> Arc<Shared> {
-    let buckets = all_open(buckets);
-    Arc::new(Shared { resources: resources.clone(), buckets, stop: AtomicBool::new(false), failures: Mutex::new(Vec::new()) })
+    Shared::new(resources, all_open(buckets))
 }
 
 fn spare_segments(bucket: &Bucket) -> usize {

@@ -160,6 +160,7 @@ impl Worker {
                 self.shared.unless_closed(&bucket, begun.map(|_| ()))
             }
             Work::Flush => self.begin_tree_job(&bucket, bucket.begin_flush()),
+            Work::Compact if self.shared.compactors.take_on(&bucket) => Ok(()),
             Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(false)),
         }
     }

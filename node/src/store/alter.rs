@@ -187,7 +187,7 @@ fn check_values(bucket: &Bucket, function: &dyn MergeFunction) -> Result<()> {
     let all: Vec<usize> = (0..pinned.schema().fields().len()).collect();
     let mut rows = pinned.rows(&all, &KeyRanges::all())?;
     while let Some(tile) = rows.next_tile()? {
-        function.check_rows(&tile.batch).map_err(|error| error.hint("rows that are there do not fit; create a new table"))?;
+        function.check_rows(&tile.batch()?).map_err(|error| error.hint("rows that are there do not fit; create a new table"))?;
     }
     Ok(())
 }

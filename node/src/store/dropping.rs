@@ -16,10 +16,17 @@ use crate::table::TableName;
 
 impl Inner {
     pub(super) fn drop_table(&self, name: &TableName) -> Result<()> {
+        let catalog = self.catalog()?;
+        let id = catalog.find(name).ok_or_else(|| no_such_table(&catalog, name))?.spec.id;
+        let gate = self.gate(id)?;
+        let closed = gate.close();
+        // As in `end_partition`.
+        self.open_buckets_of(id)?.iter().for_each(|bucket| drop(bucket.quiesce()));
         let id = self.change(|catalog| {
-            let entry = catalog.find(name).ok_or_else(|| no_such_table(catalog, name))?;
+            let entry = catalog.tables.get(&id).ok_or_else(|| no_such_table(catalog, name))?;
             Ok((vec![Edit::TableDropped { table_id: entry.spec.id }], entry.spec.id))
         })?;
+        drop(closed);
         self.end_table(id, name)
     }
 

@@ -299,8 +299,9 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&tile.batch));
-            let rows = kept.map_or(Ok(tile.batch.clone()), |kept| chosen(&tile.batch, &kept))?;
+            let rows = tile.batch().map_err(here)?;
+            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&rows));
+            let rows = kept.map_or(Ok(rows.clone()), |kept| chosen(&rows, &kept))?;
             let batch = show(&rows, &self.schema, self.filter.as_ref())?;
             if batch.num_rows() > 0 {
                 let end = lane.pinned.end();

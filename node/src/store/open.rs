@@ -350,7 +350,10 @@ impl Inner {
             return Err(closed(&self.dir));
         }
         // The entry may be from before a drop, which takes the open buckets, under this lock, after it has changed the catalog.
-        check_there(&self.catalog.load(), entry, partition_id)?;
+        let catalog = self.catalog.load();
+        check_there(&catalog, entry, partition_id)?;
+        // Or from before an alteration, which reaches the buckets that are open.
+        let entry = catalog.tables.get(&entry.spec.id).unwrap_or(entry);
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key).filter(|open| !open.may_be_whole()) {
             return Ok(open.clone());
@@ -475,11 +478,11 @@ impl Inner {
     /// New options reach the open buckets of a table.
     pub(super) fn apply_policy(&self, spec: &TableSpec) -> Result<()> {
         let keyed = keyed(spec)?;
-        for ((table_id, _, _), bucket) in self.writing()?.buckets.lock().iter() {
-            if *table_id == spec.id {
-                bucket.set_policy(segment_policy(spec));
-                keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed))?;
-            }
+        // Not under the lock of the map: a bucket may wait for the device, and the device for who looks at the map. One that is opened meanwhile is opened as the
+        // catalog has it now.
+        for bucket in self.open_buckets_of(spec.id)? {
+            bucket.set_policy(segment_policy(spec));
+            keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed))?;
         }
         Ok(())
     }

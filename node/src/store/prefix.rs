@@ -153,8 +153,9 @@ impl Found {
         let mut sorted = pinned.rows(&columns, &ranges)?;
         let mut at = 0;
         while let Some(tile) = sorted.next_tile()? {
-            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&tile.batch));
-            for row in (0..tile.batch.num_rows()).filter(|row| kept.as_ref().is_none_or(|kept| kept.value(*row))) {
+            let batch = tile.batch()?;
+            let kept = self.alive.as_ref().and_then(|alive| alive.kept(&batch));
+            for row in (0..tile.rows()).filter(|row| kept.as_ref().is_none_or(|kept| kept.value(*row))) {
                 let mut number = [0; 8];
                 let key = key_bytes(tile.key(row), &mut number);
                 while !key.starts_with(wanted[at].0) && at + 1 < wanted.len() {
@@ -163,11 +164,11 @@ impl Found {
                 assert!(key.starts_with(wanted[at].0), "only keys with a prefix were asked for");
                 self.places[wanted[at].1].push((self.batches.len(), row));
             }
-            self.rows += tile.batch.num_rows();
+            self.rows += tile.rows();
             if self.rows > PREFIX_ROWS_MAX {
                 return Err(too_many());
             }
-            self.batches.push(tile.batch);
+            self.batches.push(batch);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use serde::Serialize;
 
-use super::catalog::Edit;
+use super::catalog::{Edit, TableEntry};
 use super::dropping::dropped;
 use super::inspect::Progress;
 use super::open::{Inner, no_such_table};
@@ -115,8 +115,23 @@ fn fill(store: &Arc<Inner>, spec: &TableSpec, new_id: u32, progress: &mut dyn Fn
     }
     filling.write()?;
     filling.writer.flush()?;
+    sync(store, &store.entry(new_id, &spec.name)?)?;
     progress(filling.done);
     Ok(filling.done.rows)
+}
+
+/// Makes the new rows durable where acknowledging them did not: the old ones, which may be, go.
+fn sync(store: &Inner, entry: &TableEntry) -> Result<()> {
+    if store.resources.durable {
+        return Ok(());
+    }
+    for &partition_id in entry.partitions.keys() {
+        for bucket in 0..entry.spec.buckets {
+            let open = store.bucket(entry, partition_id, bucket)?;
+            open.sync_log(open.view().end())?;
+        }
+    }
+    Ok(())
 }
 
 /// Rows on their way from the old buckets to the new ones.

@@ -98,6 +98,31 @@ impl Keys {
         }
     }
 
+    /// No keys, of the same shape.
+    pub fn empty(&self) -> Keys {
+        match self {
+            Keys::Numbers(_) => Keys::Numbers(Vec::new()),
+            Keys::Bytes(_) => Keys::Bytes(KeyBytes::default()),
+        }
+    }
+
+    /// Adds one. Panics when it has another shape: all keys of a table have one.
+    pub fn push(&mut self, key: KeyRef<'_>) {
+        match (self, key) {
+            (Keys::Numbers(numbers), KeyRef::Number(number)) => numbers.push(number),
+            (Keys::Bytes(all), KeyRef::Bytes(bytes)) => all.push(bytes),
+            _ => panic!("a key of another shape"),
+        }
+    }
+
+    /// The numbers, where keys are numbers.
+    pub fn as_numbers(&self) -> Option<&[u64]> {
+        match self {
+            Keys::Numbers(numbers) => Some(numbers),
+            Keys::Bytes(_) => None,
+        }
+    }
+
     /// Some of them, which may come more than once.
     pub fn pick(&self, rows: impl Iterator<Item = usize>) -> Keys {
         match self {

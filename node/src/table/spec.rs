@@ -92,7 +92,12 @@ impl TableSpec {
     /// The table as it was when its schema had `version`, and rows were merged like this; `None` when there was no such version.
     pub fn as_it_was(&self, version: i16, merge: &BTreeMap<String, String>) -> Option<TableSpec> {
         let schemas = self.schemas.up_to(version)?;
-        Some(TableSpec { schemas, merge: merge.clone(), ..self.clone() })
+        let mut was = TableSpec { schemas, merge: merge.clone(), ..self.clone() };
+        // Rows expire by the column that has their time now, whatever its name was then; without it they do not.
+        let time = self.options.record_time_field.as_ref().and_then(|name| self.schema().column(name).ok());
+        was.options.record_time_field = time.and_then(|time| was.schema().field(time.id)).map(|field| field.name.clone());
+        was.options.record_expire_ms = self.options.record_expire_ms.filter(|_| was.options.record_time_field.is_some());
+        Some(was)
     }
 
     /// The columns whose hash chooses the bucket: the bucket key, else the primary key without what partitions the table.

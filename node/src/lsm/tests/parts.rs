@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::lsm::tile::Tile;
 use crate::merge::{Groups, Merged};
 use crate::table::key_range::{KeyRange, KeyRanges};
 
@@ -34,7 +35,7 @@ impl Tree {
         columns.dedup();
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), end)).collect();
         let reader = self.reader.projected(&columns).unwrap();
-        Sorted::within(reader, self.function.over(&columns), (&self.levels.runs, &memtables), ranges, true)
+        Sorted::within(reader, self.function.over(&columns), (&self.levels.runs, &memtables), ranges, true).unwrap()
     }
 
     pub(super) fn check_part(&self, model: &BTreeMap<u8, i64>, end: u64, as_text: bool, parts: &[(u8, u8)], columns: &[usize]) {
@@ -43,15 +44,16 @@ impl Tree {
         let mut sorted = self.part(columns, &ranges, end).limited(32);
         let mut expected = model.iter().filter(|(key, _)| parts.iter().any(|(from, to)| (from..to).contains(key)));
         while let Some(tile) = sorted.next_tile().unwrap() {
-            assert_eq!(tile.batch.schema_ref(), sorted.schema());
-            for row in 0..tile.batch.num_rows() {
+            let batch = tile.batch().unwrap();
+            assert_eq!(batch.schema_ref(), sorted.schema());
+            for row in 0..batch.num_rows() {
                 let (key, value) = expected.next().expect("a row too many");
-                assert_eq!(&tile.batch.column(0).slice(row, 1), &key_column(&[*key], as_text));
+                assert_eq!(&batch.column(0).slice(row, 1), &key_column(&[*key], as_text));
                 if columns.contains(&1) {
-                    assert_eq!(tile.batch.column_by_name("value").unwrap().as_primitive::<Int64Type>().value(row), *value);
+                    assert_eq!(batch.column_by_name("value").unwrap().as_primitive::<Int64Type>().value(row), *value);
                 }
                 if columns.contains(&2) {
-                    assert_eq!(tile.batch.column_by_name("note").unwrap().as_string::<i32>().value(row), note(*value));
+                    assert_eq!(batch.column_by_name("note").unwrap().as_string::<i32>().value(row), note(*value));
                 }
             }
         }
@@ -74,7 +76,7 @@ impl Tree {
 fn count(mut sorted: Sorted) -> crate::error::Result<usize> {
     let mut rows = 0;
     while let Some(tile) = sorted.next_tile()? {
-        rows += tile.batch.num_rows();
+        rows += tile.rows();
     }
     Ok(rows)
 }
@@ -117,7 +119,9 @@ fn columns_that_are_not_asked_for_are_not_looked_at() {
     ];
     let keys =
         tree.reader.projected(&[0]).unwrap().keys().encode(&RecordBatch::try_from_iter([("key", columns[0].clone())]).unwrap()).unwrap();
-    builder.push(&RecordBatch::try_new(schema.arrow().clone(), columns).unwrap(), None, |row| keys.get(row)).unwrap();
+    let batch = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();
+    let chunk = Chunk { batch, kinds: None, keys, has_images: false };
+    builder.push(&Tile::of_merged(vec![Arc::new(chunk)], vec![0..100], false)).unwrap();
     let run = Arc::new(builder.finish().unwrap());
     let scan = |columns: &[usize]| {
         let reader = tree.reader.projected(columns).unwrap();
@@ -179,10 +183,11 @@ fn stretches_of_one_run_alone_are_not_merged() {
 fn count_kinds(mut sorted: Sorted) -> (usize, usize) {
     let (mut rows, mut deletes) = (0, 0);
     while let Some(tile) = sorted.next_tile().unwrap() {
-        rows += tile.batch.num_rows();
-        deletes += tile.kinds.iter().flatten().filter(|kind| **kind == ChangeType::Delete.to_byte()).count();
-        (0..tile.batch.num_rows()).for_each(|row| {
-            let number = tile.batch.column(0).as_primitive::<Int64Type>().value(row) as u64 ^ 1 << 63;
+        rows += tile.rows();
+        deletes += tile.kinds().iter().copied().flatten().filter(|kind| **kind == ChangeType::Delete.to_byte()).count();
+        let batch = tile.batch().unwrap();
+        (0..tile.rows()).for_each(|row| {
+            let number = batch.column(0).as_primitive::<Int64Type>().value(row) as u64 ^ 1 << 63;
             assert_eq!(tile.key(row), crate::table::KeyRef::Number(number));
         });
     }

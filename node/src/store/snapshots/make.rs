@@ -76,12 +76,13 @@ impl Making {
                 }
             }
             let opened: Vec<Arc<Bucket>> = places.iter().map(|(_, bucket)| bucket.clone()).collect();
+            // Whoever releases holds a bucket's manifest, and then asks the list: never the other way round.
+            let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
             let id = {
                 let mut held = turn.0.held.lock();
                 if let Some(tag) = tag {
                     tags::check_free(held.ledger.state(), tag)?;
                 }
-                let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
                 let id = 1 + held.ledger.state().last_id.max(kept).max(held.unsure.last().copied().unwrap_or(0));
                 held.unsure.insert(id);
                 id
@@ -89,9 +90,9 @@ impl Making {
             let time_ms = store.resources.driver.clock().wall_ms();
             let keeps = cut(&opened, id);
             let partitions = || -> Result<Vec<u32>> { Ok(table.keyed_entry()?.partitions.keys().copied().collect()) };
-            let is_whole = partitions()?.iter().eq(entry.partitions.keys());
-            match keeps {
-                Ok(keeps) if is_whole => {
+            let is_whole = partitions().map(|now| now.iter().eq(entry.partitions.keys()));
+            match keeps.and_then(|keeps| Ok((keeps, is_whole?))) {
+                Ok((keeps, true)) => {
                     let buckets = places.into_iter().zip(keeps).map(|((place, bucket), keep)| (place, bucket, keep)).collect();
                     return Ok(Making { spec: entry.spec, id, time_ms, tag: tag.map(str::to_string), buckets, at: 0, turn });
                 }
@@ -131,8 +132,10 @@ impl Making {
 
     /// Nothing of it got into the list: what buckets keep is released.
     fn give_up(&mut self, error: Error) -> Error {
+        // Nobody wants runs to be kept for it any more.
+        let buckets: Vec<Arc<Bucket>> = std::mem::take(&mut self.buckets).into_iter().map(|(_, bucket, _)| bucket).collect();
         self.turn.0.held.lock().unsure.remove(&self.id);
-        for (_, bucket, _) in &self.buckets {
+        for bucket in &buckets {
             // What cannot be released now is when the bucket is opened again.
             let _ = self.turn.0.release(bucket);
         }

@@ -55,6 +55,8 @@ impl Writer {
         while self.unanswered(&numbered.piece) >= IN_FLIGHT_MAX {
             self.wait_for_oldest();
         }
+        // A batch behind one that failed is not sent.
+        self.take_answered();
         self.tell_failure()?;
         self.put_numbered(&numbered, false)
     }
