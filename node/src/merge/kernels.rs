@@ -41,6 +41,11 @@ impl<'a> Picks<'a> {
         self.rows.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The references.
     pub fn rows(&self) -> &'a [Ref] {
         self.rows

@@ -105,7 +105,11 @@ pub(super) fn compact(shared: &Arc<Shared>) {
 fn compact_bucket(shared: &Shared, bucket: &Arc<Bucket>) {
     let step = || -> crate::error::Result<()> {
         let Some(mut job) = bucket.begin_compaction(false)? else { return Ok(()) };
-        while !shared.stop.load(Ordering::Acquire) && bucket.step(&mut job)? {}
+        while bucket.step(&mut job)? {
+            if shared.stop.load(Ordering::Acquire) {
+                break;
+            }
+        }
         Ok(())
     };
     if let Err(error) = shared.unless_closed(bucket, step()) {
