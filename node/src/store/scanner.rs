@@ -596,6 +596,9 @@ impl Scanner {
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
+            if from >= lane.end {
+                return Ok(None);
+            }
             let next = lane.next().map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
@@ -624,6 +627,10 @@ impl Scanner {
             }
             if stored.timestamp_ms < lane.since_ms {
                 continue;
+            }
+            // Small batches come together, also those behind the end.
+            if stored.first_offset >= lane.end {
+                return Ok(None);
             }
             let to = stored.end_offset.min(lane.end);
             let rows = self.reading.rows(&stored, (&lane.partition, lane.bucket), from.max(stored.first_offset)..to);
