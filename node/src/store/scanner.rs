@@ -596,9 +596,6 @@ impl Scanner {
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
-            if from >= lane.end {
-                return Ok(None);
-            }
             let next = lane.next().map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
