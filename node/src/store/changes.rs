@@ -23,7 +23,8 @@ impl Writer {
 
     /// Takes rows away by their key, and returns when that is durable. Columns that are no part of the key do not matter, and may be left out.
     ///
-    /// Errors: as [`Writer::upsert`]; Invalid when the table's merge engine takes values back by themselves: write the whole rows with [`Writer::apply`].
+    /// Errors: as [`Writer::upsert`]; Invalid when the table's merge engine takes values back by themselves, or goes by a sequence, which a key alone does
+    /// not have: write the whole rows with [`Writer::apply`].
     pub fn delete(&mut self, keys: &RecordBatch) -> Result<Vec<Ack>> {
         self.refresh()?;
         let rows = rows_of_keys(&self.table, &self.spec, keys)?;
@@ -153,6 +154,12 @@ fn rows_of_keys(table: &Table, spec: &TableSpec, keys: &RecordBatch) -> Result<R
 
 fn check_key_is_enough(table: &Table, spec: &TableSpec) -> Result<()> {
     let is_set = |name: &str| spec.merge.get(name).is_some_and(|value| value.trim() == "true");
+    let has_sequence = spec.merge.get("sequence.field").is_some_and(|columns| !columns.trim().is_empty());
+    if has_sequence && !is_set("ignore-delete") {
+        let oldest = Error::invalid("a key alone has no sequence: it would count as older than the row it should take away")
+            .at("table", &table.name);
+        return Err(oldest.hint("write rows that have their sequence with `_op` = -D: `aquifer upsert --op-column _op`"));
+    }
     let takes_back = spec.merge.get("merge-engine").is_some_and(|engine| engine.trim() == "aggregation");
     if !takes_back || is_set("ignore-delete") || is_set("aggregation.remove-record-on-delete") {
         return Ok(());

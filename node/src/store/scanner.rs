@@ -625,6 +625,10 @@ impl Scanner {
             if stored.timestamp_ms < lane.since_ms {
                 continue;
             }
+            // Small batches come together, also those behind the end.
+            if stored.first_offset >= lane.end {
+                return Ok(None);
+            }
             let to = stored.end_offset.min(lane.end);
             let rows = self.reading.rows(&stored, (&lane.partition, lane.bucket), from.max(stored.first_offset)..to);
             let rows = rows.map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
