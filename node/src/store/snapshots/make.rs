@@ -76,7 +76,7 @@ impl Making {
                 }
             }
             let opened: Vec<Arc<Bucket>> = places.iter().map(|(_, bucket)| bucket.clone()).collect();
-            // Whoever releases holds a bucket's manifest, and then asks the list: never the other way round.
+            // Before the list is locked: who has it locked waits for no bucket.
             let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
             let id = {
                 let mut held = turn.0.held.lock();
