@@ -299,7 +299,7 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let rows = tile.batch().map_err(here)?;
+            let rows = tile.shown().map_err(here)?;
             let kept = self.alive.as_ref().and_then(|alive| alive.kept(&rows));
             let rows = kept.map_or(Ok(rows.clone()), |kept| chosen(&rows, &kept))?;
             let batch = show(&rows, &self.schema, self.filter.as_ref())?;
