@@ -62,6 +62,22 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
     }
 }
 
+/// What a reader sees of a bucket as it was when its log ended at an offset, and where rows expire, when it had these runs.
+///
+/// Errors: as [`pin`]; Conflict when it can no longer be seen.
+fn pin_as_it_was(table: &Table, entry: &TableEntry, place: Place, is_lost: bool, was: (u64, Option<&[u64]>)) -> Result<Pinned> {
+    let (before, Some(runs)) = was else { return pin(table, entry, place, is_lost)?.before(was.0) };
+    let mut pinned = pin(table, entry, place, is_lost)?;
+    if !pinned.has_runs(runs) {
+        // Who follows may not have heard of the newest.
+        pinned = pin(table, entry, place, true)?;
+    }
+    match pinned.has_runs(runs) {
+        true => pinned.before(before),
+        false => Err(Error::conflict("rows may have been dropped since, which had not expired then")),
+    }
+}
+
 fn pin_followed(store: &Inner, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
     let follower = store.follower(entry, place.partition_id, place.bucket)?;
     let writer = store.writer_state()?;
@@ -126,15 +142,15 @@ impl Lane {
         ranges: &KeyRanges,
         is_again: bool,
     ) -> Result<Self> {
-        let PieceRows::Keys { before, range } = &piece.rows else { unreachable!("the split was checked") };
-        let again = "make the splits again, and read them before the next flush";
-        let dropped =
-            || Error::conflict("the partition of a split was dropped").at("partition", &piece.partition).hint("make the splits again");
-        let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
+        let PieceRows::Keys { before, range, runs } = &piece.rows else { unreachable!("the split was checked") };
+        piece.check_partition(entry)?;
+        let partition_id = piece.partition_id;
+        let place = Place { partition_id, bucket: piece.bucket };
         let pinned = match held {
             Some(held) => held.0.clone(),
             None => {
-                let pinned = pin(table, entry, Place { partition_id, bucket: piece.bucket }, is_again)?.before(*before);
+                let pinned = pin_as_it_was(table, entry, place, is_again, (*before, runs.as_deref()));
+                let again = "make the splits again, and read them before the next flush";
                 let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
                 Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
             }
@@ -257,10 +273,15 @@ impl MergedScan {
     pub(super) fn wholes(&self) -> Vec<Whole> {
         let whole = |lane: &Lane| Whole {
             partition: lane.partition.to_string(),
+            partition_id: lane.partition_id,
             bucket: lane.bucket,
             held: Some(Held(lane.pinned.clone())),
             places: lane.pinned.samples(&lane.ranges).into_iter().map(|(key, rows)| (split::Place::Key(key), rows)).collect(),
-            rows: PieceRows::Keys { before: lane.pinned.end(), range: KeyRange::default() },
+            rows: PieceRows::Keys {
+                before: lane.pinned.end(),
+                range: KeyRange::default(),
+                runs: self.alive.as_ref().map(|_| lane.pinned.run_ids().collect()),
+            },
         };
         self.lanes.iter().map(whole).collect()
     }
