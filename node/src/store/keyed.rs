@@ -62,20 +62,18 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
     }
 }
 
-/// What a reader sees of a bucket as it was when its log ended at an offset, and where rows expire, when it had these runs.
-///
-/// Errors: as [`pin`]; Conflict when it can no longer be seen.
-fn pin_as_it_was(table: &Table, entry: &TableEntry, place: Place, is_lost: bool, was: (u64, Option<&[u64]>)) -> Result<Pinned> {
-    let (before, Some(runs)) = was else { return pin(table, entry, place, is_lost)?.before(was.0) };
+/// As [`pin`], or Conflict when the bucket has other runs than these.
+fn pin_with_runs(table: &Table, entry: &TableEntry, place: Place, is_lost: bool, runs: Option<&[u64]>) -> Result<Result<Pinned>> {
+    let has_them = |pinned: &Pinned| runs.is_none_or(|runs| pinned.has_runs(runs));
     let mut pinned = pin(table, entry, place, is_lost)?;
-    if !pinned.has_runs(runs) {
+    if !has_them(&pinned) {
         // Who follows may not have heard of the newest.
         pinned = pin(table, entry, place, true)?;
     }
-    match pinned.has_runs(runs) {
-        true => pinned.before(before),
+    Ok(match has_them(&pinned) {
+        true => Ok(pinned),
         false => Err(Error::conflict("rows may have been dropped since, which had not expired then")),
-    }
+    })
 }
 
 fn pin_followed(store: &Inner, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
@@ -149,7 +147,7 @@ impl Lane {
         let pinned = match held {
             Some(held) => held.0.clone(),
             None => {
-                let pinned = pin_as_it_was(table, entry, place, is_again, (*before, runs.as_deref()));
+                let pinned = pin_with_runs(table, entry, place, is_again, runs.as_deref())?.and_then(|pinned| pinned.before(*before));
                 let again = "make the splits again, and read them before the next flush";
                 let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
                 Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)

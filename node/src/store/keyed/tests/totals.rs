@@ -50,8 +50,11 @@ fn check_totals(table: &Table, expected: &BTreeMap<i64, Option<i128>>) {
     assert_eq!(prefix.rows.column(1).null_count(), nulls);
 }
 
+/// Rows, and the totals that are there behind them.
+type Written<'a> = (&'a [(i64, i128)], &'a [(i64, Option<i128>)]);
+
 /// Writes, and checks the totals in memory, in several runs, and in one.
-fn check_everywhere(changelog: &str, steps: &[(&[(i64, i128)], &[(i64, Option<i128>)])]) {
+fn check_everywhere(changelog: &str, steps: &[Written<'_>]) {
     let sim = Sim::new(1, Faults::default());
     let store = Store::open_with(sim, DIR, options()).unwrap();
     let table = store.create_table("t", summing(changelog)).unwrap();
@@ -71,7 +74,7 @@ fn check_everywhere(changelog: &str, steps: &[(&[(i64, i128)], &[(i64, Option<i1
 
 #[test]
 fn a_sum_of_too_many_digits_is_null_until_it_has_fewer() {
-    let steps: [(&[(i64, i128)], &[(i64, Option<i128>)]); 4] = [
+    let steps: [Written<'_>; 4] = [
         (&[(1, 99_999), (2, 50_000)], &[(1, Some(99_999)), (2, Some(50_000))]),
         (&[(1, 1), (2, -1)], &[(1, None), (2, Some(49_999))]),
         (&[(1, 99_999), (2, -99_999), (2, -99_999)], &[(1, None), (2, None)]),
@@ -82,7 +85,7 @@ fn a_sum_of_too_many_digits_is_null_until_it_has_fewer() {
 
 #[test]
 fn images_have_null_for_it_and_the_next_value_begins_anew() {
-    let steps: [(&[(i64, i128)], &[(i64, Option<i128>)]); 3] = [
+    let steps: [Written<'_>; 3] = [
         (&[(1, 99_999), (2, 50_000)], &[(1, Some(99_999)), (2, Some(50_000))]),
         (&[(1, 1), (2, -1)], &[(1, None), (2, Some(49_999))]),
         (&[(1, 7)], &[(1, Some(7)), (2, Some(49_999))]),
