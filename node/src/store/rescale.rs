@@ -174,3 +174,6 @@ impl Filling {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
