@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::merge::function::is_telling;
 use crate::merge::reference::SLOTS_MAX;
 use crate::merge::{Groups, MergeFunction, Merged, Ref, Slot};
+use crate::table::digits;
 use crate::table::key::Keys;
 
 /// Keys that are looked for together at most.
@@ -386,6 +387,6 @@ impl Rows {
             _ => concat_batches(reader.schema().arrow(), &self.batches)
                 .map_err(|error| Error::exhausted("the rows of so many keys are too large for one batch").caused_by(error))?,
         };
-        Ok(Found { rows, places: self.places })
+        Ok(Found { rows: digits::shown(rows)?, places: self.places })
     }
 }

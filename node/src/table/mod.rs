@@ -25,6 +25,7 @@ mod adopt;
 mod binary_row;
 mod calendar;
 mod cast;
+pub mod digits;
 mod literal;
 mod nearest;
 pub mod rows;
