@@ -191,16 +191,19 @@ impl Follower {
     pub fn leftovers(&self) -> Result<Vec<Leftover>> {
         let path = self.address.dir.join(FILE_NAME);
         let Resources { driver, pool, .. } = &*self.resources;
-        // One that is lost or damaged is told elsewhere, and what it named is not to be called left over.
-        let Ok(Some(folded)) = ledger::read::<State>(&**driver, pool, &path) else { return Ok(Vec::new()) };
-        let orphans = segments::orphans(&**driver, &self.address.dir, &folded.state).map_err(|error| here(&self.address, error))?;
+        // A damaged bucket is told elsewhere; nothing of it is removed.
+        if self.view.damage().is_some() {
+            return Ok(Vec::new());
+        }
+        let folded = ledger::read::<State>(&**driver, pool, &path).map_err(|error| here(&self.address, error))?;
+        let (state, torn_bytes) = folded.map_or_else(Default::default, |folded| (folded.state, folded.torn_bytes));
+        let orphans = segments::orphans(&**driver, &self.address.dir, &state).map_err(|error| here(&self.address, error))?;
         let orphan = |entry: Entry| Leftover {
             file: self.address.dir.join(entry.name),
             bytes: entry.bytes,
             what: "a file that the manifest of the bucket does not name",
         };
-        let torn =
-            Leftover { file: path, bytes: folded.torn_bytes, what: "the manifest ends with an edit that was not written to its end" };
+        let torn = Leftover { file: path, bytes: torn_bytes, what: "the manifest ends with an edit that was not written to its end" };
         Ok(std::iter::once(torn).filter(|torn| torn.bytes > 0).chain(orphans.into_iter().map(orphan)).collect())
     }
 
