@@ -46,7 +46,7 @@ pub use literal::{parse_value, print_value};
 pub use mapping::Mapping;
 pub use name::TableName;
 pub use nearest::did_you_mean;
-pub use options::{Assign, Compression, OptionDoc, SNAPSHOT_PREFIX, Statistics, TableOptions};
+pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
 pub use partition::{PartitionField, PartitionKey, Partitioner, Transform};
 pub use rows::{Rows, group_rows};
 pub use scalar::{Scalar, ScalarRef};
