@@ -382,6 +382,7 @@ impl Rows {
 
     fn finish(mut self, reader: &Reader) -> Result<Found> {
         let rows = match self.batches.len() {
+            0 => reader.no_rows(),
             1 => self.batches.remove(0),
             _ => concat_batches(reader.schema().arrow(), &self.batches)
                 .map_err(|error| Error::exhausted("the rows of so many keys are too large for one batch").caused_by(error))?,

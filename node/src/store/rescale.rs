@@ -40,7 +40,7 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
     let old_id = catalog.find(name).ok_or_else(|| no_such_table(&catalog, name))?.spec.id;
     let gate = store.gate(old_id)?;
     let _closed = gate.close();
-    let spec = store.entry(old_id, name)?.spec;
+    let spec = store.entry(old_id, name)?.spec.clone();
     spec.check_writable()?;
     let report = RescaleReport { rows: 0, buckets_before: spec.buckets, buckets };
     if spec.buckets == buckets {
@@ -115,7 +115,7 @@ fn fill(store: &Arc<Inner>, spec: &TableSpec, new_id: u32, progress: &mut dyn Fn
     }
     filling.write()?;
     filling.writer.flush()?;
-    sync(store, &store.entry(new_id, &spec.name)?)?;
+    sync(store, &*store.entry(new_id, &spec.name)?)?;
     progress(filling.done);
     Ok(filling.done.rows)
 }

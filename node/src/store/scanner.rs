@@ -211,7 +211,7 @@ impl ScanBuilder {
         let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
-        let spec = entry.spec;
+        let spec = entry.spec.clone();
         let is_merged = !spec.primary_key.is_empty() && !changes;
         if let Some(split) = &split {
             split.check(&spec, is_merged)?;
@@ -243,7 +243,7 @@ impl ScanBuilder {
         };
         let spec = merged.as_ref().map_or(spec, |merged| merged.spec().clone());
         let handle = table.clone();
-        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
+        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec.clone()));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
         let mut scanner = Scanner {
             reading,
