@@ -129,10 +129,10 @@ impl Error {
         self
     }
 
-    /// Says what to do about it.
+    /// Says what to do about it. An empty hint says nothing.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self
     }
 
@@ -187,8 +187,10 @@ fn classify(error: &io::Error) -> (Kind, Option<&'static str>) {
         AlreadyExists => (Kind::Conflict, None),
         StorageFull | QuotaExceeded => (Kind::Exhausted, Some("free space on the device, then go on")),
         FileTooLarge => (Kind::Exhausted, Some("raise the limit on file sizes")),
-        PermissionDenied => (Kind::Invalid, Some("give this user the right to read and write there")),
+        // The request is not wrong: once it is permitted, the same one will do.
+        PermissionDenied => (Kind::Unavailable, Some("give this user the right to read and write there")),
         ReadOnlyFilesystem => (Kind::Invalid, Some("choose a directory that can be written")),
+        NotADirectory => (Kind::Invalid, Some("name a directory")),
         OutOfMemory => (Kind::Exhausted, Some("lower the memory budgets of the store")),
         _ if error.raw_os_error() == Some(libc::EMFILE) => {
             (Kind::Exhausted, Some("raise the limit on open files (ulimit -n) or lower `files.open.max`"))
@@ -235,6 +237,7 @@ mod tests {
         let error = Error::exhausted("no space left").at("table", "shop.clicks").at("bucket", 3).hint("free space");
         assert_eq!(error.to_string(), "no space left, table shop.clicks, bucket 3; free space");
         assert_eq!(error.kind(), Kind::Exhausted);
+        assert_eq!(Error::invalid("no").hint("").to_string(), "no");
     }
 
     #[test]
@@ -250,5 +253,13 @@ mod tests {
         assert_eq!(error.kind(), Kind::Exhausted);
         assert!(error.to_string().contains("free space"), "{error}");
         assert!(!error.to_string().contains("os error"), "{error}");
+    }
+
+    #[test]
+    fn what_the_system_forbids_is_no_wrong_request() {
+        let kind = |code| Error::io("write", Path::new("x"), io::Error::from_raw_os_error(code)).kind();
+        assert_eq!([kind(libc::EACCES), kind(libc::EPERM)], [Kind::Unavailable; 2]);
+        // Another directory has to be named.
+        assert_eq!([kind(libc::EROFS), kind(libc::ENOTDIR)], [Kind::Invalid; 2]);
     }
 }

@@ -4,26 +4,20 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::any_rows::Dice;
-use crate::keyed_kill::{MEMTABLE, ROUND, State, feed, field, json, note, rounds, state, write_keys};
+use crate::keyed_kill::{MEMTABLE, ROUND, Reading, State, feed, field, note, rounds, state, write_keys};
 use crate::program::{Ground, Place};
 use crate::scratch;
 
-/// What the changes make of an empty table, each checked against the row before it; and where each bucket ends.
-fn folded(place: Place<'_>) -> (State, BTreeMap<i64, i64>) {
-    let (mut table, mut ends) = (State::new(), BTreeMap::new());
-    for line in place.done("tail t --changelog --meta --output json").lines() {
-        let row = json(line);
-        let [bucket, offset, id, number] = ["_bucket", "_offset", "id", "number"].map(|name| field(&row, name));
-        assert_eq!(offset, ends.insert(bucket, offset + 1).unwrap_or(0), "offsets of a bucket");
-        assert_eq!(row["text"], format!("row {number}"), "the whole row: {line}");
-        match row["_op"].as_str() {
-            Some("+I") => assert_eq!(table.insert(id, number), None, "{line}"),
-            Some("-U" | "-D") => assert_eq!(table.remove(&id), Some(number), "the row before: {line}"),
-            Some("+U") => assert_eq!(table.insert(id, number), None, "behind its -U: {line}"),
-            other => panic!("{other:?}: {line}"),
-        }
+/// Applies a change to a table, and checks it against the row before it.
+fn apply(table: &mut State, line: &str, row: &serde_json::Value) {
+    let [id, number] = ["id", "number"].map(|name| field(row, name));
+    assert_eq!(row["text"], format!("row {number}"), "the whole row: {line}");
+    match row["_op"].as_str() {
+        Some("+I") => assert_eq!(table.insert(id, number), None, "{line}"),
+        Some("-U" | "-D") => assert_eq!(table.remove(&id), Some(number), "the row before: {line}"),
+        Some("+U") => assert_eq!(table.insert(id, number), None, "behind its -U: {line}"),
+        other => panic!("{other:?}: {line}"),
     }
-    (table, ends)
 }
 
 fn kill_again_and_again(ground: Ground, buckets: u32) {
@@ -33,6 +27,7 @@ fn kill_again_and_again(ground: Ground, buckets: u32) {
     write_keys(dir.path());
     place.done(&format!("create t --schema t.toml --primary-key id --changelog lookup --buckets {buckets} --set segment.bytes=1MiB"));
     let mut dice = Dice(std::process::id().into());
+    let (mut reading, mut table) = (Reading::default(), State::new());
     for round in 1..=rounds() {
         let batch_rows = [1, 7, 100, 2_000][dice.below(4) as usize];
         let mut upsert =
@@ -41,9 +36,8 @@ fn kill_again_and_again(ground: Ground, buckets: u32) {
         let mut acked = BTreeMap::new();
         note(&mut acked, &upsert.line().1);
         // Beside the writer too.
-        let (table, ends) = folded(place);
-        assert!(acked.iter().all(|(bucket, end)| ends[bucket] >= *end));
-        drop(table);
+        reading.go_on(place, buckets, |line, row| apply(&mut table, line, row));
+        assert!(reading.has(&acked), "{acked:?} acknowledged, {:?} shown", reading.ends);
         let until = Instant::now() + Duration::from_micros(dice.below(100_000));
         while let Ok((_, line)) = upsert.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             note(&mut acked, &line);
@@ -54,16 +48,19 @@ fn kill_again_and_again(ground: Ground, buckets: u32) {
         for (_, line) in upsert.lines.iter().filter(|(_, line)| line.ends_with('}')) {
             note(&mut acked, &line);
         }
-        let (table, ends) = folded(place);
-        assert!(acked.iter().all(|(bucket, end)| ends[bucket] >= *end), "{acked:?} acknowledged, {ends:?} kept");
+        reading.go_on(place, buckets, |line, row| apply(&mut table, line, row));
+        assert!(reading.has(&acked), "{acked:?} acknowledged, {:?} kept", reading.ends);
         assert_eq!(state(&place.done("scan t --output json")), table, "the table is what its changes make of it");
         let looked_up = place.run("lookup t --keys keys.csv --output json --quiet");
         assert_eq!(state(&String::from_utf8(looked_up.stdout).unwrap()), table, "and lookup agrees");
-        println!("{ground:?}, {buckets} buckets, kill {round}: {acked:?} acknowledged, {ends:?} kept");
+        println!("{ground:?}, {buckets} buckets, kill {round}: {acked:?} acknowledged, {:?} kept", reading.ends);
     }
     place.done("flush t");
     place.done("compact t --full");
-    assert_eq!(state(&place.done("scan t --output json")), folded(place).0, "merged into one run");
+    assert_eq!(state(&place.done("scan t --output json")), table, "merged into one run");
+    let mut again = State::new();
+    let all = Reading::of_all(place, |line, row| apply(&mut again, line, row));
+    assert_eq!((all, again), (reading, table), "what was read before and after each kill is the whole changelog, to the byte");
     assert!(place.done("verify --output json").contains("\"problems\":[]"));
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use aquifer_node::store::{CreateTable, Next, Start, Store};
 use aquifer_node::{Error, Kind};
 
+use crate::program::Place;
 use crate::{rows, scratch};
 
 const BATCH_ROWS: i64 = 500;
@@ -423,4 +424,48 @@ fn in_the_directory_of_a_segment() {
     assert_eq!(problems(scratch::follow(dir.path())), [], "it can be made again");
     std::fs::write(&index, whole).unwrap();
     assert_eq!(problems(scratch::open(dir.path())), []);
+}
+
+#[test]
+fn what_a_crash_left_is_noted_and_no_damage() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    let check = |store: Store| store.verify(None, &mut |_| {}).unwrap();
+    assert_eq!(check(scratch::follow(dir.path())).notes, []);
+    let manifest = scratch::files(&dir.path().join("tables"), "manifest").remove(0);
+    let sound = std::fs::read(&manifest).unwrap();
+    let sound_page = dir.path().join("commit.page").metadata().unwrap().len();
+    let torn = [&sound[..], &sound[..21]].concat();
+    std::fs::write(&manifest, torn).unwrap();
+    for name in ["00000007000000ff.log", "00000007000000fe.run"] {
+        std::fs::write(manifest.with_file_name(name), [1; 100]).unwrap();
+    }
+    let report = check(scratch::follow(dir.path()));
+    assert_eq!((report.problems.len(), report.rows), (0, 6_000), "{:?}", report.problems);
+    let mut noted: Vec<_> = report.notes.iter().map(|note| (note.file.rsplit('/').next().unwrap(), note.bytes)).collect();
+    noted.sort();
+    assert_eq!(noted, [("00000007000000fe.run", 100), ("00000007000000ff.log", 100), ("manifest", 21)]);
+    assert!(report.notes.iter().all(|note| (note.table.as_str(), note.bucket) == ("t", 0)), "{:?}", report.notes);
+
+    let printed = Place::new(dir.path()).run("verify --output table");
+    let told = String::from_utf8(printed.stderr).unwrap();
+    assert!(printed.status.success() && told.matches("note: ").count() == 3 && told.contains("bytes 21"), "{told}");
+
+    {
+        let store = scratch::open(dir.path());
+        assert_eq!(check(scratch::follow(dir.path())).notes, [], "it may be at work");
+        store.table("t").unwrap().writer().unwrap().append(&rows::batch(6_000..6_001)).unwrap();
+    }
+    // Its next edit, whenever it comes, is written over the torn one.
+    assert!(check(scratch::follow(dir.path())).notes.iter().all(|note| note.file.ends_with("manifest")));
+    std::fs::write(&manifest, [&sound[..], &sound[..21], &sound[..]].concat()).unwrap();
+    let damaged = check(scratch::follow(dir.path()));
+    assert_eq!((damaged.problems.len(), damaged.notes.len()), (1, 0), "good records behind it: damage");
+    // Without a promise of rows, files alone are no damage; who has lost a manifest hears of them before they go.
+    std::fs::remove_file(&manifest).unwrap();
+    assert_eq!(check(scratch::follow(dir.path())).problems.len(), 1, "rows were promised");
+    std::fs::remove_file(dir.path().join("commit.page")).unwrap();
+    std::fs::File::create(dir.path().join("commit.page")).unwrap().set_len(sound_page).unwrap();
+    let left = check(scratch::follow(dir.path()));
+    assert!(left.problems.is_empty() && left.notes.iter().any(|note| note.file.ends_with(".log")), "{left:?}");
 }

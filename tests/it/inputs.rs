@@ -217,3 +217,24 @@ fn damage_ends_with_its_own_code_in_a_process_of_its_own() {
     assert_eq!(report["problems"][0]["offset"], offset, "{report}");
     assert!(report["problems"][0]["segment"].as_str().unwrap().ends_with(name), "{report}");
 }
+
+#[test]
+fn what_meta_added_is_refused_with_how_to_leave_it_out() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.csv"), "id,name\n1,a\n").unwrap();
+    place.done("create t --like t.csv");
+    place.done("append t --from t.csv");
+    place.done("create k --like t.csv --primary-key id");
+    for name in ["rows.parquet", "rows.arrow", "rows.csv", "rows.json"] {
+        place.done(&format!("scan t --meta --out {name}"));
+        for line in [format!("append t --from {name}"), format!("upsert k --from {name}")] {
+            let error = place.fails(1, &line);
+            assert!(error.contains("_bucket") && error.contains("without it"), "{line}: {error}");
+        }
+    }
+    let error = place.feed("upsert k --from - --format ndjson", b"{\"id\":1,\"_op\":\"+I\"}");
+    let error = String::from_utf8(error.stderr).unwrap();
+    assert!(error.contains("--op-column _op"), "{error}");
+}

@@ -10,7 +10,7 @@ const TABLE: &str = "[[field]]\nname = \"number\"\ntype = \"int64\"\n";
 
 #[test]
 fn an_interrupted_append_keeps_what_it_acknowledged() {
-    for signal in ["INT", "TERM"] {
+    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
         let dir = scratch::directory();
         let store = dir.path().join("store");
         let place = Place::new(&store);
@@ -29,7 +29,7 @@ fn an_interrupted_append_keeps_what_it_acknowledged() {
             acked = ack["rows_total"].as_u64().unwrap();
         }
         let (code, said) = append.end();
-        assert_eq!(code, Some(130), "{signal}: {said}");
+        assert_eq!(code, Some(expected), "{signal}: {said}");
         assert!(said.contains("interrupted"), "{said}");
         feeding.join().unwrap();
         let found = place.done("scan t --output csv").lines().count() as u64 - 1;
@@ -72,4 +72,51 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn an_idle_tail_ends_when_nobody_reads_it_any_more() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), TABLE).unwrap();
+    place.done("create t --schema t.toml");
+    assert!(place.feed("append t --from - --format ndjson", b"{\"number\":1}\n").status.success());
+    let mut tail =
+        place.command("tail t --follow --output json").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 10];
+    std::io::Read::read_exact(tail.stdout.as_mut().unwrap(), &mut first).unwrap();
+    drop(tail.stdout.take());
+    let (send, ended) = std::sync::mpsc::channel();
+    let id = tail.id();
+    std::thread::spawn(move || send.send(tail.wait_with_output().unwrap()));
+    let Ok(output) = ended.recv_timeout(crate::rows::PATIENCE) else {
+        std::process::Command::new("kill").arg(id.to_string()).status().unwrap();
+        panic!("it waits for a row");
+    };
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_tail_into_a_file_needs_no_reader() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    std::fs::write(dir.path().join("t.toml"), TABLE).unwrap();
+    place.done("create t --schema t.toml");
+    let out = dir.path().join("rows.json");
+    let mut tail = place
+        .command_of(["tail", "t", "--follow", "--limit", "1", "--out", "rows.json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(tail.stdout.take());
+    // Longer than a tail waits before it looks around.
+    let (_keep, pause) = std::sync::mpsc::channel::<()>();
+    let _ = pause.recv_timeout(std::time::Duration::from_millis(700));
+    assert!(place.feed("append t --from - --format ndjson", b"{\"number\":1}\n").status.success());
+    assert!(tail.wait().unwrap().success());
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "{\"number\":1}\n");
 }

@@ -4,6 +4,7 @@
 //! would, but nothing is changed. Invariants: only durable rows are shown; a segment whose file may have been recycled is never trusted: the page's
 //! start moves before that, and `Cursor` looks at it after every read. This module knows nothing of tables.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::manifest::{FILE_NAME, State};
@@ -11,6 +12,7 @@ use super::resources::Resources;
 use super::tree::{self, Keyed, Tree};
 use super::{Address, Found, beyond_reach, find, here, ledger, owner_of, segments};
 use crate::error::{Error, Kind, Result};
+use crate::io::Entry;
 use crate::io::page::{self, Gauges};
 use crate::io::sync::Mutex;
 use crate::log::recovery;
@@ -38,6 +40,17 @@ pub struct Follower {
     keyed: Mutex<Option<Arc<Keyed>>>,
     /// The index over the log, made when it is first asked for.
     tree: Mutex<Option<Arc<Tree>>>,
+}
+
+/// Bytes that are of no use, see [`Follower::leftovers`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where they are.
+    pub file: PathBuf,
+    /// How many.
+    pub bytes: u64,
+    /// What they are.
+    pub what: &'static str,
 }
 
 /// Who writes the store now.
@@ -168,6 +181,30 @@ impl Follower {
     /// Corrupt for a damaged manifest; those of the device.
     pub fn state(&self) -> Result<State> {
         Ok(self.manifest().map_err(|error| here(&self.address, error))?.unwrap_or_default())
+    }
+
+    /// What a crash left of work that was never acknowledged, each as a file, its bytes and what they are. The next writer of the bucket removes it or
+    /// writes over it. Only right while nobody writes: it looks the same as work under way.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>> {
+        let path = self.address.dir.join(FILE_NAME);
+        let Resources { driver, pool, .. } = &*self.resources;
+        // A damaged bucket is told elsewhere; nothing of it is removed.
+        if self.view.damage().is_some() {
+            return Ok(Vec::new());
+        }
+        let folded = ledger::read::<State>(&**driver, pool, &path).map_err(|error| here(&self.address, error))?;
+        let (state, torn_bytes) = folded.map_or_else(Default::default, |folded| (folded.state, folded.torn_bytes));
+        let orphans = segments::orphans(&**driver, &self.address.dir, &state).map_err(|error| here(&self.address, error))?;
+        let orphan = |entry: Entry| Leftover {
+            file: self.address.dir.join(entry.name),
+            bytes: entry.bytes,
+            what: "a file that the manifest of the bucket does not name",
+        };
+        let torn = Leftover { file: path, bytes: torn_bytes, what: "the manifest ends with an edit that was not written to its end" };
+        Ok(std::iter::once(torn).filter(|torn| torn.bytes > 0).chain(orphans.into_iter().map(orphan)).collect())
     }
 
     /// The figures that the bucket's writer shows; `None` when nobody writes to it.

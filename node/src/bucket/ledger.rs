@@ -38,6 +38,8 @@ pub struct Folded<S> {
     /// What its edits add up to.
     pub state: S,
     valid_bytes: u64,
+    /// Bytes behind the last record that are none: an edit that was never acknowledged.
+    pub torn_bytes: u64,
     edits: usize,
     last: Box<[u8]>,
 }
@@ -61,7 +63,8 @@ pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Re
         state.apply(edit).map_err(|error| error.at("file", path.display()))?;
     }
     let last = Box::from(&buffer[found.last_record..found.valid_length]);
-    Ok(Some(Folded { state, valid_bytes: found.valid_length as u64, edits, last }))
+    let torn_bytes = if found.tail == records::Tail::Torn { read - found.valid_length } else { 0 } as u64;
+    Ok(Some(Folded { state, valid_bytes: found.valid_length as u64, torn_bytes, edits, last }))
 }
 
 /// A ledger, open for writing. Its file is not kept open: thousands of buckets have one each, and edits are rare.
@@ -101,7 +104,7 @@ impl<S: LedgerState> Ledger<S> {
             failed: false,
         };
         Ok(match read(driver, pool, &path)? {
-            Some(Folded { state, valid_bytes, edits, last }) => ledger(state, valid_bytes, edits, Unsettled::Last(last)),
+            Some(Folded { state, valid_bytes, edits, last, .. }) => ledger(state, valid_bytes, edits, Unsettled::Last(last)),
             None => ledger(S::default(), 0, 0, Unsettled::Missing),
         })
     }

@@ -12,7 +12,7 @@ use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory::{Directory, WriterBatch, WriterState};
 use crate::io::sync::Ordering;
-use crate::io::{File, Frozen, Mode};
+use crate::io::{Driver, Entry, File, Frozen, Mode};
 use crate::log::commit::{Effects, Log};
 use crate::log::producers::Producers;
 use crate::log::segment::Segment;
@@ -331,7 +331,7 @@ impl Bucket {
     }
 }
 
-fn remove_if_there(driver: &dyn crate::io::Driver, path: &Path) -> Result<()> {
+fn remove_if_there(driver: &dyn Driver, path: &Path) -> Result<()> {
     match driver.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
@@ -363,23 +363,32 @@ fn writer_states(producers: &Producers, end_offset: u64) -> Vec<WriterState> {
     states
 }
 
-/// Removes what a crash left in a bucket's directory and the manifest does not name.
-pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Result<()> {
-    let driver = &*resources.driver;
-    let entries = driver.list(dir).map_err(|error| Error::io("list", dir, error))?;
-    for entry in entries {
-        let (stem, extension) = entry.name.rsplit_once('.').unwrap_or((&entry.name, ""));
+/// Files in a bucket's directory that its manifest does not name: what a crash left of work that came to nothing.
+pub fn orphans(driver: &dyn Driver, dir: &Path, state: &State) -> Result<Vec<Entry>> {
+    let entries = match driver.list(dir) {
+        // A bucket that never had a row has none.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(|error| Error::io("list", dir, error))?,
+    };
+    let is_known = |name: &str| {
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let id = u64::from_str_radix(stem, 16).ok();
-        let known = id.is_some_and(|id| match extension {
+        id.is_some_and(|id| match extension {
             "log" => state.open.contains_key(&id) || state.sealed.iter().any(|segment| segment.segment_id == id),
             "run" => state.has_run(id),
             "index" => state.keeps_index(id),
             _ => false,
-        });
-        if !known && entry.name != FILE_NAME && !entry.is_dir {
-            let path = dir.join(&entry.name);
-            driver.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
-        }
+        })
+    };
+    Ok(entries.into_iter().filter(|entry| !entry.is_dir && entry.name != FILE_NAME && !is_known(&entry.name)).collect())
+}
+
+/// Removes [`orphans`].
+pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Result<()> {
+    let driver = &*resources.driver;
+    for entry in orphans(driver, dir, state)? {
+        let path = dir.join(&entry.name);
+        driver.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
     }
     Ok(())
 }

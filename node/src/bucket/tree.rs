@@ -426,6 +426,16 @@ impl Pinned {
         self.keyed.generation
     }
 
+    /// Its runs, older ones first.
+    pub fn run_ids(&self) -> impl Iterator<Item = u64> {
+        self.levels.runs.iter().map(|run| run.meta().id)
+    }
+
+    /// Whether these are its runs.
+    pub fn has_runs(&self, run_ids: &[u64]) -> bool {
+        self.run_ids().eq(run_ids.iter().copied())
+    }
+
     /// The same as it was when the log ended at an earlier offset.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Try it:     aquifer demo shop --seconds 20
 Settings:   flag, then environment (AQUIFER__SECTION__KEY), then --config FILE, then default
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 corrupt data found, 6 plugin failed, 130 interrupted";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 corrupt data found, 6 plugin failed, 130 interrupted, 143 terminated";
 
 /// Options that every verb takes.
 #[derive(Args, Debug, Default)]
@@ -161,8 +161,12 @@ An offset counts in each bucket: with several, name the one that it is of with -
   aquifer scan clicks --output parquet --out clicks.parquet
   aquifer scan customers --snapshot 3
   aquifer scan customers --as-of 2026-01-31T12:00:00Z
-  aquifer scan sales --partition country=CH/day=2026-01-31 --bucket 0 --bucket 1 --meta
+  aquifer scan sales --partition country=CH/ts_day=2026-01-31 --bucket 0 --bucket 1 --meta
   aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
+
+A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text',
+'2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. NaN is greater than all numbers and equal to
+itself: x > 5 holds for it. A column whose name is one of these words is written in double quotes.
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
 Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
@@ -195,7 +199,10 @@ partitions, one goes whole once all of its rows are older than retention.ms. It 
     #[command(after_help = "Example: aquifer --dir /data/shop doctor")]
     Doctor(Settings),
     /// Check every checksum and invariant; exits 5 if one fails
-    #[command(after_help = "Example: aquifer verify clicks")]
+    #[command(after_help = "Example: aquifer verify clicks
+
+What a crash left of work that was never acknowledged (files that no manifest names, an edit that was not written to its end) is no damage:
+it is told on stderr and as `notes` of the JSON, while nobody writes. Whoever writes next removes it or writes over it.")]
     Verify(MaybeNamed),
     /// The effective settings and where each comes from
     #[command(after_help = "Example: AQUIFER__OUTPUT=csv aquifer config")]
@@ -523,7 +530,7 @@ fn from(text: &str) -> Result<From, String> {
         Some(("full", version)) => snapshots::version(version).map(|version| From::Full(Some(version))),
         Some(("snapshot", version)) => snapshots::version(version).map(From::Snapshot),
         Some(("offset", number)) => number.parse().map(From::Offset).map_err(|_| wrong()),
-        Some(("timestamp", time)) => time_ms(time).map(From::TimestampMs).map_err(|what| format!("{what}; {}", wrong())),
+        Some(("timestamp", time)) => time_ms(time).map(From::TimestampMs),
         _ => Err(wrong()),
     }
 }
@@ -537,7 +544,9 @@ fn to(text: &str) -> Result<Version, String> {
 
 /// A time, or milliseconds since 1970.
 fn time_ms(text: &str) -> Result<i64, String> {
-    text.parse().or_else(|_| super::time_text::parse_timestamp(text, 3, true))
+    let forms = "expected 2026-01-31, 2026-01-31T23:59, 2026-01-31T23:59:59.123Z or the like, also with an offset as in +01:00 (UTC without), \
+                 or milliseconds since 1970";
+    text.parse().or_else(|_| super::time_text::parse_timestamp(text, 3, true)).map_err(|_| forms.to_string())
 }
 
 #[cfg(test)]
@@ -578,6 +587,15 @@ mod tests {
         for wrong in ["", "full:", "snapshot", "offset:-1", "offset", "timestamp:soon", "yesterday"] {
             assert!(from(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_answered_with_the_forms_of_one() {
+        for wrong in ["2026-11-30T20", "yesterday", "2026-11-30T20:00+1", ""] {
+            let said = time_ms(wrong).unwrap_err();
+            assert!(said.contains("2026-01-31T23:59,") && said.contains("milliseconds since 1970"), "{said}");
+        }
+        assert_eq!(time_ms("1970-01-01T00:00"), Ok(0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::output::Format;
 use super::progress::Progress;
 use super::report::{Cell, Report};
 use super::session::Session;
-use super::store::VerifyReport;
+use super::store::{Note, Store, VerifyReport};
 
 pub(crate) fn verify(session: &Session, table: Option<&str>) -> Outcome {
     let store = session.store_to_read()?;
@@ -20,6 +20,12 @@ pub(crate) fn verify(session: &Session, table: Option<&str>) -> Outcome {
     bar.finish();
     let found = found?;
     tell(session, &found)?;
+    for Note { table, partition, bucket, file, bytes, what } in &found.notes {
+        let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
+        session.say(&format!(
+            "note: {what}, table {table}{partition}, bucket {bucket}, file {file}, bytes {bytes}; no damage: a crash left it, and whoever writes next removes it or writes over it"
+        ));
+    }
     if found.problems.is_empty() { Ok(()) } else { Err(Failure::found_corrupt()) }
 }
 
@@ -27,7 +33,7 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
     if session.format() == Format::Json {
         return session.print_json(found);
     }
-    let VerifyReport { tables, buckets, segments, runs, batches, rows, bytes, problems } = found;
+    let VerifyReport { tables, buckets, segments, runs, batches, rows, bytes, problems, .. } = found;
     if problems.is_empty() {
         return session.print(&Report::one([
             ("tables", (*tables).into()),
@@ -68,10 +74,22 @@ pub(crate) fn flush(session: &Session, table: &str) -> Outcome {
 
 pub(crate) fn compact(session: &Session, table: &str, full: bool) -> Outcome {
     let store = session.store_to_change()?;
+    let before = runs_of(&store, table)?;
     store.compact(table, full)?;
+    let after = runs_of(&store, table)?;
     session.close(store)?;
-    session.say(&format!("compacted {table}"));
+    session.say(&match before == after {
+        false => format!("compacted {table}"),
+        true if after.iter().all(|(runs, ..)| *runs < 2) => format!("nothing to compact in {table}: no bucket has more than one run"),
+        true => format!("nothing to compact in {table} that pays; --full merges all runs"),
+    });
     Ok(())
+}
+
+/// Runs of each bucket, with their rows and bytes.
+fn runs_of(store: &Store, table: &str) -> Outcome<Vec<(usize, u64, u64)>> {
+    let trees = store.stats(Some(table))?.into_iter().filter_map(|bucket| bucket.tree);
+    Ok(trees.map(|tree| (tree.runs, tree.run_rows, tree.run_bytes)).collect())
 }
 
 pub(crate) fn expire(session: &Session, table: &str) -> Outcome {

@@ -19,6 +19,10 @@ const MERGE_ENGINE: &str = "merge-engine";
 const CHANGELOG_PRODUCER: &str = "changelog-producer";
 
 pub(crate) fn init(session: &Session) -> Outcome {
+    if session.has_store()? {
+        session.say(&format!("{} is there already", session.config.dir.display()));
+        return Ok(());
+    }
     session.close(session.store()?)?;
     session.say(&format!("made {}", session.config.dir.display()));
     Ok(())

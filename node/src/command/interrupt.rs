@@ -1,10 +1,10 @@
 //! SIGINT and SIGTERM as a flag that loops look at; the second one ends the program at once.
 //!
-//! Invariant: set once, never cleared. Knows nothing of what is interrupted.
+//! Invariant: set once, never cleared; which of them came is known before the flag is set. Knows nothing of what is interrupted.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -20,11 +20,18 @@ fn flag() -> &'static Arc<AtomicBool> {
     FLAG.get_or_init(|| Arc::new(AtomicBool::new(false)))
 }
 
+/// The signal that came last.
+fn signal() -> &'static Arc<AtomicUsize> {
+    static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+    SIGNAL.get_or_init(|| Arc::new(AtomicUsize::new(SIGINT as usize)))
+}
+
 /// From here on an interrupt waits until a loop looks. If the system refuses, it ends the program as it always did.
 pub(crate) fn catch() {
     for signal in [SIGINT, SIGTERM] {
         let second = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag().clone());
-        let _ = second.and_then(|_| signal_hook::flag::register(signal, flag().clone()));
+        let which = second.and_then(|_| signal_hook::flag::register_usize(signal, self::signal().clone(), signal as usize));
+        let _ = which.and_then(|_| signal_hook::flag::register(signal, flag().clone()));
     }
 }
 
@@ -52,5 +59,5 @@ pub(crate) fn wait_until(due: Instant) -> Result<(), Failure> {
 
 /// Fails if the user said stop.
 pub(crate) fn check() -> Result<(), Failure> {
-    if came() { Err(Failure::Interrupted) } else { Ok(()) }
+    if came() { Err(Failure::Interrupted(128 + signal().load(Ordering::Relaxed) as u8)) } else { Ok(()) }
 }

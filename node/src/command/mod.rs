@@ -46,7 +46,7 @@ use session::Session;
 /// Runs the program and returns its exit code; `typed` begins with its name.
 pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> u8 {
     interrupt::survive_file_size_limit();
-    let typed: Vec<_> = typed.collect();
+    let typed = help_of_help(typed.collect());
     // Before the command line is understood, what it says about the output has to be guessed.
     let words: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
     let json_typed =
@@ -62,6 +62,14 @@ pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> u8 {
     };
     let as_json = config.output == Some(Format::Json);
     outcome::conclude(dispatch(&Session { config }, arguments.verb), as_json)
+}
+
+/// `help` is a verb like others, and who asks it for `--help` gets what it gives anyway.
+fn help_of_help(mut typed: Vec<OsString>) -> Vec<OsString> {
+    if typed.get(1).is_some_and(|verb| verb == "help") {
+        typed.retain(|word| word != "--help" && word != "-h");
+    }
+    typed
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {

@@ -15,8 +15,6 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 /// Not found.
 const NOT_FOUND: u8 = 3;
-/// Interrupted, as a shell counts it: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
 /// Corrupt data found.
 const CORRUPT: u8 = 5;
 
@@ -25,8 +23,8 @@ const CORRUPT: u8 = 5;
 pub(crate) enum Failure {
     /// Something went wrong; with the exit code.
     Error(Error, u8),
-    /// The user said stop.
-    Interrupted,
+    /// The user said stop; with the exit code, as a shell counts it: 128 and the signal.
+    Interrupted(u8),
     /// Nobody reads the output any more: no failure at all.
     ClosedPipe,
     /// What went wrong was already part of the output.
@@ -88,8 +86,7 @@ impl Failure {
 pub(crate) fn conclude(outcome: Outcome, as_json: bool) -> u8 {
     match outcome {
         Ok(()) | Err(Failure::ClosedPipe) => DONE,
-        Err(Failure::Interrupted) => INTERRUPTED,
-        Err(Failure::Reported(code)) => code,
+        Err(Failure::Interrupted(code) | Failure::Reported(code)) => code,
         Err(Failure::Error(error, code)) => {
             // Nothing can be done about a stderr that is gone.
             let _ = writeln!(io::stderr(), "{}", if as_json { json_line(&error) } else { line(&error) });
@@ -120,7 +117,8 @@ pub(crate) fn refuse(error: &clap::Error, as_json: bool) -> u8 {
     if let Some(possible) = lines.clone().find_map(|line| line.strip_prefix('[')?.strip_suffix(']')) {
         what = format!("{what}; {possible}");
     }
-    let tip = lines.find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!("{tip}, or "));
+    // No value of ours begins with two dashes: an option was meant, and is not there.
+    let tip = lines.filter_map(|line| line.strip_prefix("tip: ")).find(|tip| !tip.starts_with("to pass ")).map(|tip| format!("{tip}, or "));
     let hint = format!("{}see aquifer --help", tip.unwrap_or_default());
     conclude(Err(Error::invalid(what).hint(hint).into()), as_json)
 }
@@ -131,7 +129,11 @@ fn line(error: &Error) -> String {
 
 fn json_line(error: &Error) -> String {
     let place: Map<_, _> = error.context().map(|(name, value)| (name.to_string(), Value::from(value))).collect();
-    json!({ "error": error.kind().as_str(), "message": error.message(), "where": place, "hint": error.advice() }).to_string()
+    let mut told = json!({ "error": error.kind().as_str(), "message": error.message(), "hint": error.advice() });
+    if !place.is_empty() {
+        told["where"] = place.into();
+    }
+    told.to_string()
 }
 
 #[cfg(test)]
@@ -167,6 +169,7 @@ mod tests {
         let value: Value = serde_json::from_str(&json_line(&error)).unwrap();
         assert_eq!(value["error"], "NOT_FOUND");
         assert_eq!(value["where"]["table"], "clicks");
+        assert!(!json_line(&Error::invalid("x")).contains("where\""), "no place, no key");
     }
 
     #[test]

@@ -7,18 +7,22 @@ const SHOWN_CHARACTERS_MAX: usize = 80;
 
 /// `text` in single quotes; control characters are escaped, what is too long is cut.
 pub(crate) fn quote(text: &str) -> String {
-    let mut shown = String::from("'");
-    for (place, character) in text.chars().enumerate() {
-        if place == SHOWN_CHARACTERS_MAX {
-            shown.push_str("..");
-            break;
-        }
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(SHOWN_CHARACTERS_MAX).collect();
+    let rest = if characters.next().is_some() { ".." } else { "" };
+    format!("'{}{rest}'", printable(&shown))
+}
+
+/// `text` as it is, but for control characters, which are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
         match character.is_control() {
             true => shown.extend(character.escape_default()),
             false => shown.push(character),
         }
     }
-    shown + "'"
+    shown
 }
 
 #[cfg(test)]
@@ -29,6 +33,8 @@ mod tests {
     fn a_quoted_text_is_short_and_plain() {
         assert_eq!(quote("it's \u{e9}"), "'it's \u{e9}'");
         assert_eq!(quote("\u{1b}[2J\n"), "'\\u{1b}[2J\\n'");
+        assert_eq!(printable("{\"a\":\"it's\"}\t\u{9b}"), "{\"a\":\"it's\"}\\t\\u{9b}");
+        assert_eq!(quote(&"x".repeat(80)), format!("'{}'", "x".repeat(80)));
         assert_eq!(quote(&"x".repeat(5000)), format!("'{}..'", "x".repeat(80)));
     }
 }

@@ -9,9 +9,10 @@ use aquifer_node::Error;
 use super::arguments::{From, Scan, Select, Tail};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
-use super::output::{Output, Purpose};
+use super::output::{Format, Output, Purpose, Reader};
 use super::progress::Progress;
 use super::quote::quote;
+use super::report::Report;
 use super::session::Session;
 use super::store::{Next, ScanBuilder, Scanner, Split, Start, Table};
 
@@ -29,6 +30,15 @@ pub(crate) fn tail(session: &Session, tail: &Tail) -> Outcome {
     if is_at_snapshot && !has_key(&table)? {
         let keyless = Error::invalid("a table without a primary key has no snapshots").at("table", &tail.table);
         return Err(keyless.hint("its log has all rows: tail it from earliest, an offset or a time").into());
+    }
+    if matches!(tail.from, From::Full(_)) && tail.select.meta {
+        let merged = Error::invalid(
+            "--meta tells where a change is in the log, and the rows that --from full begins with are merged: they have no place there",
+        );
+        return Err(merged
+            .at("table", &tail.table)
+            .hint("leave out --meta (each row has its _op anyway), or start with --from earliest")
+            .into());
     }
     let scan = match tail.from.clone() {
         From::Earliest => scan,
@@ -57,15 +67,27 @@ pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
         None => table.scan(),
     };
     if let Some(count) = scan.splits {
-        let splits = select(whole, &scan.select)?.splits(count as usize)?;
-        let lines = splits.iter().map(Split::to_json).collect::<aquifer_node::Result<Vec<_>>>()?;
-        return if lines.is_empty() { Ok(()) } else { session.print_text(&lines.join("\n")) };
+        return print_splits(session, &select(whole, &scan.select)?.splits(count as usize)?);
     }
     let part = match &scan.split {
         None => whole,
         Some(line) => whole.split(&Split::from_json(line)?),
     };
     read(session, &scan.table, &scan.select, part, false)
+}
+
+/// A line each, to be read by programs; in a format that was asked for, a column of them.
+fn print_splits(session: &Session, splits: &[Split]) -> Outcome {
+    let lines = splits.iter().map(Split::to_json).collect::<aquifer_node::Result<Vec<_>>>()?;
+    match session.format_asked_for() {
+        None | Some(Format::Json) if lines.is_empty() => Ok(()),
+        None | Some(Format::Json) => session.print_text(&lines.join("\n")),
+        Some(_) => {
+            let mut report = Report::new(["split"]);
+            lines.into_iter().for_each(|line| report.row([line.into()]));
+            session.print(&report)
+        }
+    }
 }
 
 fn has_key(table: &Table) -> Outcome<bool> {
@@ -103,14 +125,15 @@ fn read(session: &Session, table: &str, chosen: &Select, scan: ScanBuilder, foll
         let clash = Error::invalid(format!("the table has a column {}, which is also what is told of each row", quote(twice)));
         return Err(clash.at("table", table).hint("read other --columns, leave out --meta, or rename it with aquifer alter").into());
     }
+    let reader = session.reader();
     let mut output = session.output(schema, if follow { Purpose::Following } else { Purpose::Rows })?;
     interrupt::catch();
     let is_silent = session.config.quiet || follow || session.prints_to_terminal();
     let mut progress = Progress::new("scan", None, is_silent);
-    let ended = pass_on(&mut scanner, &mut output, follow, &mut progress);
+    let ended = pass_on(&mut scanner, &mut output, follow, &mut progress, reader.as_ref());
     progress.finish();
     match ended {
-        Ok(()) | Err(Failure::Interrupted) => output.finish()?,
+        Ok(()) | Err(Failure::Interrupted(_)) => output.finish()?,
         Err(_) => 0,
     };
     ended
@@ -122,17 +145,19 @@ fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.into_iter().find(|name| !seen.insert(*name))
 }
 
-fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress) -> Outcome {
+fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress, reader: Option<&Reader>) -> Outcome {
     loop {
         interrupt::check()?;
         match scanner.next_within(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
             Next::Batch(found) => {
                 output.write(&found.batch)?;
-                progress.add(found.batch.num_rows() as u64, found.batch.get_array_memory_size() as u64);
+                progress.add(found.batch.num_rows() as u64, found.bytes());
                 if follow {
                     output.flush()?;
                 }
             }
+            // Without a row to print, nothing else tells that nobody reads any more.
+            Next::Waiting if reader.is_some_and(Reader::is_gone) => return Err(Failure::ClosedPipe),
             Next::Waiting => {}
             Next::End => return Ok(()),
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::outcome::Outcome;
-use super::output::{Format, Output, Purpose, write_line, write_text};
+use super::output::{Format, Output, Purpose, Reader, write_line, write_text};
 use super::report::Report;
 use super::store::Store;
 
@@ -21,9 +21,15 @@ pub(crate) struct Session {
 impl Session {
     /// The store to write to; makes its directory.
     pub(crate) fn store(&self) -> Outcome<Store> {
+        self.dir_is_there()?;
         let store = Store::open(&self.config.dir, self.config.options.clone())?;
         self.tell_io(&store);
         Ok(store)
+    }
+
+    /// Whether the directory has a store that can be read, perhaps while somebody writes to it.
+    pub(crate) fn has_store(&self) -> Outcome<bool> {
+        Ok(self.dir_is_there()? && Store::open_read_only(&self.config.dir, self.config.options.clone()).is_ok())
     }
 
     /// The store to write to, which must be there: nothing is made for a table that cannot be in it.
@@ -56,23 +62,45 @@ impl Session {
     }
 
     fn check_dir(&self) -> Outcome {
-        let dir = &self.config.dir;
-        if dir.exists() {
+        if self.dir_is_there()? {
             return Ok(());
         }
-        let missing = Error::not_found("there is no data directory").at("dir", dir.display());
+        let missing = Error::not_found("there is no data directory").at("dir", self.config.dir.display());
         Err(missing.hint("name it with --dir, or make it with aquifer init").into())
+    }
+
+    /// Whether the data directory is there, which may also be empty.
+    pub(crate) fn dir_is_there(&self) -> Outcome<bool> {
+        let dir = &self.config.dir;
+        match dir.metadata() {
+            Ok(found) if found.is_dir() => Ok(true),
+            Ok(_) => {
+                let file = Error::invalid("the data directory is a file").at("dir", dir.display());
+                Err(file.hint("name a directory with --dir").into())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("look at", dir, error).into()),
+        }
     }
 
     /// The format of the output: as asked for, else as --out is named, else a table on a terminal and json lines elsewhere.
     pub(crate) fn format(&self) -> Format {
-        let named = || self.config.out.as_deref().and_then(Format::of_name);
-        self.config.output.or_else(named).unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
+        self.format_asked_for().unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
+    }
+
+    /// The format that --output or the name of --out says.
+    pub(crate) fn format_asked_for(&self) -> Option<Format> {
+        self.config.output.or_else(|| self.config.out.as_deref().and_then(Format::of_name))
     }
 
     /// Whether somebody reads the output as it comes.
     pub(crate) fn prints_to_terminal(&self) -> bool {
         self.config.out.is_none() && std::io::stdout().is_terminal()
+    }
+
+    /// Who reads the output, if it goes to a pipe or a socket.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        if self.config.out.is_none() { Reader::of_standard_output() } else { None }
     }
 
     /// Opens the output for rows.

@@ -35,9 +35,9 @@ fn print(session: &Session, found: Vec<Snapshot>) -> Outcome {
     if session.format() == Format::Json {
         return found.iter().try_for_each(|snapshot| session.print_json(snapshot));
     }
-    let mut report = Report::new(["id", "tags", "time", "schema", "rows", "runs", "bytes", "ends"]);
+    let mut report = Report::new(["id", "tags", "time", "schema", "run_rows", "runs", "bytes", "ends"]);
     for snapshot in found {
-        let Snapshot { id, tags, time_ms, schema_version, rows, runs, bytes, ends } = snapshot;
+        let Snapshot { id, tags, time_ms, schema_version, run_rows, runs, bytes, ends } = snapshot;
         let ends: Vec<String> = ends.iter().map(|end| format!("{}{}:{}", slash(&end.partition), end.bucket, end.offset)).collect();
         let time = print_utc_ms(time_ms);
         let schema = schema_version.max(0) as u64;
@@ -46,7 +46,7 @@ fn print(session: &Session, found: Vec<Snapshot>) -> Outcome {
             tags.join(",").into(),
             time.into(),
             schema.into(),
-            rows.into(),
+            run_rows.into(),
             runs.into(),
             bytes.into(),
             ends.join(" ").into(),

@@ -133,3 +133,11 @@ fn a_request_that_makes_no_sense_is_wrong_usage() {
     assert_eq!(aquifer(dir, &["scan", "t", "--out", "@b.csv", "--output", "json"]), 0);
     assert_eq!(fs::read_to_string(dir.join("b.csv")).unwrap(), "");
 }
+
+#[test]
+fn help_is_given_however_it_is_asked_for() {
+    for line in [&["help", "--help"][..], &["help", "-h"], &["help", "scan", "--help"], &["help", "scan"], &["scan", "--help"]] {
+        let words = ["aquifer"].iter().chain(line).map(|word| (*word).into());
+        assert_eq!(run(words), 0, "{line:?}");
+    }
+}

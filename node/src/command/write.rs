@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::arguments::{Append, Delete, Feed, Upsert};
 use super::changes::Changes;
-use super::input::{Columns, Event, Input};
+use super::input::{Columns, Event, Input, way_out};
 use super::outcome::{Failure, Outcome};
 use super::output::write_line;
 use super::progress::{Pace, Progress};
@@ -104,7 +104,7 @@ fn write(session: &Session, name: &str, from: &Path, feed: &Feed, deed: impl FnO
         Err(Failure::Error(error, code)) => Err(Failure::Error(error.at(rows_done, run.rows), code)),
         other => other,
     };
-    if let Ok(()) | Err(Failure::Interrupted) = outcome {
+    if let Ok(()) | Err(Failure::Interrupted(_)) = outcome {
         if outcome.is_err() {
             session.say(&format!("interrupted; {}: {}", rows_done.replace('_', " "), run.rows));
         }
@@ -182,7 +182,7 @@ impl Run {
             self.send(&batch.slice(0, rows_before), sent)?;
             return Err(Failure::of_data(error.at("rows_before_batch", sent)));
         }
-        Err(Failure::of_data(error))
+        Err(Failure::of_data(without_meta(batch, error)))
     }
 
     /// All rows of a batch, or none and an error.
@@ -295,6 +295,17 @@ fn ack_line(ack: &Ack, rows_total: u64) -> String {
 /// The row of the batch that does not fit, from 0, if it was refused for that: then nothing of it was sent.
 fn row_of(error: &Error) -> Option<usize> {
     error.context().find(|(name, _)| *name == "row").and_then(|(_, row)| row.parse().ok())
+}
+
+/// What became of a batch, with how to leave out what `--meta` added to its rows, if it was refused for that.
+fn without_meta(batch: &RecordBatch, error: Error) -> Error {
+    let is_named = |name: &str| error.message().contains(&format!("no column `{name}`"));
+    let schema = batch.schema();
+    let mut names = schema.fields().iter().map(|field| field.name());
+    match names.find(|name| is_named(name)).and_then(|name| way_out(name)) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 fn round(value: f64) -> f64 {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::merge::function::is_telling;
 use crate::merge::reference::SLOTS_MAX;
 use crate::merge::{Groups, MergeFunction, Merged, Ref, Slot};
+use crate::table::digits;
 use crate::table::key::Keys;
 
 /// Keys that are looked for together at most.
@@ -26,8 +27,9 @@ const KEYS_TOGETHER_MAX: usize = 1 << 13;
 /// Blocks that are read together.
 const BLOCKS_TOGETHER_MAX: usize = 256;
 
-/// Blocks that one search holds; of others the rows that were found are copied.
-const BLOCKS_HELD_MAX: usize = 2048;
+/// Blocks that one search holds; of others the rows that were found are copied. The buffers of more would go beyond what the pool keeps, and the kernel would
+/// have to clear new ones.
+const BLOCKS_HELD_MAX: usize = 256;
 
 /// Rows that were found.
 pub struct Found {
@@ -387,6 +389,6 @@ impl Rows {
             _ => concat_batches(reader.schema().arrow(), &self.batches)
                 .map_err(|error| Error::exhausted("the rows of so many keys are too large for one batch").caused_by(error))?,
         };
-        Ok(Found { rows, places: self.places })
+        Ok(Found { rows: digits::shown(rows)?, places: self.places })
     }
 }

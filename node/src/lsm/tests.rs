@@ -243,6 +243,20 @@ fn many_rows_go_through_many_blocks_and_tiles() {
 }
 
 #[test]
+fn a_cache_holds_blocks_of_about_as_many_bytes_as_it_may() {
+    let mut tree = Tree::new(false);
+    let keys: Vec<i64> = (0..20_000).collect();
+    tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+    tree.flush();
+    let run = tree.levels.runs[0].clone();
+    assert!((600 << 10..800 << 10).contains(&run.meta().bytes()), "{} bytes for a cache of 1 MiB", run.meta().bytes());
+    let blocks = run.index().blocks().len();
+    (0..blocks).for_each(|block| _ = run.block(&tree.reader, block).unwrap());
+    let kept = (0..blocks).filter(|block| run.cached(&tree.reader, *block).is_some()).count();
+    assert!(kept * 10 >= blocks * 8, "{kept} of {blocks} blocks");
+}
+
+#[test]
 fn damage_in_a_block_is_named_and_spares_other_keys() {
     let mut tree = Tree::new(false);
     let keys: Vec<i64> = (0..5_000).collect();

@@ -13,6 +13,7 @@ use super::run::key_hash;
 use crate::error::{Error, Result};
 use crate::merge::function::is_telling;
 use crate::merge::{Outcome, Ref, Slot};
+use crate::table::digits;
 use crate::table::key::KeyRef;
 
 /// See the head of this module.
@@ -57,6 +58,14 @@ impl Tile {
     /// Their kinds, as in a log batch; `None` when no row says that its key is gone.
     pub fn kinds(&self) -> Option<&[u8]> {
         self.outcome.kinds.as_deref()
+    }
+
+    /// The rows as readers see them.
+    ///
+    /// # Errors
+    /// Exhausted when a column would be too long.
+    pub fn shown(&self) -> Result<RecordBatch> {
+        digits::shown(self.batch()?)
     }
 
     /// The rows as a batch.

@@ -13,7 +13,7 @@ use super::gather::gather;
 use super::order::{Prefixes, group_ends};
 use super::reference::Ref;
 use crate::error::{Error, Result};
-use crate::table::{ChangeType, Image, KeyRef, Keys};
+use crate::table::{ChangeType, Image, KeyRef, Keys, digits};
 
 /// Rows that one call takes at most: two rows for each of them still have numbers of 16 bits.
 pub const WRITTEN_ROWS_MAX: usize = 1 << 15;
@@ -228,7 +228,8 @@ impl<'a> Run<'a> {
         let (rows, deleted) = (merged.rows.clone(), merged.deleted.clone());
         let built = match merged.columns.is_empty() {
             true => None,
-            false => Some(merged.batch(&slots, false)?.0),
+            // Images are what readers see: a total of too many digits is written as null, and the next value begins anew.
+            false => Some(digits::shown(merged.batch(&slots, false)?.0)?),
         };
         drop(slots);
         let built_slot = self.old.len() + 1 + self.built.len();

@@ -138,6 +138,9 @@ fn altered(entry: &TableEntry, changes: &[Change]) -> Result<TableSpec> {
         return Err(located(named).hint(format!("change the option too, or take it away with `--reset {option}`")));
     }
     spec.check()?;
+    if spec.options != before.options {
+        spec.options.check_retained().map_err(located)?;
+    }
     if !spec.primary_key.is_empty() {
         merge_function(&spec.merge, spec.schema(), &spec.primary_key).map_err(located)?;
     }

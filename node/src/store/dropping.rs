@@ -44,6 +44,10 @@ impl Inner {
         let id = catalog.find(name).ok_or_else(|| no_such_table(&catalog, name))?.spec.id;
         let gate = self.gate(id)?;
         let _closed = gate.close();
+        let entry = self.entry(id, name)?;
+        if let Some(partition_id) = entry.partition(partition) {
+            self.check_untagged(&entry, Some(partition_id)).map_err(|error| error.at("partition", partition))?;
+        }
         self.end_partition(id, name, partition)
     }
 

@@ -14,7 +14,7 @@ use super::open::{Inner, no_such_table};
 use super::snapshots;
 use super::table::Table;
 use crate::bucket::Bucket;
-use crate::bucket::follower::Follower;
+use crate::bucket::follower::{Follower, WriterState};
 use crate::error::{Error, Result};
 use crate::log::cursor::{Cursor, Plan};
 use crate::log::segment::Segment;
@@ -94,6 +94,24 @@ pub struct Problem {
     pub what: String,
 }
 
+/// Something that a crash left and that is no damage: nothing of it was ever acknowledged, and the next writer of the bucket removes it
+/// or writes over it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The table.
+    pub table: String,
+    /// The partition's name; empty in a table without partitions.
+    pub partition: String,
+    /// The bucket.
+    pub bucket: u32,
+    /// Where it is.
+    pub file: String,
+    /// How much of the file it is.
+    pub bytes: u64,
+    /// What it is.
+    pub what: String,
+}
+
 /// How far a check has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -124,6 +142,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Everything that is damaged.
     pub problems: Vec<Problem>,
+    /// What is left over and no damage. Looked for only while nobody writes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// What retention dropped.
@@ -368,9 +389,30 @@ pub(super) fn verify(store: &Arc<Inner>, table: Option<&str>, progress: &mut dyn
             check_runs(store, &place, &mut report);
             progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
         }
+        if let Some(follower) = follower {
+            note_leftovers(store, &place, &follower, &mut report);
+        }
         Ok(())
     })?;
     Ok(report)
+}
+
+/// Notes what a crash left of a bucket, unless a writer was there meanwhile: its work under way looks the same.
+fn note_leftovers(store: &Inner, place: &Place<'_>, follower: &Follower, report: &mut VerifyReport) {
+    let writer = || store.writer_state().ok().filter(|writer| matches!(writer, WriterState::Absent(_)));
+    let before = writer();
+    match follower.leftovers() {
+        _ if before.is_none() || before != writer() => {}
+        Err(error) => report.problems.push(place.problem(&error)),
+        Ok(found) => report.notes.extend(found.into_iter().map(|leftover| Note {
+            table: place.entry.spec.name.to_string(),
+            partition: place.partition.to_string(),
+            bucket: place.bucket,
+            file: leftover.file.display().to_string(),
+            bytes: leftover.bytes,
+            what: leftover.what.to_string(),
+        })),
+    }
 }
 
 /// Checks the runs of a bucket of a table with a primary key.

@@ -62,6 +62,20 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
     }
 }
 
+/// As [`pin`], or Conflict when the bucket has other runs than these.
+fn pin_with_runs(table: &Table, entry: &TableEntry, place: Place, is_lost: bool, runs: Option<&[u64]>) -> Result<Result<Pinned>> {
+    let has_them = |pinned: &Pinned| runs.is_none_or(|runs| pinned.has_runs(runs));
+    let mut pinned = pin(table, entry, place, is_lost)?;
+    if !has_them(&pinned) {
+        // Who follows may not have heard of the newest.
+        pinned = pin(table, entry, place, true)?;
+    }
+    Ok(match has_them(&pinned) {
+        true => Ok(pinned),
+        false => Err(Error::conflict("rows may have been dropped since, which had not expired then")),
+    })
+}
+
 fn pin_followed(store: &Inner, entry: &TableEntry, place: Place, is_lost: bool) -> Result<Pinned> {
     let follower = store.follower(entry, place.partition_id, place.bucket)?;
     let writer = store.writer_state()?;
@@ -126,15 +140,15 @@ impl Lane {
         ranges: &KeyRanges,
         is_again: bool,
     ) -> Result<Self> {
-        let PieceRows::Keys { before, range } = &piece.rows else { unreachable!("the split was checked") };
-        let again = "make the splits again, and read them before the next flush";
-        let dropped =
-            || Error::conflict("the partition of a split was dropped").at("partition", &piece.partition).hint("make the splits again");
-        let partition_id = entry.partition(&piece.partition).ok_or_else(dropped)?;
+        let PieceRows::Keys { before, range, runs } = &piece.rows else { unreachable!("the split was checked") };
+        piece.check_partition(entry)?;
+        let partition_id = piece.partition_id;
+        let place = Place { partition_id, bucket: piece.bucket };
         let pinned = match held {
             Some(held) => held.0.clone(),
             None => {
-                let pinned = pin(table, entry, Place { partition_id, bucket: piece.bucket }, is_again)?.before(*before);
+                let pinned = pin_with_runs(table, entry, place, is_again, runs.as_deref())?.and_then(|pinned| pinned.before(*before));
+                let again = "make the splits again, and read them before the next flush";
                 let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
                 Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
             }
@@ -257,10 +271,15 @@ impl MergedScan {
     pub(super) fn wholes(&self) -> Vec<Whole> {
         let whole = |lane: &Lane| Whole {
             partition: lane.partition.to_string(),
+            partition_id: lane.partition_id,
             bucket: lane.bucket,
             held: Some(Held(lane.pinned.clone())),
             places: lane.pinned.samples(&lane.ranges).into_iter().map(|(key, rows)| (split::Place::Key(key), rows)).collect(),
-            rows: PieceRows::Keys { before: lane.pinned.end(), range: KeyRange::default() },
+            rows: PieceRows::Keys {
+                before: lane.pinned.end(),
+                range: KeyRange::default(),
+                runs: self.alive.as_ref().map(|_| lane.pinned.run_ids().collect()),
+            },
         };
         self.lanes.iter().map(whole).collect()
     }
@@ -299,7 +318,7 @@ impl MergedScan {
                 self.at += 1;
                 continue;
             };
-            let rows = tile.batch().map_err(here)?;
+            let rows = tile.shown().map_err(here)?;
             let kept = self.alive.as_ref().and_then(|alive| alive.kept(&rows));
             let rows = kept.map_or(Ok(rows.clone()), |kept| chosen(&rows, &kept))?;
             let batch = show(&rows, &self.schema, self.filter.as_ref())?;

@@ -68,7 +68,7 @@ use std::sync::Arc;
 pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, ChangeType, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
-pub use inspect::{BucketStats, ExpireReport, Problem, Progress, TreeStats, VerifyReport, WriterStats};
+pub use inspect::{BucketStats, ExpireReport, Note, Problem, Progress, TreeStats, VerifyReport, WriterStats};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use prefix::{PREFIX_ROWS_MAX, PrefixRows};

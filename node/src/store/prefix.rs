@@ -153,7 +153,7 @@ impl Found {
         let mut sorted = pinned.rows(&columns, &ranges)?;
         let mut at = 0;
         while let Some(tile) = sorted.next_tile()? {
-            let batch = tile.batch()?;
+            let batch = tile.shown()?;
             let kept = self.alive.as_ref().and_then(|alive| alive.kept(&batch));
             for row in (0..tile.rows()).filter(|row| kept.as_ref().is_none_or(|kept| kept.value(*row))) {
                 let mut number = [0; 8];

@@ -18,6 +18,7 @@ use super::scanner::ScanBatch;
 use super::table::Table;
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::table::rows::value_bytes;
 use crate::table::{ChangeType, TableName, TableSpec};
 
 /// Small batches of a bucket are written together, up to so many rows.
@@ -40,17 +41,14 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
     let old_id = catalog.find(name).ok_or_else(|| no_such_table(&catalog, name))?.spec.id;
     let gate = store.gate(old_id)?;
     let _closed = gate.close();
-    let spec = store.entry(old_id, name)?.spec.clone();
+    let entry = store.entry(old_id, name)?;
+    let spec = entry.spec.clone();
     spec.check_writable()?;
     let report = RescaleReport { rows: 0, buckets_before: spec.buckets, buckets };
     if spec.buckets == buckets {
         return Ok(report);
     }
-    let old = Table::new(store.clone(), old_id, name.clone());
-    if !spec.primary_key.is_empty() && old.snapshots()?.iter().any(|snapshot| !snapshot.tags.is_empty()) {
-        let tagged = Error::conflict("a table that is rescaled loses its snapshots, and some have tags").at("table", name);
-        return Err(tagged.hint("delete their tags first: see `aquifer snapshots`"));
-    }
+    store.check_untagged(&entry, None)?;
     for bucket in store.open_buckets_of(old_id)? {
         bucket.quiesce()?;
     }
@@ -173,7 +171,7 @@ impl Filling {
         // Answers are of no use, and would gather.
         self.writer.acks()?;
         self.done.rows += rows.num_rows() as u64;
-        self.done.bytes += rows.get_array_memory_size() as u64;
+        self.done.bytes += value_bytes(&rows);
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::log::cursor::{Cursor, Next as CursorNext, Source, offset_at};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
+use crate::table::rows::value_bytes;
 
 /// Buckets of a scan that keep what they need to read ahead while they have nothing new; of more, each gives it back.
 const READY_MAX: usize = 16;
@@ -198,7 +199,7 @@ impl ScanBuilder {
             None => scanner.lanes.iter().map(Lane::whole).collect(),
         };
         let now_ms = scanner.merged.as_ref().and_then(MergedScan::now_ms);
-        Ok(split::cut(&entry.spec, now_ms, wholes, count))
+        split::cut(&entry.spec, now_ms, wholes, count)
     }
 
     /// Starts the scan.
@@ -286,6 +287,13 @@ pub struct ScanBatch {
     pub timestamp_ms: i64,
     /// The rows.
     pub batch: RecordBatch,
+}
+
+impl ScanBatch {
+    /// Bytes of the values of the rows.
+    pub fn bytes(&self) -> u64 {
+        value_bytes(&self.batch)
+    }
 }
 
 /// What a scan has to say.
@@ -517,8 +525,8 @@ impl Scanner {
         for piece in &split.text.pieces {
             let PieceRows::Offsets(offsets) = &piece.rows else { unreachable!("the split was checked") };
             let name: Arc<str> = Arc::from(piece.partition.as_str());
-            let dropped = || Error::conflict("the partition of a split was dropped").at("partition", &name).hint("make the splits again");
-            let partition_id = entry.partition(&name).ok_or_else(dropped)?;
+            piece.check_partition(&entry)?;
+            let partition_id = piece.partition_id;
             if offsets.is_empty() || !name.is_empty() && !self.reading.may_hold(&partitioner, &name)? {
                 continue;
             }
@@ -663,6 +671,7 @@ impl Lane {
         let places = offsets.clone().step_by(step as usize).map(|offset| (Place::Offset(offset), step.min(offsets.end - offset)));
         Whole {
             partition: self.partition.to_string(),
+            partition_id: self.partition_id,
             bucket: self.bucket,
             held: None,
             places: places.collect(),

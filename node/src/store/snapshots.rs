@@ -74,8 +74,8 @@ pub struct Snapshot {
     pub time_ms: i64,
     /// The version of the schema that its rows come in.
     pub schema_version: i16,
-    /// Rows in its runs: no fewer than it shows, and just those when each bucket had one run without deletes.
-    pub rows: u64,
+    /// Rows in its runs, all versions of a key: no fewer than it shows, and just those when each bucket had one run without deletes.
+    pub run_rows: u64,
     /// Its runs.
     pub runs: u64,
     /// Bytes of their blocks. Snapshots share runs that did not change between them.
@@ -108,7 +108,7 @@ impl Snapshot {
             tags: list.tags_of(record.id),
             time_ms: record.time_ms,
             schema_version: record.schema_version,
-            rows: record.rows,
+            run_rows: record.rows,
             runs: record.runs,
             bytes: record.bytes,
             ends: record.ends.iter().filter_map(end).flatten().collect(),

@@ -116,9 +116,15 @@ impl ScanBuilder {
         if (from.is_some() || *rows_first) && *start != Start::Earliest || has_end && !changes {
             return Err(Error::invalid("a scan begins and ends at one place").at("table", &table.name).hint("name one, of changes"));
         }
-        if *rows_first && (!changes || extras.place) {
-            let misplaced = Error::invalid("only changes come behind rows, and rows lie at no offset").at("table", &table.name);
-            return Err(misplaced.hint("read the changes of a table with a primary key, without `meta`"));
+        if *rows_first && !changes {
+            let of_log = Error::invalid("only changes of a table with a primary key come behind its rows").at("table", &table.name);
+            return Err(of_log.hint("read the changes of the table, or all of its log"));
+        }
+        if *rows_first && extras.place {
+            let merged = Error::invalid("the rows that come first are merged: they have no place in the log that meta could tell");
+            return Err(merged
+                .at("table", &table.name)
+                .hint("leave out meta (each row has its _op anyway), or begin at the earliest change"));
         }
         if split.is_some() && (at.is_some() || has_end || *rows_first) {
             return Err(Error::invalid("a split says where it begins and ends itself")

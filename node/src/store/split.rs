@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::TableEntry;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Result};
 use crate::table::TableSpec;
+use crate::table::expiry::Expiry;
 use crate::table::key_range::KeyRange;
 
-/// The version of the text that this program writes.
-const VERSION: u32 = 1;
+/// The version of the text that this program writes. Version 1 named partitions only, and did not say which runs it saw.
+const VERSION: u32 = 2;
 
 /// Splits that one scan is cut into at most.
 pub const SPLITS_MAX: usize = 65_536;
@@ -52,6 +54,9 @@ pub(super) struct Text {
     /// When it was, where rows expire: later ones do not for this scan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) now_ms: Option<i64>,
+    /// How rows expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) expiry: Option<Expiry>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -59,7 +64,9 @@ pub(super) struct Text {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Piece {
+    /// The partition's name, for errors, and its number: one that is made anew has the name, but another number.
     pub(super) partition: String,
+    pub(super) partition_id: u32,
     pub(super) bucket: u32,
     pub(super) rows: PieceRows,
 }
@@ -75,12 +82,28 @@ pub(super) enum PieceRows {
         before: u64,
         #[serde(with = "hex")]
         range: KeyRange,
+        /// The runs, where rows expire: what others are made of has lost what expired since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runs: Option<Vec<u64>>,
     },
+}
+
+impl Piece {
+    /// Checks that its partition is still there.
+    ///
+    /// Errors: Conflict when it was dropped, whatever has its name now.
+    pub(super) fn check_partition(&self, entry: &TableEntry) -> Result<()> {
+        if entry.partitions.get(&self.partition_id).is_some_and(|partition| partition.name == self.partition) {
+            return Ok(());
+        }
+        let dropped = Error::conflict("the partition of a split was dropped").at("partition", &self.partition);
+        Err(dropped.hint("make the splits again"))
+    }
 }
 
 impl Split {
     /// As text, for another process. It can be read there as long as what it sees is not merged with newer rows: until the next flush behind the offset at which the
-    /// splits were made.
+    /// splits were made. Where rows expire, until the next flush or compaction.
     ///
     /// Errors: Internal; a split has nothing that JSON cannot hold.
     pub fn to_json(&self) -> Result<String> {
@@ -99,6 +122,11 @@ impl Split {
         if any.get("version").and_then(serde_json::Value::as_u64).is_some_and(|version| version > u64::from(VERSION)) {
             return Err(Error::invalid("a newer program wrote this split").hint("upgrade this program"));
         }
+        if any.get("version").and_then(serde_json::Value::as_u64).is_some_and(|version| version < u64::from(VERSION)) {
+            return Err(
+                Error::invalid("an older program wrote this split, which does not say all that it saw").hint("make the splits again")
+            );
+        }
         Ok(Split { text: serde_json::from_value(any).map_err(wrong)?, held: Vec::new() })
     }
 
@@ -114,7 +142,7 @@ impl Split {
             let other = Error::invalid("a split of another table").at("split of", &text.table).at("table", &spec.name);
             return Err(other.hint("a table that was dropped and made again is another one"));
         }
-        if text.schema != spec.schema().version() {
+        if text.schema != spec.schema().version() || is_merged && text.expiry != Expiry::of(spec)? {
             let altered = Error::conflict("the table was altered after the splits were made").at("table", &spec.name);
             return Err(altered.hint("make the splits again"));
         }
@@ -132,6 +160,7 @@ impl Split {
 /// A bucket before it is cut.
 pub(super) struct Whole {
     pub(super) partition: String,
+    pub(super) partition_id: u32,
     pub(super) bucket: u32,
     pub(super) held: Option<Held>,
     /// Where it can be cut: what lies from there on, and about how many rows before the next place.
@@ -148,20 +177,24 @@ pub(super) enum Place {
 }
 
 /// Cuts buckets into at most `count` stretches of about as many rows, in their order.
-pub(super) fn cut(spec: &TableSpec, now_ms: Option<i64>, buckets: Vec<Whole>, count: usize) -> Vec<Split> {
+///
+/// Errors: Invalid for options of the table that make no sense.
+pub(super) fn cut(spec: &TableSpec, now_ms: Option<i64>, buckets: Vec<Whole>, count: usize) -> Result<Vec<Split>> {
+    let expiry = now_ms.map_or(Ok(None), |_| Expiry::of(spec))?;
     let total: u64 = buckets.iter().flat_map(|bucket| &bucket.places).map(|place| place.1).sum();
     let share = total.div_ceil(count as u64).max(1);
-    let mut cutter = Cutter { spec, now_ms, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
+    let mut cutter = Cutter { spec, now_ms, expiry, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
     for bucket in buckets {
         cutter.add(bucket, count);
     }
     cutter.close();
-    cutter.done
+    Ok(cutter.done)
 }
 
 struct Cutter<'a> {
     spec: &'a TableSpec,
     now_ms: Option<i64>,
+    expiry: Option<Expiry>,
     share: u64,
     done: Vec<Split>,
     pieces: Vec<Piece>,
@@ -185,7 +218,8 @@ impl Cutter<'_> {
     }
 
     fn push(&mut self, bucket: &Whole, rows: PieceRows) {
-        self.pieces.push(Piece { partition: bucket.partition.clone(), bucket: bucket.bucket, rows });
+        let Whole { partition, partition_id, bucket: number, .. } = bucket;
+        self.pieces.push(Piece { partition: partition.clone(), partition_id: *partition_id, bucket: *number, rows });
         self.held.extend(bucket.held.clone());
     }
 
@@ -197,7 +231,8 @@ impl Cutter<'_> {
             return;
         }
         let (table, table_id, schema) = (self.spec.name.to_string(), self.spec.id, self.spec.schema().version());
-        self.done.push(Split { text: Text { version: VERSION, table, table_id, schema, rows, now_ms: self.now_ms, pieces }, held });
+        let (now_ms, expiry) = (self.now_ms, self.expiry);
+        self.done.push(Split { text: Text { version: VERSION, table, table_id, schema, rows, now_ms, expiry, pieces }, held });
     }
 }
 
@@ -209,9 +244,9 @@ fn split_off(rows: &mut PieceRows, place: &Place) -> Option<PieceRows> {
             offsets.start = *offset;
             Some(PieceRows::Offsets(before))
         }
-        (PieceRows::Keys { before, range }, Place::Key(key)) if *key > range.from => {
+        (PieceRows::Keys { before, range, runs }, Place::Key(key)) if *key > range.from => {
             let first = KeyRange { from: std::mem::replace(&mut range.from, key.clone()), to: Some(key.clone()) };
-            Some(PieceRows::Keys { before: *before, range: first })
+            Some(PieceRows::Keys { before: *before, range: first, runs: runs.clone() })
         }
         _ => None,
     }

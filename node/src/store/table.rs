@@ -18,9 +18,7 @@ use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
 use crate::error::{Error, Result};
 use crate::merge::merge_function;
-use crate::table::{
-    Changelog, KeyEncoder, PartitionField, SNAPSHOT_PREFIX, TableName, TableSchema, TableSpec, parse_schema_file, supported, types,
-};
+use crate::table::{Changelog, KeyEncoder, PartitionField, TableName, TableSchema, TableSpec, parse_schema_file, supported, types};
 
 /// What a new table should be.
 #[derive(Clone, Debug)]
@@ -105,6 +103,7 @@ impl CreateTable {
             set_option(&mut spec, name, value)?;
         }
         spec.check()?;
+        spec.options.check_retained()?;
         if !spec.primary_key.is_empty() {
             KeyEncoder::new(spec.schema(), &spec.primary_key)?;
             merge_function(&spec.merge, spec.schema(), &spec.primary_key)?;
@@ -293,7 +292,7 @@ impl Table {
             description: doc.doc.to_string(),
         };
         let is_keyed = !spec.primary_key.is_empty();
-        let is_had = |(doc, ..): &(crate::table::OptionDoc, String, bool)| is_keyed || !doc.name.starts_with(SNAPSHOT_PREFIX);
+        let is_had = |(doc, _, is_default): &(crate::table::OptionDoc, String, bool)| is_keyed || !doc.is_of_keyed_tables() || !is_default;
         let name_of = |id: &i32| spec.schema().field(*id).map_or_else(|| format!("#{id}"), |field| field.name.clone());
         Ok(TableDescription {
             name: self.name(),

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Fields};
 use arrow::error::ArrowError;
 
 use super::cast::{cast, holds};
+use super::digits;
 use super::nearest::did_you_mean;
 use super::schema::TableSchema;
 use crate::error::{Error, Result};
@@ -24,17 +25,20 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Invalid, naming the column, and the first row (from 0) where one is to blame: an unknown or doubled column, a missing
-/// non-null one, a type that does not hold the values, a null in a non-null column.
+/// non-null one, a type that does not hold the values, a decimal of more digits than its type has, a null in a non-null column.
 pub fn conform(batch: &RecordBatch, schema: &TableSchema) -> Result<RecordBatch> {
     let target = schema.arrow();
     let source = batch.schema_ref();
     if Arc::ptr_eq(source, target) || source == target {
+        digits::check(batch)?;
         return Ok(batch.clone());
     }
     let columns = fit_fields(source.fields(), batch.columns(), target.fields(), batch.num_rows(), None).map_err(Misfit::into_error)?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(target.clone(), columns, &options)
-        .map_err(|error| Error::internal("a conformed batch does not fit its schema").caused_by(error))
+    let rows = RecordBatch::try_new_with_options(target.clone(), columns, &options)
+        .map_err(|error| Error::internal("a conformed batch does not fit its schema").caused_by(error))?;
+    digits::check(&rows)?;
+    Ok(rows)
 }
 
 /// Why a batch does not fit: what, in which nested field, in which row of the array at hand.

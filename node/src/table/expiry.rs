@@ -4,6 +4,7 @@
 
 use arrow::array::{Array, BooleanArray};
 use arrow::datatypes::{DataType, TimeUnit};
+use serde::{Deserialize, Serialize};
 
 use super::scalar::ScalarRef;
 use super::spec::TableSpec;
@@ -20,8 +21,10 @@ pub const TIME_FIELD: &str = "record-level.time-field";
 const MILLISECONDS_FROM: i128 = 1_000_000_000_000;
 
 /// See the head of this module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Expiry {
+    /// The field id of the column that has the time.
     column: i32,
     keep_ms: u64,
 }

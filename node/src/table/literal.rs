@@ -50,8 +50,8 @@ pub(super) fn place(literal: &Literal, kind: &ColumnType) -> Result<Place> {
         (Literal::Bytes(value), ColumnType::FixedBinary(width)) if usize::try_from(*width) == Ok(value.len()) => {
             Some(Place::Exact(Scalar::Bytes(value.clone())))
         }
-        (Literal::Number(text), ColumnType::Float32) => text.parse::<f32>().ok().map(|value| Place::Exact(Scalar::Float(value.into()))),
-        (Literal::Number(text), ColumnType::Float64) => text.parse().ok().map(|value| Place::Exact(Scalar::Float(value))),
+        (Literal::Number(text), ColumnType::Float32) => place_float(text, text.parse::<f32>().ok().map(f64::from)),
+        (Literal::Number(text), ColumnType::Float64) => place_float(text, text.parse().ok()),
         (Literal::Number(text), _) => place_number(text, kind),
         (Literal::Text(text), _) => place_time(text, kind),
         _ => None,
@@ -79,6 +79,7 @@ fn example(kind: &ColumnType) -> String {
         ColumnType::Utf8 => "write 'text'".into(),
         ColumnType::Binary => "write X'00ff'".into(),
         ColumnType::FixedBinary(width) => format!("write X'00ff' with {width} bytes"),
+        ColumnType::Float32 | ColumnType::Float64 => "write a number in its range, Infinity, -Infinity or NaN".into(),
         kind if kind.is_nested() => "nested columns can only be compared with null".into(),
         _ => "write a number".into(),
     }
@@ -109,6 +110,12 @@ fn place_integer(floor: i128, exact: bool, kind: &ColumnType) -> Option<Place> {
         _ if exact => Place::Exact(Scalar::Integer(floor)),
         _ => Place::After(Scalar::Integer(floor)),
     })
+}
+
+/// A number that is too large for the type is not infinity, which is a value of its own.
+fn place_float(text: &str, value: Option<f64>) -> Option<Place> {
+    let value = value.filter(|value| value.is_finite() || !text.bytes().any(|byte| byte.is_ascii_digit()))?;
+    Some(Place::Exact(Scalar::Float(value)))
 }
 
 fn place_number(text: &str, kind: &ColumnType) -> Option<Place> {
@@ -282,6 +289,12 @@ mod tests {
             ("1", "utf8", "refused"),
             ("1", "timestamp(us)", "refused"),
             ("'5'", "int32", "refused"),
+            ("1e400", "float64", "refused"),
+            ("-1e39", "float32", "refused"),
+            ("1e39", "float64", "Exact(Float(1e39))"),
+            ("-Infinity", "float32", "Exact(Float(-inf))"),
+            ("NaN", "float64", "Exact(Float(NaN))"),
+            ("NaN", "int64", "refused"),
         ];
         for (text, kind, expected) in cases {
             assert_eq!(placed(text, kind), expected, "{text} {kind}");

@@ -5,15 +5,19 @@
 /// Names longer than this are compared by their beginning.
 const COMPARED_CHARACTERS_MAX: usize = 64;
 
-/// A hint for an unknown `name`: the nearest of `known`, or all of them when they are few, or nothing to say (empty).
+/// Names that are listed at most.
+const LISTED_MAX: usize = 24;
+
+/// A hint for an unknown `name`: the nearest of `known`, or those that there are, the first of them when they are many; empty when there are none.
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(best) = nearest(name, &known) {
         return format!("did you mean `{best}`?");
     }
     match known.len() {
-        1..=12 => format!("known are {}", known.join(", ")),
-        _ => String::new(),
+        0 => String::new(),
+        count if count <= LISTED_MAX => format!("known are {}", known.join(", ")),
+        count => format!("known are {} and {} more", known[..LISTED_MAX].join(", "), count - LISTED_MAX),
     }
 }
 
@@ -64,5 +68,8 @@ mod tests {
         assert_eq!(did_you_mean("ID", ["user", "id"]), "did you mean `id`?");
         assert_eq!(did_you_mean("zzz", ["a", "b"]), "known are a, b");
         assert_eq!(did_you_mean("zzz", []), "");
+        let many: Vec<String> = (10..40).map(|number| format!("n{number}")).collect();
+        let hint = did_you_mean("zzz", many.iter().map(String::as_str));
+        assert!(hint.starts_with("known are n10, n11") && hint.ends_with(", n33 and 6 more"), "{hint}");
     }
 }

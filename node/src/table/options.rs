@@ -21,7 +21,9 @@ pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
 const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
 const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 /// What options of snapshots begin with: only tables with a primary key have them.
-pub const SNAPSHOT_PREFIX: &str = "snapshot.";
+const SNAPSHOT_PREFIX: &str = "snapshot.";
+/// Options beside those of snapshots that only tables with a primary key have a use for.
+const KEYED: [&str; 3] = [EXPIRE_TIME, TIME_FIELD, "write-only"];
 /// Each snapshot is a flush of every bucket, and tables are looked at every five seconds.
 const SNAPSHOT_INTERVAL_MS_MIN: u64 = 5_000;
 const BATCH_BYTES: RangeInclusive<u64> = 4 << 10..=256 << 20;
@@ -150,6 +152,13 @@ pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "snapshot.time-retained", doc: "snapshots older than this expire: a time as in 1h" },
 ];
 
+impl OptionDoc {
+    /// Whether only tables with a primary key have a use for it.
+    pub fn is_of_keyed_tables(&self) -> bool {
+        self.name.starts_with(SNAPSHOT_PREFIX) || KEYED.contains(&self.name)
+    }
+}
+
 impl TableOptions {
     /// Sets one option from text; the others stay as they are.
     ///
@@ -223,6 +232,23 @@ impl TableOptions {
             "snapshot.time-retained" => print_duration_ms(self.snapshot_time_retained_ms),
             _ => return None,
         })
+    }
+
+    /// Checks options that somebody sets against each other. Tables that were made before may have them otherwise: fewer snapshots are kept then. The
+    /// least number is one that was set: the default gives way.
+    ///
+    /// # Errors
+    /// Invalid when at most fewer snapshots are to be kept than at least.
+    pub fn check_retained(&self) -> Result<()> {
+        let least = self.snapshot_num_retained_min;
+        let is_set = least != TableOptions::default().snapshot_num_retained_min;
+        match self.snapshot_num_retained_max {
+            Some(most) if is_set && most < least => {
+                let crossed = Error::invalid(format!("at least {least} snapshots are to be kept, and at most {most}"));
+                Err(crossed.at("option", "snapshot.num-retained.max").hint("raise it, or lower snapshot.num-retained.min"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An option of snapshots that was set, if any.

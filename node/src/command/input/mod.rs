@@ -11,6 +11,7 @@ mod csv_record;
 mod guard;
 mod infer;
 mod json_text;
+mod meta;
 mod record_end;
 mod row_kind;
 mod rows;
@@ -29,6 +30,7 @@ use chunks::Chunks;
 use columnar::Columnar;
 pub(super) use columns::{Columns, parse_keys};
 pub(super) use infer::infer;
+pub(super) use meta::way_out;
 pub(super) use row_kind::{RowKind, row_kind, row_kinds};
 use text::Text;
 

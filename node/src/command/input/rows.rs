@@ -11,6 +11,7 @@ use super::column::{Fault, Named, object};
 use super::columns::Columns;
 use super::csv_record::Record;
 use super::json_text::Json;
+use super::meta::way_out;
 use crate::command::quote::quote;
 
 pub(super) struct Rows {
@@ -45,8 +46,9 @@ impl Rows {
             let place = self.columns.iter().position(|column| column.name == name);
             let place = place.ok_or_else(|| {
                 let known: Vec<_> = self.columns.iter().map(|column| column.name.as_str()).collect();
-                Error::invalid(format!("the header names an unknown column {}", quote(&name)))
-                    .hint(format!("the first line has to name columns of the table: {}", known.join(",")))
+                let hint =
+                    way_out(&name).unwrap_or_else(|| format!("the first line has to name columns of the table: {}", known.join(",")));
+                Error::invalid(format!("the header names an unknown column {}", quote(&name))).hint(hint)
             })?;
             if places.contains(&place) {
                 return Err(Error::invalid(format!("the header names column {} twice", quote(&name))));

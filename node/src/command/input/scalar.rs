@@ -43,9 +43,15 @@ pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Stri
     Ok(if negative { -value } else { value })
 }
 
-/// Parses an integer or a float of the standard library.
-pub(super) fn number<T: std::str::FromStr>(text: &str, name: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{} is not {} {name} in range", quote(text), if name.starts_with('f') { "a" } else { "an" }))
+/// Parses an integer.
+pub(super) fn integer<T: std::str::FromStr>(text: &str, name: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{} is not an {name} in range", quote(text)))
+}
+
+/// Parses a float: a number to the nearest that there is, or `NaN`, `inf` and `Infinity`. A number that is too large for the type is not infinity.
+pub(super) fn float<T: std::str::FromStr + Into<f64> + Copy>(text: &str, name: &str) -> Result<T, String> {
+    let value = text.parse::<T>().ok().filter(|value| (*value).into().is_finite() || !text.bytes().any(|byte| byte.is_ascii_digit()));
+    value.ok_or_else(|| format!("{} is not a {name} in range", quote(text)))
 }
 
 /// Parses `true` or `false`.
@@ -92,6 +98,20 @@ mod tests {
         }
         assert!(decimal("100000000000000000000000000000000000000", 38, 0).is_err());
         assert!(decimal(&"9".repeat(100), 38, 0).is_err());
+    }
+
+    #[test]
+    fn a_float_is_infinite_only_if_it_says_so() {
+        for wrong in ["1e400", "-1e400", "1e999999999999", "", "1e", "0x1"] {
+            assert!(float::<f64>(wrong, "float64").is_err(), "{wrong}");
+        }
+        assert!(float::<f32>("1e39", "float32").is_err() && float::<f32>("-3.5e38", "float32").is_err());
+        assert_eq!(float::<f64>("1e308", "float64"), Ok(1e308));
+        assert_eq!(float::<f32>("3.4e38", "float32"), Ok(3.4e38));
+        assert_eq!(float::<f64>("1e-400", "float64"), Ok(0.0));
+        for text in ["inf", "Infinity", "+infinity", "-inf", "NaN"] {
+            assert!(!float::<f64>(text, "float64").unwrap().is_finite(), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aquifer_node::{Error, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, Timespec};
 
 use crate::command::outcome::Failure;
 
@@ -110,6 +112,24 @@ impl Drop for Destination {
             // What failed before is reported; a leftover is only untidy.
             let _ = std::fs::remove_file(partial);
         }
+    }
+}
+
+/// Whoever reads standard output at the other end of a pipe or a socket.
+pub(crate) struct Reader(());
+
+impl Reader {
+    /// `None` for a file, a terminal or a device: nobody goes away there.
+    pub(crate) fn of_standard_output() -> Option<Self> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(io::stdout()).ok()?.st_mode);
+        matches!(kind, FileType::Fifo | FileType::Socket).then_some(Reader(()))
+    }
+
+    /// Whether what is written would reach nobody. Does not wait.
+    pub(crate) fn is_gone(&self) -> bool {
+        let stdout = io::stdout();
+        let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 }
 

@@ -22,7 +22,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::outcome::Failure;
 use destination::Destination;
-pub(super) use destination::{write_line, write_text};
+pub(super) use destination::{Reader, write_line, write_text};
 pub(super) use value::print_utc_ms;
 
 /// Bytes of a parquet row group in memory at most.

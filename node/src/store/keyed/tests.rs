@@ -17,6 +17,7 @@ use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table
 
 mod expiry;
 mod parts;
+mod totals;
 
 const DIR: &str = "/store";
 

@@ -167,6 +167,9 @@ impl Making {
             return Err(self.give_up(Error::conflict("the table was altered while a snapshot of it was made").hint("try again")));
         }
         let mut record = self.record();
+        // No partition goes meanwhile that the tag is to keep.
+        let gate = self.tag.as_ref().map(|_| store.gate(table.id)).transpose()?;
+        let _within = gate.as_ref().map(|gate| gate.enter());
         let mut held = self.turn.0.held.lock();
         let list = held.ledger.state();
         if let Some(Err(taken)) = self.tag.as_deref().map(|tag| tags::check_free(list, tag)) {

@@ -1,7 +1,9 @@
 //! Tags: names of snapshots that do not expire as long as they have one.
 //!
-//! Invariant: a tag is no number, so that the two are never taken for each other. This module knows nothing of files.
+//! Invariants: a tag is no number, so that the two are never taken for each other; the rows of a tagged snapshot stay. This module knows nothing of files.
 
+use super::super::catalog::TableEntry;
+use super::super::open::Inner;
 use super::super::table::Table;
 use super::list::{Edit, List};
 use super::{Snapshot, Version};
@@ -27,6 +29,29 @@ pub(super) fn check_free(list: &List, tag: &str) -> Result<()> {
     Err(taken.hint("choose another name, or delete the tag first"))
 }
 
+impl Inner {
+    /// Checks that no tag is lost with some rows: with those of a partition, or else with all. For who has the table's gate closed.
+    ///
+    /// Errors: Conflict, with the tags.
+    pub(in crate::store) fn check_untagged(&self, entry: &TableEntry, partition_id: Option<u32>) -> Result<()> {
+        if entry.spec.primary_key.is_empty() {
+            return Ok(());
+        }
+        let list = self.snapshot_list(entry)?;
+        let has_rows = |id: &u64| {
+            let ends = list.snapshots.get(id).map(|record| &record.ends);
+            partition_id
+                .is_none_or(|partition| ends.and_then(|ends| ends.get(&partition)).is_some_and(|ends| ends.iter().any(|end| *end > 0)))
+        };
+        let tags: Vec<&str> = list.tags.iter().filter(|(_, id)| has_rows(id)).map(|(tag, _)| tag.as_str()).collect();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let kept = Error::conflict("snapshots with tags would lose their rows").at("table", &entry.spec.name).at("tags", tags.join(", "));
+        Err(kept.hint("delete the tags first: `aquifer snapshots TABLE --delete-tag TAG`"))
+    }
+}
+
 impl Table {
     /// Gives a snapshot a name: it does not expire until the tag is deleted.
     ///
@@ -35,11 +60,15 @@ impl Table {
     pub fn create_tag(&self, tag: &str, version: &Version) -> Result<Snapshot> {
         check(tag).map_err(|error| error.at("table", &self.name))?;
         let entry = self.keyed_entry()?;
+        // No partition goes meanwhile that the tag is to keep.
+        let gate = self.store.gate(self.id)?;
+        let within = gate.enter();
         let tagged = self.store.edit_snapshots(&entry, |list| {
             check_free(list, tag)?;
             let id = list.find(version)?.id;
             Ok((vec![Edit::Tagged { tag: tag.to_string(), id }], id))
         });
+        drop(within);
         self.snapshot(&Version::Snapshot(tagged.map_err(|error| error.at("table", &self.name))?))
     }
 

@@ -103,7 +103,7 @@ fn a_snapshot_shows_what_was_there_when_it_was_made() {
     let (sim, store, table) = new(create(3));
     upsert(&table, &[(1, 10), (2, 20), (3, 30)]);
     let first = table.create_snapshot(None).unwrap();
-    assert_eq!((first.id, first.rows, first.tags.len(), first.ends.len()), (1, 3, 0, 3));
+    assert_eq!((first.id, first.run_rows, first.tags.len(), first.ends.len()), (1, 3, 0, 3));
     upsert(&table, &[(2, 21), (4, 40)]);
     table.writer().unwrap().delete(&rows(&[(1, 0)])).unwrap();
     let second = table.create_snapshot(Some("monday")).unwrap();
@@ -129,6 +129,32 @@ fn a_snapshot_shows_what_was_there_when_it_was_made() {
     assert_eq!(at(&store.table("t").unwrap(), Version::Snapshot(1)).unwrap(), one);
     assert_eq!(store.table("t").unwrap().create_snapshot(None).unwrap().id, 3);
     assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+}
+
+#[test]
+fn a_tag_keeps_rows_from_drops_of_partitions_and_from_rescaling() {
+    let (_, store, table) = new(create(2).partition_by("key"));
+    upsert(&table, &[(1, 10), (2, 20)]);
+    table.create_snapshot(Some("monday")).unwrap();
+    table.create_tag("start", &Version::Snapshot(1)).unwrap();
+    upsert(&table, &[(2, 21), (3, 30)]);
+    table.create_snapshot(None).unwrap();
+    let names = table.describe().unwrap().partitions;
+    // No tag has rows of the third.
+    store.drop_partition("t", &names[2]).unwrap();
+    for _ in 0..2 {
+        for refused in [store.drop_partition("t", &names[1]).unwrap_err(), store.rescale_table("t", 5, &mut |_| {}).unwrap_err()] {
+            assert_eq!(refused.kind(), Kind::Conflict, "{refused}");
+            let said = refused.to_string();
+            assert!(said.contains("snapshots with tags would lose their rows") && said.contains("--delete-tag"), "{said}");
+            assert_eq!(said.contains("tags monday, start"), table.snapshots().unwrap()[0].tags.len() == 2, "{said}");
+        }
+        table.delete_tag("monday").unwrap_or(());
+    }
+    assert_eq!(at(&table, "start".parse().unwrap()).unwrap(), Model::from([(1, 10), (2, 20)]), "all of it is there");
+    table.delete_tag("start").unwrap();
+    store.drop_partition("t", &names[1]).unwrap();
+    assert_eq!(collect(table.scan().build().unwrap()).unwrap(), Model::from([(1, 10)]));
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::table::literal::parse_hex;
 /// Characters shown on each side of a mistake.
 const EXCERPT_CHARACTERS: usize = 30;
 
+/// The word for more than every number.
+pub(super) const INFINITY: &str = "infinity";
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     /// A bare word: a column or a keyword.
@@ -103,7 +106,7 @@ fn next(text: &str, at: usize, rest: &str, first: char) -> Result<(Token, usize)
             Ok((Token::Name(name), length))
         }
         '0'..='9' | '.' | '-' | '+' => {
-            let length = number_length(rest).ok_or_else(|| open("this is not a number"))?;
+            let length = number_length(rest).or_else(|| infinity_length(rest)).ok_or_else(|| open("this is not a number"))?;
             Ok((Token::Literal(Literal::Number(rest[..length].to_string())), length))
         }
         _ if first.is_alphabetic() || first == '_' => {
@@ -132,6 +135,13 @@ fn quoted(rest: &str, quote: char) -> Option<(String, usize)> {
         value.push(quote);
         at += quote.len_utf8();
     }
+}
+
+/// The bytes of an infinity with a sign; without one it is a word.
+fn infinity_length(rest: &str) -> Option<usize> {
+    let word = rest.get(1..1 + INFINITY.len())?;
+    let length = 1 + word.len();
+    (word.eq_ignore_ascii_case(INFINITY) && !rest[length..].starts_with(is_word)).then_some(length)
 }
 
 /// The bytes of `[-+]digits[.digits][e[-+]digits]`, if a word does not follow.

@@ -1,11 +1,11 @@
 //! The grammar of filters, by recursive descent: `or` binds less than `and`, `and` less than `not`, `not` less than a test.
 
-use super::lex::{Token, mistake, tokens};
+use super::lex::{INFINITY, Token, mistake, tokens};
 use super::{Comparison, Expression, FILTER_DEPTH_MAX, IN_LIST_MAX, Literal, Operand};
 use crate::error::{Error, Result};
 
 /// Words that are no columns unless quoted.
-const KEYWORDS: &[&str] = &["and", "or", "not", "is", "null", "in", "between", "like", "ilike", "true", "false"];
+const KEYWORDS: &[&str] = &["and", "or", "not", "is", "null", "in", "between", "like", "ilike", "true", "false", "nan", INFINITY];
 
 pub(super) fn parse(text: &str) -> Result<Expression> {
     let mut parser = Parser { text, tokens: tokens(text)?, next: 0, depth: 0 };
@@ -171,6 +171,7 @@ impl Parser<'_> {
             "true" => Literal::Boolean(true),
             "false" => Literal::Boolean(false),
             "null" => Literal::Null,
+            "nan" | INFINITY => Literal::Number(word),
             // SQL's typed literals: the column knows the type already.
             "date" | "time" | "timestamp" if matches!(self.tokens.get(self.next + 1), Some((_, Token::Literal(Literal::Text(_))))) => {
                 self.next += 1;

@@ -156,6 +156,45 @@ fn mistakes_are_shown() {
 }
 
 #[test]
+fn a_nan_is_greater_than_all_numbers_and_equal_to_itself() {
+    let row = |value| (None, None, None, None, Some(value), None, None, None);
+    let rows: Vec<Row> = [-f64::INFINITY, 1.0, f64::INFINITY, f64::NAN, -f64::NAN].map(row).into();
+    let cases: &[(&str, &[usize])] = &[
+        ("f > 5", &[2, 3, 4]),
+        ("f > Infinity", &[3, 4]),
+        ("f = infinity", &[2]),
+        ("f = -Infinity", &[0]),
+        ("f < +INFINITY", &[0, 1]),
+        ("f = NaN", &[3, 4]),
+        ("f <> nan", &[0, 1, 2]),
+        ("f > NaN", &[]),
+        ("f < NaN", &[0, 1, 2]),
+        ("f in (1, NaN)", &[1, 3, 4]),
+        ("f not in (NaN, -Infinity)", &[1, 2]),
+        ("f between 1 and Infinity", &[1, 2]),
+        ("f > 5 and f < NaN", &[2]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(passing(text, &rows), *expected, "{text}");
+        let batch = batch(&rows);
+        let may = bound(text).expect(text).may_match(&|id| ColumnStatistics::of(batch.column(id as usize - 1)));
+        assert!(may || expected.is_empty(), "{text}");
+        let ranges = bound(text).expect(text).key_ranges(&[5]).expect(text);
+        let keys = KeyEncoder::new(&schema(), &[5]).expect("key").encode(&batch).expect("rows");
+        assert!(expected.iter().all(|row| ranges.contains(keys.get(*row))), "{text}");
+    }
+    for (wrong, what) in [
+        ("f > 1e400", "1e400 is not a value of type float64"),
+        ("i = NaN", "nan is not a value of type int32"),
+        ("f = -NaN", "not a number"),
+    ] {
+        let error = bound(wrong).expect_err(wrong).to_string();
+        assert!(error.contains(what), "{wrong}: {error}");
+    }
+    assert!(bound("\"NaN\" = 1").expect_err("no such column").to_string().contains("unknown column `NaN`"));
+}
+
+#[test]
 fn limits_hold() {
     let deep = format!("{}i = 1{}", "(".repeat(FILTER_DEPTH_MAX), ")".repeat(FILTER_DEPTH_MAX));
     assert!(bound(&deep).expect_err("deep").to_string().contains("nests deeper than 64"));

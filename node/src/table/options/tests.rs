@@ -73,3 +73,16 @@ fn describe_lists_every_option() {
     assert_eq!((described[0].1.as_str(), described[0].2), ("lz4", false));
     assert!(described[1..].iter().all(|(_, _, is_default)| *is_default));
 }
+
+#[test]
+fn at_most_is_not_less_than_at_least() {
+    let checked = |pairs: &[(&str, &str)]| {
+        let mut options = TableOptions::default();
+        pairs.iter().for_each(|(name, value)| options.set(name, value).unwrap());
+        options.check_retained()
+    };
+    let (min, max) = ("snapshot.num-retained.min", "snapshot.num-retained.max");
+    let error = checked(&[(min, "5"), (max, "4")]).unwrap_err().to_string();
+    assert!(error.contains("at least 5") && error.contains("at most 4"), "{error}");
+    assert!(checked(&[(min, "5"), (max, "5")]).is_ok() && checked(&[(max, "1")]).is_ok() && checked(&[(min, "20")]).is_ok());
+}

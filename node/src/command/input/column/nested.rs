@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use super::super::json_text::{Json, Token};
 use super::{Column, Fault, Named};
+use crate::command::input::way_out;
 use crate::command::quote::quote;
 
 /// The value of a csv cell that holds JSON.
@@ -148,7 +149,7 @@ pub(in crate::command::input) fn object(json: &mut Json<'_>, columns: &mut [Name
             // Fields mostly come in the order of the columns.
             if columns.get(expected).is_none_or(|column| column.name != *name) {
                 let found = columns.iter().position(|column| column.name == *name);
-                expected = found.ok_or_else(|| Fault::from(format!("unknown field {}", quote(&name))))?;
+                expected = found.ok_or_else(|| unknown(&name))?;
             }
             let column = &mut columns[expected];
             if column.column.len() > row {
@@ -166,6 +167,11 @@ pub(in crate::command::input) fn object(json: &mut Json<'_>, columns: &mut [Name
         column.null().map_err(|_| Fault::from("missing, and may not be null".to_string()).within(&column.name))?;
     }
     Ok(())
+}
+
+fn unknown(name: &str) -> Fault {
+    let way_out = way_out(name).map_or_else(String::new, |way_out| format!(" ({way_out})"));
+    Fault::from(format!("unknown field {}{way_out}", quote(name)))
 }
 
 fn expect(json: &mut Json<'_>, wanted: Token, name: &str) -> Result<(), Fault> {

@@ -55,14 +55,14 @@ fn made<T: ArrowPrimitiveType>(
 
 /// A column of `data_type`, if it is one of fixed width.
 pub(super) fn column(data_type: &DataType) -> Option<Box<dyn Column>> {
-    use scalar::number;
+    use scalar::{float, integer};
     match data_type {
-        DataType::Int8 => made::<Int8Type>(data_type, "an int8", |text| number(text, "int8")),
-        DataType::Int16 => made::<Int16Type>(data_type, "an int16", |text| number(text, "int16")),
-        DataType::Int32 => made::<Int32Type>(data_type, "an int32", |text| number(text, "int32")),
-        DataType::Int64 => made::<Int64Type>(data_type, "an int64", |text| number(text, "int64")),
-        DataType::Float32 => made::<Float32Type>(data_type, "a float32", |text| number(text, "float32")),
-        DataType::Float64 => made::<Float64Type>(data_type, "a float64", |text| number(text, "float64")),
+        DataType::Int8 => made::<Int8Type>(data_type, "an int8", |text| integer(text, "int8")),
+        DataType::Int16 => made::<Int16Type>(data_type, "an int16", |text| integer(text, "int16")),
+        DataType::Int32 => made::<Int32Type>(data_type, "an int32", |text| integer(text, "int32")),
+        DataType::Int64 => made::<Int64Type>(data_type, "an int64", |text| integer(text, "int64")),
+        DataType::Float32 => made::<Float32Type>(data_type, "a float32", |text| float(text, "float32")),
+        DataType::Float64 => made::<Float64Type>(data_type, "a float64", |text| float(text, "float64")),
         DataType::Decimal128(precision, scale) => {
             let (precision, scale) = (*precision, *scale);
             made::<Decimal128Type>(data_type, "a decimal", move |text| scalar::decimal(text, precision, scale))

@@ -137,3 +137,45 @@ fn the_time_may_be_changed_and_its_column_renamed() {
         assert_eq!(store.create_table(&format!("t{index}"), create).map(|_| ()).unwrap_err().kind(), Kind::Invalid, "case {index}");
     }
 }
+
+/// A split as another process gets it.
+fn as_text(split: &Split) -> Split {
+    Split::from_json(&split.to_json().unwrap()).unwrap()
+}
+
+fn keys_of(table: &Table, split: &Split) -> crate::error::Result<Vec<i64>> {
+    let batches = table.scan().columns(&["key"]).split(split).build()?.map(|found| found.unwrap().batch);
+    Ok(batches.flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect())
+}
+
+#[test]
+fn a_split_as_text_is_refused_once_rows_that_it_has_may_have_been_dropped() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", expiring(1)).unwrap();
+    let now = now_s(&sim);
+    for rows_of_run in [[(1, now), (2, now + 10_000)], [(3, now), (4, now + 10_000)]] {
+        table.writer().unwrap().upsert(&rows(&rows_of_run)).unwrap();
+        store.flush("t").unwrap();
+    }
+    let follower = Store::open_read_only_with(sim.clone(), DIR, options()).unwrap();
+    let followed = follower.table("t").unwrap();
+    let split = table.scan().splits(1).unwrap().remove(0);
+    sim.clock().advance(Duration::from_secs(KEEP_S as u64 + 10));
+    for table in [&table, &followed] {
+        assert_eq!(keys_of(table, &as_text(&split)).unwrap(), [1, 2, 3, 4], "they had not expired when it was made");
+    }
+    store.compact("t", true).unwrap();
+    assert_eq!(keys_of(&table, &split).unwrap(), [1, 2, 3, 4], "this process holds them");
+    let elsewhere = Store::open_read_only_with(sim.clone(), DIR, options()).unwrap().table("t").unwrap();
+    for table in [&table, &elsewhere] {
+        let error = keys_of(table, &as_text(&split)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict, "{error}");
+        assert!(error.to_string().contains("make the splits again"), "{error}");
+    }
+    // Who followed before and has not heard of the new runs can read splits of them.
+    let split = table.scan().splits(1).unwrap().remove(0);
+    assert_eq!(keys_of(&followed, &as_text(&split)).unwrap(), [2, 4]);
+    store.alter_table("t", &[Change::set_option("record-level.expire-time", "1s")]).unwrap();
+    assert_eq!(keys_of(&table, &as_text(&split)).unwrap_err().kind(), Kind::Conflict, "rows expire in another way now");
+}

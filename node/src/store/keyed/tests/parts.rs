@@ -269,7 +269,8 @@ fn splits_of_many_rows_are_of_a_size_and_have_their_place() {
         table.scan().limit(1).splits(2).map(|_| ()),
         log.scan().follow(true).splits(2).map(|_| ()),
         Split::from_json("{}").map(|_| ()),
-        Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":1", "\"version\":2")).map(|_| ()),
+        Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":2", "\"version\":1")).map(|_| ()),
+        Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":2", "\"version\":3")).map(|_| ()),
     ];
     for (index, refused) in refused.into_iter().enumerate() {
         assert_eq!(refused.unwrap_err().kind(), Kind::Invalid, "case {index}");
@@ -310,4 +311,31 @@ fn columns_that_no_key_begins_with_are_refused() {
         assert!(error.kind() == Kind::Invalid && error.to_string().contains(said), "{error}");
     }
     assert_eq!(log.lookup_prefix(&row.project(&[2]).unwrap()).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn a_split_of_a_partition_that_was_dropped_is_refused_though_another_has_its_name() {
+    let (_dir, store) = real();
+    let create = |name: &str| CreateTable::like(rows_of(&[]).schema()).partition_by(name);
+    let keyed = create("region").primary_key(&["region", "number"]);
+    for (name, create) in [("t", keyed), ("log", create("region"))] {
+        let table = store.create_table(name, create).unwrap();
+        let write = |value: i64| match name {
+            "t" => table.writer().unwrap().upsert(&rows_of(&[(1, 1, value), (2, 1, value)])).map(|_| ()),
+            _ => table.writer().unwrap().append(&rows_of(&[(1, 1, value), (2, 1, value)])).map(|_| ()),
+        };
+        write(10).unwrap();
+        let split = table.scan().splits(1).unwrap().remove(0);
+        let as_text = || Split::from_json(&split.to_json().unwrap()).unwrap();
+        let partition = table.describe().unwrap().partitions.remove(0);
+        assert_eq!(table.scan().split(&as_text()).build().unwrap().count(), 2);
+        store.drop_partition(name, &partition).unwrap();
+        for _ in 0..2 {
+            let error = table.scan().split(&as_text()).build().map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+            assert!(error.to_string().contains("the partition of a split was dropped"), "{error}");
+            // Another of that name, with rows at the same offsets.
+            write(20).unwrap();
+        }
+    }
 }
