@@ -23,7 +23,7 @@ const CALLERS: u32 = 3;
 const BATCHES: u32 = 2;
 
 /// A table that adds up.
-fn sums() -> Arc<Keyed> {
+pub(crate) fn sums() -> Arc<Keyed> {
     keyed(&[("merge-engine", "aggregation"), ("fields.sum.aggregate-function", "sum")])
 }
 
@@ -36,7 +36,7 @@ fn keyed(merge: &[(&str, &str)]) -> Arc<Keyed> {
     Arc::new(Keyed::new(&Arc::new(spec)).unwrap())
 }
 
-fn one(keyed: &Keyed) -> RecordBatch {
+pub(crate) fn one(keyed: &Keyed) -> RecordBatch {
     let column = || Arc::new(Int64Array::from(vec![1])) as _;
     RecordBatch::try_new(keyed.reader.schema().arrow().clone(), vec![column(), column()]).unwrap()
 }

@@ -5,6 +5,7 @@
 //! for ever; a failed write fails all behind it and nothing before it.
 
 mod bucket;
+mod cuts;
 mod device;
 mod driver;
 mod images;

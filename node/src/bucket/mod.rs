@@ -5,6 +5,7 @@
 //! leaves the manifest before its file may be used again.
 //! This module knows nothing of tables, schemas or when background work is done.
 
+pub mod budget;
 pub mod committer;
 pub mod directories;
 pub mod encode;
@@ -230,6 +231,13 @@ impl Bucket {
         });
         if !bucket.to_seal.lock().is_empty() {
             bucket.resources.board.post(&bucket, Work::Seal);
+        }
+        if let Some(tree) = &bucket.tree {
+            resources.memtables.watch(&bucket);
+            // Rows that the log had only may be more than there is room for.
+            if resources.memtables.is_crowded() {
+                bucket.log.with_writer(|_| tree.rotate());
+            }
         }
         bucket.ask_for_upkeep();
         Ok(bucket)

@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::budget::MemtableBudget;
 use super::committer::{Calls, Committer};
 use super::directories::Directories;
 use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
-use crate::io::sync::{AtomicU32, AtomicUsize, Mutex, Ordering};
+use crate::io::sync::{AtomicU32, Mutex, Ordering};
 use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::cursor::Source;
 use crate::log::fate::Fate;
@@ -32,63 +33,11 @@ pub struct Limits {
     pub spare_bytes_max: u64,
     /// Bytes that a scan or a replay reads ahead in a log.
     pub scan_bytes_max: usize,
-    /// Bytes of all memtables together, about.
+    /// Bytes of all memtables together: see `budget`.
     pub memtable_bytes_max: usize,
     /// Bytes of blocks of runs that are kept in memory.
     pub block_bytes_max: usize,
 }
-
-/// The memory that all memtables of a store share.
-pub struct MemtableBudget {
-    bytes_max: usize,
-    bytes: AtomicUsize,
-    trees: AtomicUsize,
-}
-
-impl MemtableBudget {
-    fn new(bytes_max: usize) -> Self {
-        MemtableBudget { bytes_max, bytes: AtomicUsize::new(0), trees: AtomicUsize::new(0) }
-    }
-
-    /// A tree was opened.
-    pub fn enter(&self) {
-        self.trees.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A tree was closed that held so many bytes.
-    pub fn leave(&self, bytes: usize) {
-        self.trees.fetch_sub(1, Ordering::Relaxed);
-        self.subtract(bytes);
-    }
-
-    /// A memtable has other bytes than before: more, or fewer when small batches were copied together.
-    pub fn grow(&self, before: usize, bytes: usize) {
-        match bytes >= before {
-            true => self.bytes.fetch_add(bytes - before, Ordering::Relaxed),
-            false => self.bytes.fetch_sub(before - bytes, Ordering::Relaxed),
-        };
-    }
-
-    /// A memtable is gone.
-    pub fn subtract(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of all memtables.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether a memtable of so many bytes should make room: it alone takes a good part of the budget, or together they are over it and it is no less than
-    /// the others on average.
-    pub fn is_due(&self, bytes: usize) -> bool {
-        let share = self.bytes_max / (2 * self.trees.load(Ordering::Relaxed).max(1));
-        bytes >= self.bytes_max / MEMTABLES_PER_BUDGET || (self.bytes() > self.bytes_max && bytes > 0 && bytes >= share)
-    }
-}
-
-/// A memtable is flushed when it takes one part in so many of the budget: while some are flushed others go on.
-const MEMTABLES_PER_BUDGET: usize = 4;
 
 /// See the head of this module.
 pub struct Resources {

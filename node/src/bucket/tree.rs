@@ -254,8 +254,10 @@ impl Tree {
     /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
     /// the head of the log, so that no rows come meanwhile.
     pub(super) fn rotate(&self) -> bool {
-        let has_rows = !self.levels().active().is_empty();
+        let levels = self.levels();
+        let has_rows = !levels.active().is_empty();
         if has_rows {
+            self.resources.memtables.note_waiting(levels.active().bytes());
             self.change(Levels::rotated);
         }
         has_rows
@@ -302,7 +304,7 @@ impl Tree {
         {
             let _one_at_a_time = self.change.lock();
             let before = self.levels();
-            self.resources.memtables.subtract(before.memory_bytes());
+            self.resources.memtables.give_back(before.memory_bytes(), before.waiting_bytes());
             let levels = Arc::new(Levels::new(before.runs.clone(), before.flushed_to));
             self.shape.store(Arc::new(Shape { keyed, levels }));
         }
@@ -321,6 +323,11 @@ impl Tree {
         // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
         let end = view.end().min(levels.active().end_offset()).max(levels.flushed_to);
         Ok(Pinned { keyed, levels, end })
+    }
+
+    /// Bytes of memtables that wait to be flushed.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.levels().waiting_bytes()
     }
 
     /// Whether a memtable waits to be flushed.
@@ -383,7 +390,7 @@ impl Tree {
 
     /// The memory of memtables is given back.
     pub(super) fn flushed(&self, memtable: &Memtable) {
-        self.resources.memtables.subtract(memtable.bytes());
+        self.resources.memtables.give_back(memtable.bytes(), memtable.bytes());
     }
 }
 
@@ -394,7 +401,8 @@ fn filled_bytes(batches: &[BatchSpan]) -> usize {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.resources.memtables.leave(self.levels().memory_bytes());
+        let levels = self.levels();
+        self.resources.memtables.leave(levels.memory_bytes(), levels.waiting_bytes());
     }
 }
 

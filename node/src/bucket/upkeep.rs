@@ -87,7 +87,7 @@ impl Bucket {
             self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty())
         });
         if let Err(error) = &job {
-            tree.note_flush(Some(error));
+            self.note_flush(tree, Some(error));
         }
         job.map(Some).map_err(|error| here(&self.address, error))
     }
@@ -154,7 +154,7 @@ impl Bucket {
         };
         job.build = None;
         if let What::Flush(_) = job.what {
-            job.tree.note_flush(ended.as_ref().err());
+            self.note_flush(&job.tree, ended.as_ref().err());
         }
         ended.map(|()| false).map_err(|error| here(&self.address, error))
     }
@@ -289,7 +289,13 @@ impl Bucket {
         self.recycle_runs()
     }
 
-    fn note_stall(&self, tree: &Tree, waited: Duration) {
+    /// What came of the last flush is for those who wait for it.
+    fn note_flush(&self, tree: &Tree, error: Option<&Error>) {
+        tree.note_flush(error);
+        self.resources.memtables.ring();
+    }
+
+    pub(super) fn note_stall(&self, tree: &Tree, waited: Duration) {
         tree.stalled_ns.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
         self.show_gauges();
     }
@@ -303,6 +309,7 @@ impl Bucket {
         if let Some(error) = tree.failure() {
             return Err(error);
         }
+        self.wait_for_memory(tree)?;
         let clock = self.resources.driver.clock();
         let is_alone = self.resources.driver.is_single_threaded();
         loop {

@@ -75,6 +75,11 @@ impl Board {
         self.ring();
     }
 
+    /// Whether nobody reads the board any more.
+    pub fn has_ended(&self) -> bool {
+        self.list.lock().ended
+    }
+
     /// Wakes the reader.
     pub fn ring(&self) {
         self.word.fetch_add(1, Ordering::Release);

@@ -60,4 +60,9 @@ impl Levels {
     pub fn memory_bytes(&self) -> usize {
         self.memtables.iter().map(|memtable| memtable.bytes()).sum()
     }
+
+    /// Bytes of those that take no more rows.
+    pub fn waiting_bytes(&self) -> usize {
+        self.memtables[..self.memtables.len() - 1].iter().map(|memtable| memtable.bytes()).sum()
+    }
 }

@@ -21,6 +21,7 @@ use crate::io::sim::{Faults, Sim};
 use crate::io::{BLOCK_BYTES, Driver, FileCache, Mode, Pool};
 use crate::merge::MergeFunction;
 use crate::merge::deduplicate::Deduplicate;
+use crate::merge::reference::SLOT_ROWS_MAX;
 use crate::table::key::Keys;
 use crate::table::types::Field;
 use crate::table::{ChangeType, ColumnType, TableName, TableSchema, TableSpec};
@@ -321,5 +322,24 @@ fn small_batches_do_not_keep_the_memory_of_their_frames() {
         assert!(bytes < BATCHES * 320, "{} bytes a row", bytes / BATCHES);
         tree.flush();
         tree.check(&model, tree.next_offset, as_text);
+    }
+}
+
+#[test]
+fn small_batches_of_all_sizes_are_copied_together_within_what_a_chunk_holds() {
+    // What was copied together first stays small for long, beside much that is small no more: altogether that is more rows than one chunk can number.
+    let batches = || std::iter::repeat_n(1_i64, 8).chain(std::iter::repeat_n(100, 721)).chain([300]);
+    assert!(batches().sum::<i64>() > SLOT_ROWS_MAX as i64);
+    let mut tree = Tree::new(false);
+    let mut next = 0;
+    for rows in batches() {
+        let keys: Vec<i64> = (next..next + rows).collect();
+        tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+        next += rows;
+    }
+    for _ in 0..2 {
+        let found = tree.scan(tree.next_offset);
+        assert!(found.iter().map(|(_, value)| *value).eq(0..next), "{} rows", found.len());
+        tree.flush();
     }
 }

@@ -175,3 +175,6 @@ impl Filling {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,79 @@ fn the_time_may_be_changed_and_its_column_renamed() {
     }
 }
 
+/// What a key's rows add up to, and the latest time among them; each row has 5.
+fn adding(changelog: &str) -> CreateTable {
+    let columns = ["key", "count", "value"].map(|name| (name, Arc::new(Int64Array::from(Vec::<i64>::new())) as ArrayRef, name != "key"));
+    let create = CreateTable::like(RecordBatch::try_from_iter_with_nullable(columns).unwrap().schema()).primary_key(&["key"]);
+    let create = create.option("merge-engine", "aggregation").option("changelog-producer", changelog);
+    let create = create.option("fields.count.aggregate-function", "sum").option("fields.value.aggregate-function", "max");
+    create.option("record-level.time-field", "value").option("record-level.expire-time", &format!("{KEEP_S}s"))
+}
+
+fn add(table: &Table, key: i64, time_s: i64) {
+    let columns = [("key", key), ("count", 5), ("value", time_s)];
+    let columns = columns.map(|(name, value)| (name, Arc::new(Int64Array::from(vec![value])) as ArrayRef, name != "key"));
+    table.writer().unwrap().upsert(&RecordBatch::try_from_iter_with_nullable(columns).unwrap()).unwrap();
+}
+
+/// The count of each key.
+fn counts(table: &Table) -> BTreeMap<i64, i64> {
+    let mut all = BTreeMap::new();
+    for found in table.scan().build().unwrap() {
+        let batch = found.unwrap().batch;
+        let column = |at: usize| batch.column(at).as_primitive::<Int64Type>().values().iter().copied();
+        all.extend(column(0).zip(column(1)));
+    }
+    all
+}
+
+#[test]
+fn runs_that_have_expired_go_only_once_no_newer_row_goes_on_from_them() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", adding("input")).unwrap();
+    let now = now_s(&sim);
+    for key in 0..10 {
+        add(&table, key, now);
+        store.flush("t").unwrap();
+    }
+    sim.clock().advance(Duration::from_secs(KEEP_S as u64 + 10));
+    assert!(counts(&table).is_empty());
+    // In memory only: what expires is the row that all versions make, and this one makes it young again.
+    add(&table, 3, now + KEEP_S);
+    assert_eq!(counts(&table), BTreeMap::from([(3, 10)]));
+    let entry = table.store.entry(table.id, &table.name).unwrap();
+    table.store.bucket(&entry, 0, 0).unwrap().compact(true).unwrap();
+    assert_eq!(counts(&table), BTreeMap::from([(3, 10)]), "a merge of the old runs alone changes nothing that is seen");
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    assert_eq!((counts(&table), rows_in_runs(&table)), (BTreeMap::from([(3, 10)]), 1), "all together they can go");
+}
+
+#[test]
+fn what_has_expired_is_no_row_before_a_change() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", adding("lookup")).unwrap();
+    let now = now_s(&sim);
+    add(&table, 1, now);
+    add(&table, 2, now + 10_000);
+    store.flush("t").unwrap();
+    sim.clock().advance(Duration::from_secs(KEEP_S as u64 + 10));
+    add(&table, 1, now + KEEP_S);
+    add(&table, 2, now + KEEP_S);
+    assert_eq!(counts(&table), BTreeMap::from([(1, 5), (2, 10)]), "what has expired is not added to");
+    let mut ops = Vec::new();
+    for found in table.changes().build().unwrap() {
+        let batch = found.unwrap().batch;
+        let count = batch.column_by_name("count").unwrap().as_primitive::<Int64Type>().clone();
+        let op = batch.column_by_name("_op").unwrap().as_string::<i32>().clone();
+        ops.extend((0..batch.num_rows()).map(|row| (op.value(row).to_string(), count.value(row))));
+    }
+    let said: Vec<(&str, i64)> = ops.iter().map(|(op, count)| (op.as_str(), *count)).collect();
+    assert_eq!(said, [("+I", 5), ("+I", 5), ("+I", 5), ("-U", 5), ("+U", 10)], "no image tells of what has expired");
+}
+
 /// A split as another process gets it.
 fn as_text(split: &Split) -> Split {
     Split::from_json(&split.to_json().unwrap()).unwrap()
