@@ -151,7 +151,7 @@ fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &
         match scanner.next_within(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
             Next::Batch(found) => {
                 output.write(&found.batch)?;
-                progress.add(found.batch.num_rows() as u64, found.batch.get_array_memory_size() as u64);
+                progress.add(found.batch.num_rows() as u64, found.bytes());
                 if follow {
                     output.flush()?;
                 }

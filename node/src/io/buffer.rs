@@ -37,7 +37,7 @@ struct Shelves {
 }
 
 impl Pool {
-    /// A pool that keeps at most `limit_bytes` of idle memory. What is handed out is not counted.
+    /// A pool that keeps at most `limit_bytes` of idle memory, and a slab of each size that is in use. What is handed out is not counted.
     pub fn new(limit_bytes: usize) -> Self {
         Pool(Arc::new(Shelves {
             limit_bytes,

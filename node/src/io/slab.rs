@@ -132,7 +132,8 @@ impl Shelf {
         Some((Piece { slab, index }, more))
     }
 
-    /// Takes a piece back. A slab whose pieces are all back is given up when `is_over`; returns whether it was.
+    /// Takes a piece back. A slab whose pieces are all back is given up when `is_over`, but for the last one: a reader of one piece after the other would
+    /// have the kernel clear a large page for each. Returns whether it was.
     pub(super) fn put(&self, piece: Piece, is_over: bool) -> bool {
         let Piece { slab, index } = piece;
         let mut slabs = self.0.lock();
@@ -140,7 +141,7 @@ impl Shelf {
             slabs.push(slab.clone());
         }
         slab.put(index);
-        let is_given_up = is_over && slab.is_all_free();
+        let is_given_up = is_over && slabs.len() > 1 && slab.is_all_free();
         if is_given_up {
             slabs.retain(|kept| !Arc::ptr_eq(kept, &slab));
         }
@@ -179,13 +180,14 @@ mod tests {
     fn a_slab_is_given_up_only_when_all_of_it_is_back() {
         let shelf = Shelf::default();
         let take = || shelf.take(SLAB_BYTES / 2).unwrap().0;
-        let (first, second) = (take(), take());
+        let (first, second, third) = (take(), take(), take());
         assert!(!shelf.put(first, true));
-        assert!(shelf.put(second, true));
-        assert!(shelf.0.lock().is_empty());
-        let whole = take();
-        assert!(!shelf.put(whole, false), "below the limit it is kept");
+        assert!(shelf.put(second, true), "there is another one, with a free piece");
+        assert!(!shelf.put(third, true), "the last one stays");
         assert_eq!(shelf.0.lock().len(), 1);
+        let (whole, half, other) = (take(), take(), take());
+        assert!(!shelf.put(whole, false) && !shelf.put(half, false) && !shelf.put(other, false), "below the limit all are kept");
+        assert_eq!(shelf.0.lock().len(), 2);
     }
 
     #[test]

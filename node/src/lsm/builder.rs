@@ -15,6 +15,7 @@ use crate::format::{BatchMeta, Bloom, Columns, Compression, Encoder, Layout, Run
 use crate::io::{BLOCK_BYTES, Buffer, File, Mode};
 use crate::merge::function::is_telling;
 use crate::merge::outcome::{ColumnCopy, lengths};
+use crate::table::rows::value_bytes;
 use crate::table::{ChangeType, TableSchema};
 
 /// Bytes of a block, about: a lookup reads one.
@@ -218,7 +219,7 @@ fn copy(column: &ColumnCopy<'_>, start: usize, rows: usize, block: &mut Columns<
 
 /// A power of two, so that rows of a block have about the bytes that they should.
 fn block_rows(rows: &RecordBatch) -> usize {
-    let bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
+    let bytes = value_bytes(rows) as usize / rows.num_rows().max(1);
     // A table of many columns gets larger blocks: each column should have some rows.
     let goal = BLOCK_BYTES_GOAL.max(rows.num_columns() << 10);
     let count = (goal / bytes.max(1)).clamp(*BLOCK_ROWS.start(), *BLOCK_ROWS.end());

@@ -27,8 +27,9 @@ const KEYS_TOGETHER_MAX: usize = 1 << 13;
 /// Blocks that are read together.
 const BLOCKS_TOGETHER_MAX: usize = 256;
 
-/// Blocks that one search holds; of others the rows that were found are copied.
-const BLOCKS_HELD_MAX: usize = 2048;
+/// Blocks that one search holds; of others the rows that were found are copied. The buffers of more would go beyond what the pool keeps, and the kernel would
+/// have to clear new ones.
+const BLOCKS_HELD_MAX: usize = 256;
 
 /// Rows that were found.
 pub struct Found {
@@ -383,6 +384,7 @@ impl Rows {
 
     fn finish(mut self, reader: &Reader) -> Result<Found> {
         let rows = match self.batches.len() {
+            0 => reader.no_rows(),
             1 => self.batches.remove(0),
             _ => concat_batches(reader.schema().arrow(), &self.batches)
                 .map_err(|error| Error::exhausted("the rows of so many keys are too large for one batch").caused_by(error))?,

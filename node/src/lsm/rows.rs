@@ -102,6 +102,7 @@ pub struct Reader {
     keys: KeyEncoder,
     has_images: bool,
     versions: Mutex<HashMap<i16, Arc<Version>>>,
+    empty: RecordBatch,
 }
 
 /// What a reader of some columns is a part of.
@@ -120,7 +121,8 @@ impl Reader {
         let keys = KeyEncoder::new(spec.schema(), &spec.primary_key)?;
         let schema = spec.schema().clone();
         let has_images = spec.changelog()?.has_images();
-        Ok(Reader { spec, schema, part: None, keys, has_images, versions: Mutex::default() })
+        let empty = RecordBatch::new_empty(schema.arrow().clone());
+        Ok(Reader { spec, schema, part: None, keys, has_images, versions: Mutex::default(), empty })
     }
 
     /// Reads only these columns of the same table, ascending, and those of its key: what others hold is not looked at.
@@ -135,7 +137,8 @@ impl Reader {
         let keys = KeyEncoder::new(&schema, &self.spec.primary_key)?;
         let part = Some(Part { whole: self.clone(), columns: columns.to_vec() });
         let (spec, has_images) = (self.spec.clone(), self.has_images);
-        Ok(Arc::new(Reader { spec, schema, part, keys, has_images, versions: Mutex::default() }))
+        let empty = RecordBatch::new_empty(schema.arrow().clone());
+        Ok(Arc::new(Reader { spec, schema, part, keys, has_images, versions: Mutex::default(), empty }))
     }
 
     /// The reader of all columns, if this one is not.
@@ -150,6 +153,11 @@ impl Reader {
     pub fn choose(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let Some(part) = &self.part else { return Ok(rows.clone()) };
         rows.project(&part.columns).map_err(|error| Error::internal("cannot choose columns").caused_by(error))
+    }
+
+    /// No rows: made once, for who looks for keys that there are not.
+    pub fn no_rows(&self) -> RecordBatch {
+        self.empty.clone()
     }
 
     /// The columns that come out.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::buffer::Buffer;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -57,26 +58,41 @@ pub struct Reach {
 /// A block in the cache: run, number, and the schema its rows were mapped to.
 type BlockId = (u64, u32, i16);
 
-/// Memory that a block takes.
+/// A block in memory of its own.
+#[derive(Clone)]
+struct Kept {
+    chunk: Arc<Chunk>,
+    /// Memory that it takes; the cache asks more than once.
+    bytes: u64,
+}
+
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<BlockId, Arc<Chunk>> for Bytes {
-    fn weight(&self, _: &BlockId, chunk: &Arc<Chunk>) -> u64 {
-        (chunk.batch.get_array_memory_size() + chunk.keys.bytes()) as u64
+impl Weighter<BlockId, Kept> for Bytes {
+    fn weight(&self, _: &BlockId, kept: &Kept) -> u64 {
+        kept.bytes
     }
 }
 
+/// Memory of a block besides its values: that of its arrays.
+const COLUMN_BYTES_ABOUT: usize = 128;
+
 /// Blocks that were read lately, up to a number of bytes.
-pub struct Blocks(Cache<BlockId, Arc<Chunk>, Bytes>);
+pub struct Blocks(Cache<BlockId, Kept, Bytes>);
 
 /// Bytes of a block, about, from which the cache guesses how many it will hold.
-const BLOCK_BYTES_ABOUT: u64 = 32 << 10;
+const BLOCK_BYTES_ABOUT: u64 = 16 << 10;
 
 impl Blocks {
     /// A cache of at most so many bytes.
     pub fn new(bytes_max: u64) -> Arc<Self> {
         Arc::new(Blocks(Cache::with_weighter((bytes_max / BLOCK_BYTES_ABOUT) as usize + 1, bytes_max, Bytes)))
+    }
+
+    /// Whether a block that comes pushes out others, or nearly so.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.weight() >= self.0.capacity() / 10 * 9
     }
 }
 
@@ -207,7 +223,11 @@ impl Run {
     pub fn block(&self, reader: &Reader, number: usize) -> Result<Arc<Chunk>> {
         match self.cached(reader, number) {
             Some(known) => Ok(known),
-            None => Ok(self.keep(reader, number, self.read_blocks(reader, number..number + 1)?.remove(0))),
+            None => {
+                let block = self.index.blocks()[number];
+                let bytes = self.read(block.position..block.position + u64::from(block.length))?;
+                self.decode_to_keep(reader, number, &bytes)
+            }
         }
     }
 
@@ -218,14 +238,16 @@ impl Run {
 
     /// A block, if the cache has it.
     pub(super) fn cached(&self, reader: &Reader, number: usize) -> Option<Arc<Chunk>> {
-        self.reach.blocks.0.get(&self.block_id(reader, number))
+        self.reach.blocks.0.get(&self.block_id(reader, number)).map(|kept| kept.chunk)
     }
 
-    /// Puts a block into the cache.
-    pub(super) fn keep(&self, reader: &Reader, number: usize, chunk: Chunk) -> Arc<Chunk> {
-        let chunk = Arc::new(chunk);
-        self.reach.blocks.0.insert(self.block_id(reader, number), chunk.clone());
-        chunk
+    /// The rows of a block, which the cache keeps. They are copied out of the buffer they were read into: that is up to twice as large, and others wait for it.
+    pub(super) fn decode_to_keep(&self, reader: &Reader, number: usize, bytes: &[u8]) -> Result<Arc<Chunk>> {
+        let chunk = Arc::new(self.decode(reader, number, &Buffer::from(bytes))?);
+        // Runs are not compressed: values lie in the bytes of their block, but for columns that the table has changed since.
+        let bytes = bytes.len() + chunk.keys.bytes() + chunk.batch.num_columns() * COLUMN_BYTES_ABOUT;
+        self.reach.blocks.0.insert(self.block_id(reader, number), Kept { chunk: chunk.clone(), bytes: bytes as u64 });
+        Ok(chunk)
     }
 
     /// How its bytes are got at.
@@ -247,7 +269,7 @@ impl Run {
     }
 
     /// The rows of a block, from its bytes.
-    pub(super) fn decode(&self, reader: &Reader, number: usize, bytes: &Frozen) -> Result<Chunk> {
+    pub(super) fn decode(&self, reader: &Reader, number: usize, bytes: &Buffer) -> Result<Chunk> {
         let block = self.index.blocks()[number];
         let here = |error: Error| {
             let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
@@ -255,7 +277,7 @@ impl Run {
         };
         let header = BatchHeader::read(bytes).map_err(here)?;
         header.verify(bytes).map_err(here)?;
-        let chunk = reader.chunk(&bytes.arrow()).map_err(here)?;
+        let chunk = reader.chunk(bytes).map_err(here)?;
         if chunk.rows() != block.rows as usize {
             return Err(here(Error::corrupt("a block has another number of rows than the index says")));
         }
@@ -269,10 +291,10 @@ impl Run {
     pub fn read_blocks(&self, reader: &Reader, numbers: Range<usize>) -> Result<Vec<Chunk>> {
         let blocks = &self.index.blocks()[numbers.clone()];
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
-        let bytes = self.read(first.position..last.position + u64::from(last.length))?;
+        let bytes = self.read(first.position..last.position + u64::from(last.length))?.arrow();
         let bytes_of = |block: &Block| {
             let start = (block.position - first.position) as usize;
-            bytes.slice(start..start + block.length as usize)
+            bytes.slice_with_length(start, block.length as usize)
         };
         numbers.zip(blocks).map(|(number, block)| self.decode(reader, number, &bytes_of(block))).collect()
     }

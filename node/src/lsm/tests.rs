@@ -22,6 +22,7 @@ use crate::io::{BLOCK_BYTES, Driver, FileCache, Mode, Pool};
 use crate::merge::MergeFunction;
 use crate::merge::deduplicate::Deduplicate;
 use crate::merge::reference::SLOT_ROWS_MAX;
+use crate::table::key::Keys;
 use crate::table::types::Field;
 use crate::table::{ChangeType, ColumnType, TableName, TableSchema, TableSpec};
 
@@ -241,6 +242,49 @@ fn many_rows_go_through_many_blocks_and_tiles() {
     let found: Vec<(i64, i64)> = found.iter().map(|(key, value)| (key.as_primitive::<Int64Type>().value(0), *value)).collect();
     assert!(found.iter().copied().eq(model), "{} rows", found.len());
     assert!(tree.levels.runs.iter().all(|run| run.index().blocks().len() > 10));
+}
+
+#[test]
+fn a_cache_holds_blocks_of_about_as_many_bytes_as_it_may() {
+    let mut tree = Tree::new(false);
+    let keys: Vec<i64> = (0..20_000).collect();
+    tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+    tree.flush();
+    let run = tree.levels.runs[0].clone();
+    assert!((500 << 10..800 << 10).contains(&run.meta().bytes()), "{} bytes for a cache of 1 MiB", run.meta().bytes());
+    let blocks = run.index().blocks().len();
+    (0..blocks).for_each(|block| _ = run.block(&tree.reader, block).unwrap());
+    let kept = (0..blocks).filter(|block| run.cached(&tree.reader, *block).is_some()).count();
+    assert!(kept * 10 >= blocks * 8, "{kept} of {blocks} blocks");
+}
+
+#[test]
+fn more_blocks_than_the_cache_holds_are_found_all_the_same() {
+    let mut tree = Tree::new(false);
+    let all: Vec<i64> = (0..80_000).collect();
+    tree.add(Arc::new(Int64Array::from(all.clone())), &all.iter().map(|key| Some(key * 3)).collect::<Vec<_>>());
+    tree.flush();
+    let run = tree.levels.runs[0].clone();
+    let blocks = run.index().blocks().len();
+    // Neighbours in stretches, and alone; a full cache by the second time.
+    for step in [1, 1, 700, 1_300] {
+        let asked: Vec<i64> = all.iter().copied().step_by(step).filter(|key| key / 900 % 3 != 1).collect();
+        let found = lookup(&tree.reader, &*tree.function, &tree.levels, tree.next_offset, &Keys::Numbers(numbers(&tree, &asked))).unwrap();
+        let values = found.rows.column(1).as_primitive::<Int64Type>().values();
+        assert!(values.iter().copied().eq(asked.iter().map(|key| key * 3)), "every {step}th");
+    }
+    assert!(tree.reach.blocks.is_full());
+    let kept = (0..blocks).filter(|block| run.cached(&tree.reader, *block).is_some()).count();
+    assert!((blocks / 4..blocks * 3 / 4).contains(&kept), "{kept} of {blocks} blocks in a cache for about half of them");
+}
+
+/// Keys as the tree has them.
+fn numbers(tree: &Tree, keys: &[i64]) -> Vec<u64> {
+    let rest = |_| -> ArrayRef { Arc::new(Int64Array::from(vec![None; keys.len()])) };
+    let notes = Arc::new(StringArray::from(vec![None::<&str>; keys.len()]));
+    let columns = vec![Arc::new(Int64Array::from(keys.to_vec())) as ArrayRef, rest(()), notes];
+    let batch = RecordBatch::try_new(tree.encoder.schema().clone(), columns).unwrap();
+    tree.reader.keys().encode(&batch).unwrap().as_numbers().unwrap().to_vec()
 }
 
 #[test]

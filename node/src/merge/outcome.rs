@@ -13,6 +13,9 @@ use super::kernels::Picks;
 use super::reference::Ref;
 use crate::error::{Error, Result};
 
+/// A single row of a slot of at most so many rows is handed on where it lies: that it keeps the others in memory costs less than a copy of each column.
+const LEFT_IN_PLACE_ROWS_MAX: usize = 1024;
+
 /// See the head of this module.
 pub struct Outcome {
     /// For each row, one of its key.
@@ -75,6 +78,12 @@ impl Outcome {
     /// # Errors
     /// As [`gather`](super::gather::gather).
     pub fn batch(&self, slots: &[Slot<'_>], rows: Range<usize>) -> Result<RecordBatch> {
+        if let ([only], true) = (&self.rows[rows.clone()], self.columns.is_empty())
+            && *only != Ref::NONE
+            && slots[only.slot()].batch.num_rows() <= LEFT_IN_PLACE_ROWS_MAX
+        {
+            return Ok(slots[only.slot()].batch.slice(only.row(), 1));
+        }
         let lengths = lengths(slots);
         let schema = slots[0].batch.schema();
         let copy = |copy: &ColumnCopy<'_>| match copy {

@@ -83,7 +83,7 @@ pub(super) fn alter(store: &Inner, name: &TableName, changes: &[Change]) -> Resu
     }
     let gate = store.gate(id)?;
     let _closed = gate.close();
-    merge_rows(store, &store.entry(id, name)?, &after)?;
+    merge_rows(store, &*store.entry(id, name)?, &after)?;
     store.apply_policy(&commit(store, name, changes, Some(id))?)
 }
 

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::key_plan::KeyPlan;
 use crate::bucket::ledger::LedgerState;
 use crate::error::{Error, Result};
 use crate::table::{TableName, TableSpec};
@@ -122,9 +124,22 @@ pub(super) struct TableEntry {
     /// The table in whose place this one is being filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) replaces: Option<u32>,
+    /// See [`TableEntry::key_plan`].
+    #[serde(skip)]
+    plan: OnceLock<Arc<KeyPlan>>,
 }
 
 impl TableEntry {
+    /// How keys of the table are taken; made when it is first asked for.
+    ///
+    /// Errors: Invalid for a table without a primary key.
+    pub(super) fn key_plan(&self) -> Result<&KeyPlan> {
+        match self.plan.get() {
+            Some(plan) => Ok(plan),
+            None => KeyPlan::new(&self.spec).map(|plan| &**self.plan.get_or_init(|| Arc::new(plan))),
+        }
+    }
+
     /// The id of its next partition.
     pub(super) fn next_partition_id(&self) -> u32 {
         self.partitions.last_key_value().map_or(ONLY_PARTITION, |(last, _)| *last).max(self.partitions_end.saturating_sub(1)) + 1
@@ -151,7 +166,7 @@ pub(super) struct Catalog {
     /// The id of the next table.
     pub(super) next_table_id: u32,
     /// By id.
-    pub(super) tables: BTreeMap<u32, TableEntry>,
+    pub(super) tables: BTreeMap<u32, Arc<TableEntry>>,
     /// The last [`Partition::serial`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) serial: u64,
@@ -168,7 +183,9 @@ impl LedgerState for Catalog {
             Edit::Opened { epoch } => self.epoch = self.epoch.max(epoch),
             Edit::TableCreated { spec, slot, replaces } => {
                 self.next_table_id = self.next_table_id.max(spec.id + 1);
-                self.tables.insert(spec.id, TableEntry { spec, slot, partitions: BTreeMap::new(), partitions_end: 0, replaces });
+                let (id, partitions) = (spec.id, BTreeMap::new());
+                let made = TableEntry { spec, slot, partitions, partitions_end: 0, replaces, plan: OnceLock::new() };
+                self.tables.insert(id, Arc::new(made));
             }
             Edit::PartitionCreated { table_id, partition_id, name, slot, serial } => {
                 self.serial = self.serial.max(serial);
@@ -180,8 +197,8 @@ impl LedgerState for Catalog {
                 entry.partitions.remove(&partition_id);
             }
             Edit::TableAltered { spec } => {
-                let id = spec.id;
-                self.entry(id)?.spec = spec;
+                let entry = self.entry(spec.id)?;
+                (entry.spec, entry.plan) = (spec, OnceLock::new());
             }
             Edit::TableDropped { table_id } => {
                 self.tables.remove(&table_id);
@@ -201,16 +218,17 @@ impl LedgerState for Catalog {
 
 impl Catalog {
     fn entry(&mut self, table_id: u32) -> Result<&mut TableEntry> {
-        self.tables.get_mut(&table_id).ok_or_else(|| Error::corrupt(format!("the catalog changes table {table_id} and does not have it")))
+        let unknown = || Error::corrupt(format!("the catalog changes table {table_id} and does not have it"));
+        self.tables.get_mut(&table_id).map(Arc::make_mut).ok_or_else(unknown)
     }
 
     /// The table of that name.
-    pub(super) fn find(&self, name: &TableName) -> Option<&TableEntry> {
+    pub(super) fn find(&self, name: &TableName) -> Option<&Arc<TableEntry>> {
         self.shown().find(|entry| entry.spec.name == *name)
     }
 
     /// All tables but those that are being filled in the place of others.
-    pub(super) fn shown(&self) -> impl Iterator<Item = &TableEntry> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Arc<TableEntry>> {
         self.tables.values().filter(|entry| entry.replaces.is_none())
     }
 
@@ -246,7 +264,7 @@ impl Catalog {
     ///
     /// Errors: Exhausted when the page is full.
     pub(super) fn free_slots(&self, count: usize) -> Result<usize> {
-        let mut used: Vec<Range<usize>> = self.tables.values().flat_map(TableEntry::slots).collect();
+        let mut used: Vec<Range<usize>> = self.tables.values().flat_map(|entry| entry.slots()).collect();
         used.sort_by_key(|range| range.start);
         let mut first = STORE_SLOT + 1;
         for range in used {
@@ -288,7 +306,7 @@ mod tests {
         catalog.apply(Edit::TableDropped { table_id: b }).unwrap();
         create(&mut catalog, "d", 4);
         create(&mut catalog, "e", 9);
-        let mut used: Vec<usize> = catalog.tables.values().flat_map(TableEntry::slots).flatten().collect();
+        let mut used: Vec<usize> = catalog.tables.values().flat_map(|entry| entry.slots()).flatten().collect();
         let count = used.len();
         used.sort();
         used.dedup();

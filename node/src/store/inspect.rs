@@ -187,7 +187,7 @@ impl Place<'_> {
     }
 }
 
-fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<TableEntry>> {
+fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<Arc<TableEntry>>> {
     let catalog = store.catalog()?;
     match table {
         None => Ok(catalog.shown().cloned().collect()),
@@ -198,7 +198,7 @@ fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<TableEntry>> {
     }
 }
 
-fn each_bucket(entries: &[TableEntry], mut visit: impl FnMut(Place<'_>) -> Result<()>) -> Result<()> {
+fn each_bucket(entries: &[Arc<TableEntry>], mut visit: impl FnMut(Place<'_>) -> Result<()>) -> Result<()> {
     for entry in entries {
         for (&partition_id, partition) in &entry.partitions {
             for bucket in 0..entry.spec.buckets {

@@ -41,6 +41,7 @@ mod dropping;
 mod expiry;
 mod gate;
 mod inspect;
+mod key_plan;
 mod keyed;
 mod lookup;
 mod open;

@@ -251,13 +251,13 @@ impl Inner {
     }
 
     /// A table of the catalog.
-    pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
+    pub(super) fn entry(&self, table_id: u32, name: &TableName) -> Result<Arc<TableEntry>> {
         let catalog = self.catalog()?;
         catalog.tables.get(&table_id).cloned().ok_or_else(|| dropped(&catalog, name))
     }
 
     /// A table's entry that knows every schema version of which a row is durable.
-    pub(super) fn newest_entry(&self, table_id: u32, name: &TableName) -> Result<TableEntry> {
+    pub(super) fn newest_entry(&self, table_id: u32, name: &TableName) -> Result<Arc<TableEntry>> {
         if let Role::Follower(following) = &self.role {
             self.refresh_catalog(following, true)?;
         }
@@ -353,7 +353,7 @@ impl Inner {
         let catalog = self.catalog.load();
         check_there(&catalog, entry, partition_id)?;
         // Or from before an alteration, which reaches the buckets that are open.
-        let entry = catalog.tables.get(&entry.spec.id).unwrap_or(entry);
+        let entry = catalog.tables.get(&entry.spec.id).map_or(entry, |entry| entry);
         let key = (entry.spec.id, partition_id, bucket);
         if let Some(open) = buckets.get(&key).filter(|open| !open.may_be_whole()) {
             return Ok(open.clone());
@@ -634,7 +634,7 @@ mod tests {
         alter(&store, &name, &[Change::add_column("more int64").unwrap()]).unwrap();
         let Role::Follower(following) = &outside.role else { unreachable!("it is open read-only") };
         following.seen.store(outside.resources.page.slot(STORE_SLOT).word(), Ordering::Release);
-        let columns = |entry: Result<TableEntry>| entry.unwrap().spec.schema().fields().len();
+        let columns = |entry: Result<Arc<TableEntry>>| entry.unwrap().spec.schema().fields().len();
         assert_eq!(columns(outside.entry(id, &name)), 1);
         assert_eq!(columns(outside.newest_entry(id, &name)), 2);
     }

@@ -18,6 +18,7 @@ use super::scanner::ScanBatch;
 use super::table::Table;
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::table::rows::value_bytes;
 use crate::table::{ChangeType, TableName, TableSpec};
 
 /// Small batches of a bucket are written together, up to so many rows.
@@ -112,7 +113,7 @@ fn fill(store: &Arc<Inner>, spec: &TableSpec, new_id: u32, progress: &mut dyn Fn
     }
     filling.write()?;
     filling.writer.flush()?;
-    sync(store, &store.entry(new_id, &spec.name)?)?;
+    sync(store, &*store.entry(new_id, &spec.name)?)?;
     progress(filling.done);
     Ok(filling.done.rows)
 }
@@ -170,7 +171,7 @@ impl Filling {
         // Answers are of no use, and would gather.
         self.writer.acks()?;
         self.done.rows += rows.num_rows() as u64;
-        self.done.bytes += rows.get_array_memory_size() as u64;
+        self.done.bytes += value_bytes(&rows);
         Ok(())
     }
 }

@@ -79,12 +79,14 @@ impl Turns {
 }
 
 /// The bucket of a partition that a sticky writer stays in.
+#[derive(Clone)]
 struct Stay {
     bucket: u32,
     rows: usize,
 }
 
 /// Decides for one writer.
+#[derive(Clone)]
 pub(super) struct Router {
     partitioner: Option<Arc<Partitioner>>,
     function: Option<BucketFunction>,

@@ -28,6 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::log::cursor::{Cursor, Next as CursorNext, Source, offset_at};
 use crate::log::view::View;
 use crate::table::partition::Partitioner;
+use crate::table::rows::value_bytes;
 
 /// Buckets of a scan that keep what they need to read ahead while they have nothing new; of more, each gives it back.
 const READY_MAX: usize = 16;
@@ -211,7 +212,7 @@ impl ScanBuilder {
         let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
-        let spec = entry.spec;
+        let spec = entry.spec.clone();
         let is_merged = !spec.primary_key.is_empty() && !changes;
         if let Some(split) = &split {
             split.check(&spec, is_merged)?;
@@ -243,7 +244,7 @@ impl ScanBuilder {
         };
         let spec = merged.as_ref().map_or(spec, |merged| merged.spec().clone());
         let handle = table.clone();
-        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec));
+        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec.clone()));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
         let mut scanner = Scanner {
             reading,
@@ -286,6 +287,13 @@ pub struct ScanBatch {
     pub timestamp_ms: i64,
     /// The rows.
     pub batch: RecordBatch,
+}
+
+impl ScanBatch {
+    /// Bytes of the values of the rows.
+    pub fn bytes(&self) -> u64 {
+        value_bytes(&self.batch)
+    }
 }
 
 /// What a scan has to say.

@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// The table in the catalog, if it may have snapshots.
-    fn keyed_entry(&self) -> Result<TableEntry> {
+    fn keyed_entry(&self) -> Result<Arc<TableEntry>> {
         let entry = self.store.entry(self.id, &self.name)?;
         match entry.spec.primary_key.is_empty() {
             false => Ok(entry),

@@ -197,7 +197,7 @@ fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
         let store = Store::open(dir.path(), Options::default()).unwrap();
         let table = store.table("t").unwrap();
         assert_eq!(numbers(table.scan().build().unwrap()), [0, 1, 2, 3, 4]);
-        let spec = table.store.entry(table.id, &table.name).unwrap().spec;
+        let spec = table.store.entry(table.id, &table.name).unwrap().spec.clone();
         assert_eq!((spec.options.retention_ms.is_some(), open::segment_policy(&spec).retention_ms), (true, None), "nothing is dropped");
         let altered = store.alter_table("t", &[Change::set_option("retention.ms", "8d")]);
         for error in [table.writer().map(drop).unwrap_err(), altered.unwrap_err()] {

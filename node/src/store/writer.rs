@@ -118,7 +118,7 @@ impl Writer {
             return Err(Error::invalid("the store is open read-only").hint("open it with `Store::open` to write"));
         }
         let catalog = table.store.catalog()?;
-        let spec = table.store.entry(table.id, &table.name)?.spec;
+        let spec = table.store.entry(table.id, &table.name)?.spec.clone();
         spec.check_writable()?;
         let encoders = Encoders::new(&spec)?;
         let keyed = keyed(&spec)?;
@@ -298,7 +298,7 @@ impl Writer {
             self.keyed = keyed(&entry.spec)?;
             self.fitting = None;
             self.router = Router::new(&entry.spec, self.table.store.turns(self.table.id)?)?;
-            self.spec = Arc::new(entry.spec);
+            self.spec = Arc::new(entry.spec.clone());
         }
         Ok(())
     }

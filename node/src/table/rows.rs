@@ -1,9 +1,15 @@
-//! Which rows of a batch belong together: all of them, or some by index.
+//! Which rows of a batch belong together: all of them, or some by index; and how many bytes they are.
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 
 use crate::error::{Error, Result};
+
+/// Bytes of the values of a batch, wherever they lie.
+pub fn value_bytes(batch: &RecordBatch) -> u64 {
+    // What Arrow does not count has no values of its own.
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) as u64).sum()
+}
 
 /// Rows of a batch, in their order.
 #[derive(Clone, Debug, PartialEq)]

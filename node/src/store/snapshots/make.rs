@@ -53,14 +53,14 @@ pub(super) struct Making {
 impl Making {
     fn begin(table: &Table, tag: Option<&str>) -> Result<Self> {
         let store = &table.store;
-        let snapshots = store.snapshots_of(&table.keyed_entry()?)?;
+        let snapshots = store.snapshots_of(&*table.keyed_entry()?)?;
         let turn = snapshots.begin(store.resources.driver.is_single_threaded())?;
         Self::begin_with(table, tag, turn).map_err(|error| error.at("table", &table.name))
     }
 
     /// As background work: `None` when somebody else makes one.
     pub(super) fn try_begin(table: &Table) -> Result<Option<Self>> {
-        let Some(turn) = table.store.snapshots_of(&table.keyed_entry()?)?.try_begin() else { return Ok(None) };
+        let Some(turn) = table.store.snapshots_of(&*table.keyed_entry()?)?.try_begin() else { return Ok(None) };
         Self::begin_with(table, None, turn).map(Some).map_err(|error| error.at("table", &table.name))
     }
 
@@ -94,7 +94,7 @@ impl Making {
             match keeps.and_then(|keeps| Ok((keeps, is_whole?))) {
                 Ok((keeps, true)) => {
                     let buckets = places.into_iter().zip(keeps).map(|((place, bucket), keep)| (place, bucket, keep)).collect();
-                    return Ok(Making { spec: entry.spec, id, time_ms, tag: tag.map(str::to_string), buckets, at: 0, turn });
+                    return Ok(Making { spec: entry.spec.clone(), id, time_ms, tag: tag.map(str::to_string), buckets, at: 0, turn });
                 }
                 // A partition came meanwhile, and perhaps rows in it that are older than the cut.
                 Ok(_) => _ = turn.0.held.lock().unsure.remove(&id),

@@ -18,7 +18,7 @@ use crate::table::TableName;
 const TABLES_PER_ROUND: usize = 64;
 
 /// The tables of this round: those behind the last one of the round before, then from the first on.
-fn round(catalog: &Catalog, last: Option<u32>) -> Vec<&TableEntry> {
+fn round(catalog: &Catalog, last: Option<u32>) -> Vec<&Arc<TableEntry>> {
     let behind = catalog.tables.range(last.map_or(0, |last| last.saturating_add(1))..);
     let before = catalog.tables.range(..=last.unwrap_or(0)).filter(|_| last.is_some());
     behind.chain(before).map(|(_, entry)| entry).filter(|entry| !entry.spec.primary_key.is_empty()).take(TABLES_PER_ROUND).collect()
@@ -99,6 +99,6 @@ fn steps(store: Weak<Inner>, table_id: u32, name: TableName, wants: Wants) -> St
             }
             return Ok(Some(stepped.unwrap_or_default()));
         }
-        expire(&store, &store.entry(table_id, &table.name)?).map(|_| None)
+        expire(&store, &*store.entry(table_id, &table.name)?).map(|_| None)
     })
 }

@@ -31,7 +31,7 @@ impl At {
     /// With `is_now`, in the columns that the table has now.
     ///
     /// Errors: NotFound when there is no such snapshot.
-    fn find(table: &Table, version: &Version, is_now: bool) -> Result<(TableEntry, At)> {
+    fn find(table: &Table, version: &Version, is_now: bool) -> Result<(Arc<TableEntry>, At)> {
         let entry = table.keyed_entry()?;
         let list = table.store.snapshot_list(&entry)?;
         let record = list.find(version).map_err(|error| error.at("table", &table.name))?.clone();
