@@ -130,13 +130,14 @@ impl Oracle {
 
     /// A row is about to be sent.
     pub(crate) fn send(&mut self, table: u64, sender: u64, row: u64) {
-        let fact = self.facts.entry(row).or_insert(Fact { table, sender, standing: Standing::Sent });
-        if fact.standing == Standing::Gone {
-            fact.standing = Standing::Sent;
+        let known = self.facts.get(&row).map(|fact| fact.standing);
+        if known.is_some_and(|standing| standing != Standing::Gone) {
+            // One that is under way keeps its turn among those that were sent.
+            return;
         }
-        let standing = fact.standing;
+        self.facts.entry(row).or_insert(Fact { table, sender, standing: Standing::Sent }).standing = Standing::Sent;
         let table = self.tables.get_mut(&table).expect("rows go to tables that exist");
-        if let (Some(bucket), Standing::Sent) = (table.bucket_of(row), standing) {
+        if let Some(bucket) = table.bucket_of(row) {
             let place = (table.partition_of(row), bucket);
             table.logs.entry(place).or_default().sent.push(row);
         }
