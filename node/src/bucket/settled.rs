@@ -36,7 +36,8 @@ impl Bucket {
         }
     }
 
-    /// Merges all rows of its tree into one run, in which no key is deleted.
+    /// Merges all rows of its tree into one run, in which no key is deleted. It is durable also where they were found merged: an earlier open may have failed over
+    /// the edit that says so and left it where a power cut takes it, and then the rows would be merged again, in another way.
     ///
     /// # Errors
     /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes and compactions.
@@ -47,6 +48,8 @@ impl Bucket {
             return Err(self.here(error));
         }
         self.flush()?;
-        self.compact(true)
+        self.compact(true)?;
+        let is_unwritten = self.manifest.lock().is_missing();
+        if is_unwritten { Ok(()) } else { self.settle() }
     }
 }
