@@ -129,6 +129,13 @@ impl Error {
         self
     }
 
+    /// As [`Error::at`], in the place of a value of that name: what is known here is said in other terms than where it went wrong.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.0.context.retain(|(known, _)| *known != name);
+        self.at(name, value)
+    }
+
     /// Says what to do about it. An empty hint says nothing.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

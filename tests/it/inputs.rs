@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
 use crate::program::Place;
@@ -237,4 +237,74 @@ fn what_meta_added_is_refused_with_how_to_leave_it_out() {
     let error = place.feed("upsert k --from - --format ndjson", b"{\"id\":1,\"_op\":\"+I\"}");
     let error = String::from_utf8(error.stderr).unwrap();
     assert!(error.contains("--op-column _op"), "{error}");
+}
+
+#[test]
+fn a_row_that_is_larger_than_a_batch_is_a_bad_row() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    place.done("alter t --set batch.bytes.max=4KiB");
+    let texts = (0..8).map(|number| (number, if number == 3 || number == 6 { "x".repeat(5_000) } else { "y".into() }));
+    let texts: Vec<(i32, String)> = texts.collect();
+    let ndjson: String = texts.iter().map(|(number, text)| format!("{{\"number\":{number},\"text\":\"{text}\"}}\n")).collect();
+    let csv: String = texts.iter().map(|(number, text)| format!("{number},{text}\n")).collect();
+    std::fs::write(dir.path().join("rows.ndjson"), ndjson).unwrap();
+    std::fs::write(dir.path().join("rows.csv"), format!("number,text\n{csv}")).unwrap();
+    let columns = [
+        ("number", Arc::new(texts.iter().map(|(number, _)| *number).collect::<Int32Array>()) as ArrayRef),
+        ("text", Arc::new(texts.iter().map(|(_, text)| Some(text.as_str())).collect::<StringArray>()) as ArrayRef),
+    ];
+    let given = RecordBatch::try_from_iter(columns).unwrap();
+    let mut file = ArrowWriter::try_new(std::fs::File::create(dir.path().join("rows.parquet")).unwrap(), given.schema(), None).unwrap();
+    file.write(&given).unwrap();
+    file.close().unwrap();
+    for name in ["rows.ndjson", "rows.csv", "rows.parquet"] {
+        let before = numbers(place).len();
+        let error = place.fails(1, &format!("append t --from {name}"));
+        assert!(error.contains("row 3, table t, rows_before_batch 0, rows_appended 3"), "{name}: {error}");
+        assert_eq!(numbers(place)[before..], ["0", "1", "2"], "{name}: exactly the rows before it");
+        let before = numbers(place).len();
+        let output = place.run(&format!("append t --from {name} --on-error skip"));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains("left out row 4: ") && told.contains("left out row 7: "), "{name}: {told}");
+        assert_eq!(numbers(place)[before..], ["0", "1", "2", "4", "5", "7"], "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_a_way_out() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    // A feather file is no arrow stream.
+    for name in ["txt", "feather"] {
+        let error = place.fails(2, &format!("scan t --out rows.{name}"));
+        assert!(error.contains(&format!("no format is called .{name}")) && error.contains(".parquet"), "{error}");
+    }
+    place.done("scan t --out rows.txt --output csv");
+    std::fs::write(dir.path().join("empty.csv"), "").unwrap();
+    let error = place.fails(1, "create u --like empty.csv");
+    assert!(error.contains("--schema") && !error.contains("--format"), "{error}");
+    for line in ["alter t --set write-only=true", "create u --schema t.toml --set write-only=true"] {
+        assert!(place.fails(2, line).contains("write-only"), "{line}");
+    }
+    place.done_of(&["scan", "t", "--where", "-3 <= number"]);
+    place.done_of(&["scan", "t", "--columns", "\"number\", text"]);
+    std::fs::remove_file(store.join("commit.page")).unwrap();
+    let error = place.fails(3, "scan t");
+    assert!(error.contains("the commit page of the store is missing"), "{error}");
+    place.done("init");
+    place.done("scan t");
+}
+
+#[test]
+fn the_demo_keeps_its_store_where_dir_says() {
+    let dir = scratch::directory();
+    let place = Place::new(dir.path());
+    place.done("demo shop --seconds 1 --rate 200/s --quiet");
+    assert!(place.done("list").contains("clicks"));
+    assert!(place.fails(4, "demo shop --seconds 1 --rate 200/s --quiet").contains("new or empty"));
 }

@@ -79,7 +79,7 @@ impl Encoders {
             }
             if count == 1 {
                 let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
-                return Err(large.hint("raise the table's option batch.bytes.max"));
+                return Err(large.at("row", from).hint("raise the table's option batch.bytes.max"));
             }
             count = (count as u128 * limit as u128 / bytes as u128).clamp(1, count as u128 - 1) as usize;
         }

@@ -94,6 +94,8 @@ first-row the oldest, partial-update the newest values that are not null, aggreg
 With --changelog lookup old rows are read when rows are written, and the log says what became of each key: tail --changelog prints the rows
 before and after each update, whatever was written; --set changelog.image=wal leaves the rows before out.
 
+--like takes the columns of csv in their order and those of ndjson sorted by name; times in ndjson are texts. --schema says both exactly.
+
 A schema file:
   [[field]]
   name = \"user_id\"
@@ -153,7 +155,8 @@ Of a damaged parquet or arrow file, the batches before the damage are kept.")]
 The changes of a table with a primary key are the rows as they were written, each with its _op: +I, -U, +U or -D.
 From `full` come all rows first, each as +I, then the changes behind them, without a gap and none twice; from `full:N` the rows of snapshot N.
 From `snapshot:N` come the changes that it has not, to `snapshot:N` those that it has; N is a number or a tag. Both as long as the log has them.
-An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition).")]
+An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition). A bucket that ends before
+it begins at its end: rows that come to it later have smaller offsets, and are printed too.")]
     Tail(Tail),
     /// The rows of a table now; of a table with a primary key, one for each key
     #[command(after_help = "Examples:
@@ -166,7 +169,7 @@ An offset counts in each bucket: with several, name the one that it is of with -
 
 A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text',
 '2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. NaN is greater than all numbers and equal to
-itself: x > 5 holds for it. A column whose name is one of these words is written in double quotes.
+itself: x > 5 holds for it. Numbers are compared exactly: no float32 is 0.1. A column whose name is one of these words is written in double quotes.
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
 Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
@@ -257,11 +260,11 @@ pub(crate) struct Create {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) buckets: u32,
     /// Rows with the same values here share a bucket [default: any bucket]
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    pub(crate) bucket_key: Vec<String>,
+    #[arg(long, value_name = "COLUMNS", value_parser = names, default_value = "", hide_default_value = true)]
+    pub(crate) bucket_key: Names,
     /// What tells one row from another; such a table takes upserts, not appends [default: nothing, a log table]
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    pub(crate) primary_key: Vec<String>,
+    #[arg(long, value_name = "COLUMNS", value_parser = names)]
+    pub(crate) primary_key: Option<Names>,
     /// What becomes of rows with the same primary key: deduplicate, first-row, partial-update or aggregation [default: deduplicate]
     #[arg(long, value_name = "ENGINE", requires = "primary_key")]
     pub(crate) merge: Option<String>,
@@ -308,7 +311,7 @@ pub(crate) struct Feed {
     /// Rows per second at most, as in `5000/s`
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out (csv and ndjson)
+    /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out (csv and ndjson; what is too large for a batch in every format)
     #[arg(long, value_enum, default_value_t = OnError::Fail)]
     pub(crate) on_error: OnError,
     /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset, and changes where they are not as many
@@ -378,11 +381,11 @@ pub(crate) struct Scan {
 /// Which rows and columns.
 #[derive(Args, Debug)]
 pub(crate) struct Select {
-    /// Only these columns
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    pub(crate) columns: Option<Vec<String>>,
+    /// Only these columns; a name with a comma stands in double quotes
+    #[arg(long, value_name = "COLUMNS", value_parser = names)]
+    pub(crate) columns: Option<Names>,
     /// Only rows for which this holds, as in "a > 5 and b = 'x'"
-    #[arg(long = "where", value_name = "CONDITION")]
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
     /// Only this bucket; may be said again for more [default: all]
     #[arg(long, value_name = "N")]
@@ -418,7 +421,7 @@ pub(crate) struct Shop {
     /// The same seed makes the same shop
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Keep the data in this directory, which must not exist
+    /// Keep the data in this directory, which must not exist or be empty [default: that of --dir, if it is given]
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
     #[command(flatten)]
@@ -465,6 +468,55 @@ pub(crate) struct Bench {
     pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
+}
+
+/// Names of columns in a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+/// `a,b,"c,d"`: in double quotes stands what has a comma or quotes in it, these doubled.
+fn names(text: &str) -> Result<Names, String> {
+    let mut all = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() || !all.is_empty() {
+        let name = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let (name, behind) = quoted_name(quoted).ok_or("a name in double quotes does not end")?;
+                rest = behind.trim_start();
+                name
+            }
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                let name = rest[..end].trim().to_string();
+                rest = &rest[end..];
+                name
+            }
+        };
+        all.push(name);
+        match rest.strip_prefix(',') {
+            Some(behind) => rest = behind.trim_start(),
+            None if rest.is_empty() => break,
+            None => return Err("expected a comma behind a name in double quotes".into()),
+        }
+    }
+    Ok(Names(all))
+}
+
+/// The name behind an opening quote, and what follows the closing one.
+fn quoted_name(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = text;
+    loop {
+        let (before, behind) = rest.split_once('"')?;
+        name.push_str(before);
+        match behind.strip_prefix('"') {
+            Some(behind) => {
+                name.push('"');
+                rest = behind;
+            }
+            None => return Some((name, behind)),
+        }
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -573,6 +625,16 @@ mod tests {
         assert_eq!(arguments.set, [("a.b".to_string(), "1".to_string())]);
         let Verb::Create(create) = arguments.verb else { panic!("not create") };
         assert_eq!(create.set, [("c.d".to_string(), "2".to_string())]);
+    }
+
+    #[test]
+    fn names_with_commas_stand_in_quotes() {
+        let list = |text: &str| names(text).map(|names| names.0);
+        let expected = |names: &[&str]| Ok(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        assert_eq!(list("a, b"), expected(&["a", "b"]));
+        assert_eq!(list(r#""a,b",c, "d ""e""" "#), expected(&["a,b", "c", "d \"e\""]));
+        assert_eq!((list(""), list("a,")), (expected(&[]), expected(&["a", ""])));
+        assert!(list(r#""a"#).is_err() && list(r#""a"b"#).is_err());
     }
 
     #[test]

@@ -36,7 +36,16 @@ pub(crate) struct Config {
     pub(crate) settings: Vec<Setting>,
 }
 
+/// What a setting says that stands on the command line.
+const DIR_FLAG: &str = "--dir";
+
 impl Config {
+    /// The data directory, if this very command line names it.
+    pub(crate) fn dir_of_flag(&self) -> Option<&PathBuf> {
+        let is_of_flag = self.settings.iter().any(|setting| setting.name == "dir" && setting.source == DIR_FLAG);
+        is_of_flag.then_some(&self.dir)
+    }
+
     /// Joins the command line with the environment and the file that it names.
     pub(crate) fn load(global: &Global, sets: &[(String, String)], environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
         let mut named = Vec::new();
@@ -49,7 +58,7 @@ impl Config {
         named.extend(sets.iter().map(|(name, value)| flag(name, value.clone(), "--set")));
         named.extend(global.io.iter().map(|value| flag("io", value.clone(), "--io")));
         named.extend(global.durability.iter().map(|value| flag("durability", value.clone(), "--durability")));
-        named.extend(global.dir.iter().map(|dir| flag("dir", dir.display().to_string(), "--dir")));
+        named.extend(global.dir.iter().map(|dir| flag("dir", dir.display().to_string(), DIR_FLAG)));
         named.extend(global.output.iter().map(|format| flag("output", format.name().into(), "--output")));
         let mut config = Config::of(named)?;
         if let Some(dir) = global.out.as_deref().filter(|out| out.is_dir()) {

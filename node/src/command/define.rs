@@ -40,7 +40,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
         (None, None) => unreachable!("one of them is required"),
     };
     let Create { table, partition_by, buckets, bucket_key, primary_key, merge, changelog, set, .. } = create;
-    let [bucket_key, primary_key] = [bucket_key, primary_key].map(trimmed);
+    let (bucket_key, primary_key) = (bucket_key.0, primary_key.unwrap_or_default().0);
     let named = [(MERGE_ENGINE, merge), (CHANGELOG_PRODUCER, changelog)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?)));
     let options = named.chain(set).collect();
@@ -49,10 +49,6 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
     session.close(store)?;
     session.say(&format!("created {table}"));
     Ok(())
-}
-
-fn trimmed(names: Vec<String>) -> Vec<String> {
-    names.into_iter().map(|name| name.trim().to_string()).collect()
 }
 
 /// Columns go before others take their names, and are renamed before they are widened.

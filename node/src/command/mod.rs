@@ -100,6 +100,10 @@ fn settings(arguments: &Arguments) -> Vec<(String, String)> {
 }
 
 fn dispatch(session: &Session, verb: Verb) -> Outcome {
+    // What is no rows has no format.
+    if !matches!(verb, Verb::Metrics(_)) {
+        session.check_out()?;
+    }
     match verb {
         Verb::Init(_) => define::init(session),
         Verb::Create(create) => define::create(session, create),

@@ -97,7 +97,7 @@ fn has_key(table: &Table) -> Outcome<bool> {
 /// The scan of the chosen rows and columns.
 fn select(mut scan: ScanBuilder, select: &Select) -> Outcome<ScanBuilder> {
     if let Some(columns) = &select.columns {
-        let columns: Vec<_> = columns.iter().map(|column| column.trim()).collect();
+        let columns: Vec<_> = columns.0.iter().map(String::as_str).collect();
         if let Some(twice) = twice(columns.iter().copied()) {
             return Err(Error::invalid(format!("column {} is named twice", quote(twice))).into());
         }

@@ -93,6 +93,21 @@ impl Session {
         self.config.output.or_else(|| self.config.out.as_deref().and_then(Format::of_name))
     }
 
+    /// Refuses a file whose name promises a format that rows are not printed in, before anything is done for it.
+    pub(crate) fn check_out(&self) -> Outcome {
+        let Some(path) = &self.config.out else { return Ok(()) };
+        match path.extension() {
+            Some(extension) if self.format_asked_for().is_none() => {
+                let unknown = format!("no format is called .{}", extension.to_string_lossy());
+                let unknown = Error::invalid(unknown).at("out", path.display());
+                Err(unknown
+                    .hint("name the file .json, .jsonl, .ndjson, .csv, .arrow, .arrows (both an arrow stream) or .parquet, or say --output")
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether somebody reads the output as it comes.
     pub(crate) fn prints_to_terminal(&self) -> bool {
         self.config.out.is_none() && std::io::stdout().is_terminal()

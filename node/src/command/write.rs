@@ -6,13 +6,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aquifer_node::Error;
+use aquifer_node::{Error, Kind};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::arguments::{Append, Delete, Feed, Upsert};
+use super::arguments::{Append, Delete, Feed, OnError, Upsert};
 use super::changes::Changes;
 use super::input::{Columns, Event, Input, way_out};
 use super::outcome::{Failure, Outcome};
@@ -94,8 +94,18 @@ fn write(session: &Session, name: &str, from: &Path, feed: &Feed, deed: impl FnO
     interrupt::catch();
     let progress = Progress::new(deed.verb(), input.rows_total(), session.config.quiet);
     let writer = table.writer()?;
-    let mut run =
-        Run { deed, writer, progress, latencies: latency::histogram(), rows: 0, open: false, answered: Vec::new(), prints_acks: feed.acks };
+    let mut run = Run {
+        deed,
+        writer,
+        progress,
+        latencies: latency::histogram(),
+        rows: 0,
+        open: false,
+        answered: Vec::new(),
+        prints_acks: feed.acks,
+        on_error: feed.on_error,
+        skipped: 0,
+    };
     let ended = run.pump(&mut input, feed.rate);
     let settled = run.settle();
     let pace = run.progress.finish();
@@ -108,7 +118,7 @@ fn write(session: &Session, name: &str, from: &Path, feed: &Feed, deed: impl FnO
         if outcome.is_err() {
             session.say(&format!("interrupted; {}: {}", rows_done.replace('_', " "), run.rows));
         }
-        run.report(session, name, pace, input.skipped())?;
+        run.report(session, name, pace, input.skipped() + run.skipped)?;
     }
     session.close(store)?;
     outcome
@@ -126,6 +136,9 @@ struct Run {
     /// Of calls that waited; not counted yet.
     answered: Vec<Ack>,
     prints_acks: bool,
+    on_error: OnError,
+    /// Rows that were left out because they are too large.
+    skipped: u64,
 }
 
 impl Run {
@@ -172,6 +185,9 @@ impl Run {
     /// Sends a batch behind `sent` rows; of one with a row that does not fit the table, the rows before it.
     fn send(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
         let Err(error) = self.hand_over(batch) else { return Ok(()) };
+        if let Some(row) = row_of(&error).filter(|_| self.on_error == OnError::Skip && error.kind() == Kind::Exhausted) {
+            return self.send_without(batch, row, sent, &error);
+        }
         if let Some(row) = row_of(&error) {
             // Of an update that has no second row, the first is not written either.
             let rows_before = match &self.deed {
@@ -183,6 +199,16 @@ impl Run {
             return Err(Failure::of_data(error.at("rows_before_batch", sent)));
         }
         Err(Failure::of_data(without_meta(batch, error)))
+    }
+
+    /// Sends a batch without a row that is too large.
+    fn send_without(&mut self, batch: &RecordBatch, row: usize, sent: u64, error: &Error) -> Outcome {
+        // Others before it may be too large as well: it is the first in its bucket.
+        self.send(&batch.slice(0, row), sent)?;
+        eprintln!("aquifer: left out row {}: {}", sent + row as u64 + 1, error.message());
+        self.skipped += 1;
+        let behind = row + 1;
+        self.send(&batch.slice(behind, batch.num_rows() - behind), sent + behind as u64)
     }
 
     /// All rows of a batch, or none and an error.

@@ -189,7 +189,11 @@ impl Inner {
         let lock_file = open(LOCK_NAME)?;
         let page_path = dir.join(PAGE_NAME);
         let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, false).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => nothing(),
+            std::io::ErrorKind::NotFound if open(FILE_NAME).is_err() => nothing(),
+            std::io::ErrorKind::NotFound => {
+                let missing = Error::not_found("the commit page of the store is missing").at("file", page_path.display());
+                missing.hint("open the store for writing, as with `aquifer init`: a writer makes it anew")
+            }
             _ => Error::io("map", &page_path, error),
         })?;
         match page.head() {

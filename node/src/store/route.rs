@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
 use super::catalog::PARTITIONS_MAX;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::table::bucketing::BucketFunction;
 use crate::table::partition::Partitioner;
 use crate::table::rows::{Rows, group_rows};
@@ -34,6 +34,15 @@ impl Piece {
         match &self.places {
             None => values.to_vec(),
             Some(places) => places.iter().map(|place| values[*place as usize]).collect(),
+        }
+    }
+
+    /// An error of one of its rows, with the place that the row has in the batch that was split.
+    pub(super) fn located(&self, error: Error) -> Error {
+        let row = error.context().find(|(name, _)| *name == "row").and_then(|(_, row)| row.parse::<usize>().ok());
+        match (row, &self.places) {
+            (Some(row), Some(places)) => error.with("row", places[row]),
+            _ => error,
         }
     }
 }

@@ -256,7 +256,7 @@ impl Writer {
             let kinds = kinds.map(|kinds| piece.pick(kinds));
             let mut from = 0;
             while from < piece.rows.num_rows() {
-                let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from, kinds.as_deref())?;
+                let (rows, bytes_bound) = self.rows_that_fit(&piece.rows, from, kinds.as_deref()).map_err(|error| piece.located(error))?;
                 let kinds = kinds.as_ref().map(|kinds| kinds[from..from + rows].to_vec());
                 cuts.push(Cut { piece: index, from, rows, bytes_bound, partition_id: ONLY_PARTITION, kinds });
                 from += rows;

@@ -3,6 +3,8 @@
 //! Invariant: a place is exact or it says between which neighbours the literal lies, so that a comparison with it is never
 //! rounded. Knows column types, nothing of columns.
 
+use std::cmp::Ordering;
+
 use arrow::datatypes::TimeUnit;
 
 use super::calendar::{parse_date, parse_time, parse_timestamp, print_date, print_time, print_timestamp, steps_per_second};
@@ -50,7 +52,7 @@ pub(super) fn place(literal: &Literal, kind: &ColumnType) -> Result<Place> {
         (Literal::Bytes(value), ColumnType::FixedBinary(width)) if usize::try_from(*width) == Ok(value.len()) => {
             Some(Place::Exact(Scalar::Bytes(value.clone())))
         }
-        (Literal::Number(text), ColumnType::Float32) => place_float(text, text.parse::<f32>().ok().map(f64::from)),
+        (Literal::Number(text), ColumnType::Float32) => place_float32(text),
         (Literal::Number(text), ColumnType::Float64) => place_float(text, text.parse().ok()),
         (Literal::Number(text), _) => place_number(text, kind),
         (Literal::Text(text), _) => place_time(text, kind),
@@ -116,6 +118,18 @@ fn place_integer(floor: i128, exact: bool, kind: &ColumnType) -> Option<Place> {
 fn place_float(text: &str, value: Option<f64>) -> Option<Place> {
     let value = value.filter(|value| value.is_finite() || !text.bytes().any(|byte| byte.is_ascii_digit()))?;
     Some(Place::Exact(Scalar::Float(value)))
+}
+
+/// Places the number as a `float64` has it: most are no value of a `float32`, and lie between two.
+fn place_float32(text: &str) -> Option<Place> {
+    let nearest = text.parse::<f32>().ok()?;
+    let Place::Exact(Scalar::Float(rounded)) = place_float(text, Some(nearest.into()))? else { return None };
+    let exact: f64 = text.parse().ok()?;
+    Some(match exact.partial_cmp(&rounded) {
+        Some(Ordering::Less) => Place::After(Scalar::Float(nearest.next_down().into())),
+        Some(Ordering::Greater) => Place::After(Scalar::Float(rounded)),
+        _ => Place::Exact(Scalar::Float(rounded)),
+    })
 }
 
 fn place_number(text: &str, kind: &ColumnType) -> Option<Place> {
@@ -196,6 +210,8 @@ pub fn parse_value(text: &str, kind: &ColumnType) -> Result<Scalar> {
     };
     match place(&literal, kind)? {
         Place::Exact(value) => Ok(value),
+        // What is meant is the value that is printed like that.
+        Place::After(_) if *kind == ColumnType::Float32 => Ok(Scalar::Float(text.parse::<f32>().map_or(f64::NAN, f64::from))),
         _ => Err(Error::invalid(format!("{text} is out of range or too precise for {kind}"))),
     }
 }

@@ -142,6 +142,10 @@ impl TableSpec {
             let keyless = Error::invalid("a table without a primary key has no snapshots").at("option", option);
             return Err(located(keyless.hint("its log has all rows: leave the option out")));
         }
+        if self.options.write_only && self.primary_key.is_empty() {
+            let keyless = Error::invalid("a table without a primary key has no runs to merge").at("option", "write-only");
+            return Err(located(keyless.hint("leave the option out")));
+        }
         Expiry::of(self).map_err(located)?;
         self.check_statistics().map_err(located)
     }

@@ -21,6 +21,9 @@ use super::chunks::{Chunk, Chunks};
 use super::guard::guarded;
 use super::{Event, IDLE, PATIENCE};
 
+/// How the decoder of parquet begins to say which codec it was built without.
+const NOT_BUILT_IN: &str = "Disabled feature at compile time: ";
+
 pub(super) enum Columnar {
     Parquet(ParquetRecordBatchReader),
     ArrowFile(FileReader<BufReader<File>>),
@@ -69,6 +72,11 @@ pub(super) fn decoded<T, E: Display>(format: &str, decode: impl FnOnce() -> Resu
 
 /// The input is not what its format promises.
 pub(super) fn broken(format: &str, error: &dyn Display) -> Error {
+    let said = error.to_string();
+    if let Some((_, codec)) = said.split_once(NOT_BUILT_IN) {
+        let unknown = Error::invalid(format!("the input is {format} compressed by {}, which is not supported", codec.trim()));
+        return unknown.hint("write the file with zstd, snappy, lz4 or gzip, or without compression");
+    }
     Error::invalid(format!("the input is not whole {format}: {error}").replace('\n', " "))
         .hint("write the file anew, or name its format with --format")
 }
@@ -116,5 +124,16 @@ impl Stream {
                 return Err(broken("arrow", &"it has no schema"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_that_is_not_built_in_is_no_damage() {
+        let error = broken("parquet", &ParquetError::General("Disabled feature at compile time: brotli".into()));
+        assert!(error.message().ends_with("compressed by brotli, which is not supported"), "{error}");
     }
 }

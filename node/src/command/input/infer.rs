@@ -42,7 +42,16 @@ pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
         Format::Csv => sample(chunks).and_then(csv),
         Format::Ndjson => sample(chunks).and_then(ndjson),
     };
-    found.map_err(|error| error.at("file", shown(path)))
+    found.map_err(|error| {
+        // Here nobody can name a format.
+        let names_option = error.advice().is_some_and(|advice| advice.contains("--format"));
+        let error = error.at("file", shown(path));
+        if names_option {
+            error.hint("write the file anew under a name that says its format, or describe the columns with --schema")
+        } else {
+            error
+        }
+    })
 }
 
 /// The first lines; a line that the sample cuts is left out.

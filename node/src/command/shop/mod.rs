@@ -12,6 +12,7 @@ mod random;
 mod visits;
 mod zipf;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const UNKNOWN: u64 = u64::MAX;
 
 pub(crate) fn run(session: &Session, arguments: &Shop) -> Outcome {
-    let dir = Directory::make(arguments)?;
+    let dir = Directory::make(session, arguments)?;
     interrupt::catch();
     let store = Store::open(&dir.path, session.config.options.clone())?;
     let create = CreateTable {
@@ -97,13 +98,19 @@ struct Directory {
 }
 
 impl Directory {
-    fn make(arguments: &Shop) -> Outcome<Self> {
-        let path = match &arguments.keep {
-            Some(path) => path.clone(),
-            None => std::env::temp_dir().join(format!("aquifer-demo-{}", std::process::id())),
-        };
-        std::fs::create_dir(&path).map_err(|error| Error::io("make the directory", &path, error))?;
-        Ok(Directory { path, is_kept: arguments.keep.is_some() })
+    fn make(session: &Session, arguments: &Shop) -> Outcome<Self> {
+        let named = arguments.keep.as_ref().or_else(|| session.config.dir_of_flag());
+        let path = named.cloned().unwrap_or_else(|| std::env::temp_dir().join(format!("aquifer-demo-{}", std::process::id())));
+        let is_empty = || std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && named.is_some() && is_empty() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let full = Error::conflict("the demo begins in a directory that is new or empty").at("dir", path.display());
+                return Err(full.hint("name another with --dir or --keep, or leave them out").into());
+            }
+            made => made.map_err(|error| Error::io("make the directory", &path, error))?,
+        }
+        Ok(Directory { path, is_kept: named.is_some() })
     }
 }
 

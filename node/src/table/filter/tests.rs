@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::*;
+use crate::table::ColumnType;
 use crate::table::key::KeyEncoder;
 use crate::table::types::parse_type;
 use arrow::array::*;
@@ -499,4 +500,21 @@ proptest! {
     fn any_text_is_parsed_or_refused(text in "[ijs0-9.'\"(),<>=!xe+-]{0,20}|(i|and|or|not|is|null|in|\\(|\\)|=|1|'x'| ){0,20}|\\PC{0,12}") {
         let _ = bound(&text);
     }
+}
+
+#[test]
+fn a_number_that_no_float32_is_lies_between_two() {
+    let schema = TableSchema::new(vec![Field::new("g", ColumnType::Float32, true)]).unwrap();
+    let values = [0.1_f32, 16_777_216.0, f32::from_bits(0.1_f32.to_bits() - 1), -0.0];
+    let rows = RecordBatch::try_from_iter([("g", Arc::new(Float32Array::from(values.to_vec())) as ArrayRef)]).unwrap();
+    let passing = |text: &str| {
+        let bound = text.parse::<Filter>().unwrap().bind(&schema).unwrap();
+        let mask = bound.evaluate(&rows).unwrap();
+        (0..values.len()).filter(|row| mask.is_valid(*row) && mask.value(*row)).collect::<Vec<_>>()
+    };
+    assert!(passing("g = 16777217").is_empty());
+    assert_eq!((passing("g < 16777217"), passing("g > 16777217")), (vec![0, 1, 2, 3], vec![]));
+    assert_eq!((passing("g > 0.1"), passing("g <= 0.1"), passing("g = 0.1")), (vec![0, 1], vec![2, 3], vec![]));
+    assert_eq!((passing("g <> 0.1"), passing("g in (0.1, 16777216)")), (vec![0, 1, 2, 3], vec![1]));
+    assert_eq!((passing("g = 0"), passing("g > -1e-60"), passing("g < 1e-60")), (vec![3], vec![0, 1, 2, 3], vec![3]));
 }
