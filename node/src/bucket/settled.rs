@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::upkeep::Extent;
 use super::{Bucket, CLOSING_LOOK};
 use crate::error::{Error, Result};
 use crate::io::Wait;
@@ -36,7 +37,7 @@ impl Bucket {
         }
     }
 
-    /// Merges all rows of its tree into one run, in which no key is deleted.
+    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there.
     ///
     /// # Errors
     /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes and compactions.
@@ -47,6 +48,6 @@ impl Bucket {
             return Err(self.here(error));
         }
         self.flush()?;
-        self.compact(true)
+        self.compact_to(Extent::Plain)
     }
 }
