@@ -165,6 +165,10 @@ impl<'a> Model<'a> {
         let is_newest = is_new || sequence(&row.cells, &plan.sequence) >= sequence(&state.cells, &plan.sequence);
         for column in 0..row.cells.len() {
             match &plan.rules[column] {
+                // Of images a null counts one with whatever comes next: see `forget`.
+                Some(rule) if is_back && rule.ignores && rule.function == "count" && state.begun[column] => {
+                    state.cells[column].get_or_insert(Value::Int(1));
+                }
                 Some(rule) if is_back && rule.ignores => {}
                 Some(rule) => step(plan.columns[column].1, rule, state, column, (&row.cells[column], is_newest, is_back)),
                 None => {}
