@@ -70,7 +70,7 @@ fn check(store: &Store, number: i64, segment: &Path) {
     let report = store.verify(None, &mut |_| {}).unwrap();
     assert!(!report.problems.is_empty(), "verify finds it");
     let problem = &report.problems[0];
-    assert_eq!((problem.table.as_str(), problem.bucket, problem.offset), ("t", 0, Some(first_lost as u64)), "{problem:?}");
+    assert_eq!((problem.table.as_str(), problem.bucket, problem.offset), ("t", Some(0), Some(first_lost as u64)), "{problem:?}");
     assert!(problem.segment.as_ref().is_some_and(|found| found.ends_with(segment)), "{problem:?}");
 }
 
@@ -445,7 +445,7 @@ fn what_a_crash_left_is_noted_and_no_damage() {
     let mut noted: Vec<_> = report.notes.iter().map(|note| (note.file.rsplit('/').next().unwrap(), note.bytes)).collect();
     noted.sort();
     assert_eq!(noted, [("00000007000000fe.run", 100), ("00000007000000ff.log", 100), ("manifest", 21)]);
-    assert!(report.notes.iter().all(|note| (note.table.as_str(), note.bucket) == ("t", 0)), "{:?}", report.notes);
+    assert!(report.notes.iter().all(|note| (note.table.as_str(), note.bucket) == ("t", Some(0))), "{:?}", report.notes);
 
     let printed = Place::new(dir.path()).run("verify --output table");
     let told = String::from_utf8(printed.stderr).unwrap();
@@ -468,4 +468,64 @@ fn what_a_crash_left_is_noted_and_no_damage() {
     std::fs::File::create(dir.path().join("commit.page")).unwrap().set_len(sound_page).unwrap();
     let left = check(scratch::follow(dir.path()));
     assert!(left.problems.is_empty() && left.notes.iter().any(|note| note.file.ends_with(".log")), "{left:?}");
+}
+
+#[test]
+fn a_catalog_that_lost_its_newest_edits_is_found() {
+    let cut_at = |bytes: &[u8], edit: &[u8]| bytes.windows(edit.len()).rposition(|window| window == edit).expect("an edit");
+    let table_created = |bytes: &mut Vec<u8>| bytes.truncate(cut_at(bytes, b"table_created"));
+    let flipped = |bytes: &mut Vec<u8>| {
+        let at = cut_at(bytes, b"table_created");
+        bytes[at] ^= 1;
+    };
+    let partition_created = |bytes: &mut Vec<u8>| bytes.truncate(cut_at(bytes, b"partition_created"));
+    type Harm<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let damages: [(&str, bool, Harm); 4] = [
+        ("table 0", false, &|bytes| bytes.clear()),
+        ("table 0", false, &table_created),
+        ("table 0", false, &flipped),
+        ("partition 2 of table t", true, &partition_created),
+    ];
+    for (lost, has_partitions, damage) in damages {
+        let dir = scratch::directory();
+        match has_partitions {
+            false => write(dir.path(), 12),
+            true => {
+                let place = Place::new(dir.path());
+                let rows = dir.path().with_extension("csv");
+                std::fs::write(&rows, "kind,number\nx,1\ny,2\n").unwrap();
+                place.done(&format!("create t --like {} --partition-by kind", rows.display()));
+                place.done(&format!("append t --from {} --quiet", rows.display()));
+                std::fs::remove_file(rows).unwrap();
+            }
+        }
+        let catalog = dir.path().join("catalog");
+        let mut bytes = std::fs::read(&catalog).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&catalog, &bytes).unwrap();
+        let report = scratch::follow(dir.path()).verify(None, &mut |_| {}).unwrap();
+        assert_eq!(report.problems.len(), 1, "{lost}: {report:?}");
+        assert!(report.problems[0].what.contains(&format!("the catalog has lost {lost}")), "{report:?}");
+        let is_torn = report.notes.iter().any(|note| note.file.ends_with("catalog") && note.bytes > 0);
+        assert_eq!(is_torn, !bytes.is_empty(), "{lost}: {report:?}");
+        let told = Place::new(dir.path()).run("verify --output table");
+        assert_eq!(told.status.code(), Some(5), "{told:?}");
+        let refused = Store::open(dir.path(), Default::default()).map(|_| ()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+    }
+}
+
+#[test]
+fn an_offset_behind_damage_is_told_as_damage() {
+    let dir = scratch::directory();
+    write(dir.path(), 12);
+    flip_in_row(dir.path(), 210);
+    let place = Place::new(dir.path());
+    let told = place.fails(5, "tail t --from offset:1500");
+    assert!(told.contains("CORRUPT") && told.contains("rows 0 to 5999 were acknowledged and cannot be read"), "{told}");
+    for line in ["stats t", "stats t --output csv --quiet"] {
+        let told = String::from_utf8(place.run(line).stderr).unwrap();
+        assert!(told.contains("damaged: table t, bucket 0: rows 0 to 5999"), "{line}: {told}");
+    }
+    assert!(place.done("metrics").contains("aquifer_damaged{table=\"t\",partition=\"\",bucket=\"0\"} 1"));
 }

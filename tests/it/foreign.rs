@@ -24,6 +24,8 @@ fn what_only_has_a_name_of_ours_stays() {
     place.done("append t --from rows.csv --quiet");
     place.done("drop t");
     place.done("init");
+    let told = String::from_utf8(place.run("verify").stderr).unwrap();
+    assert_eq!(told.matches("no damage: it is left as it is").count(), 2, "{told}");
     for path in foreign {
         assert_eq!(std::fs::metadata(&path).map(|known| known.len()).ok(), Some(1 << 20), "{}", path.display());
     }

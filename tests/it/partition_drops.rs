@@ -1,9 +1,10 @@
 //! Partitions go under those who use them, by command and by age: they are told, the rest of the table goes on, and the next partition of that name is another.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use aquifer_node::store::{Change, CreateTable, Next, Scanner, Store, Table};
+use aquifer_node::store::{Change, ChangeType, CreateTable, Next, Scanner, Store, Table};
 use aquifer_node::{Error, Kind};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -186,4 +187,109 @@ fn partitions_go_once_all_of_their_rows_are_too_old() {
     rows::eventually("age", || (store.expire("t").unwrap().partitions > 0).then_some(()));
     assert_eq!(store.expire("keyed").unwrap().partitions, 0);
     assert_eq!(numbers(&keyed).len(), 5);
+}
+
+/// Rows that a writer has an answer for: of which partition, which, and when the first was handed over and the last acknowledged.
+struct Answered {
+    part: &'static str,
+    numbers: std::ops::Range<i64>,
+    from: Instant,
+    to: Instant,
+}
+
+/// Ends writers also when a check fails: else nobody would hear of it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes to two partitions, some batches ahead of their answers, until it is told to end.
+fn write_both(table: &Table, first: i64, ends: &AtomicBool) -> Vec<Answered> {
+    let is_keyed = !table.describe().unwrap().primary_key.is_empty();
+    let mut writer = table.writer().unwrap();
+    let (mut number, mut all) = (first, Vec::new());
+    while !ends.load(Ordering::Relaxed) {
+        for part in ["a", "b"] {
+            let (begin, from) = (number, Instant::now());
+            for _ in 0..4 {
+                let rows = of(part, number..number + 5);
+                let sent = if is_keyed { writer.send_changes(&rows, &[ChangeType::UpdateAfter; 5]) } else { writer.send(&rows) };
+                sent.expect("a drop waits for rows that are on their way");
+                number += 5;
+            }
+            writer.flush().expect("a drop waits for rows that are on their way");
+            all.push(Answered { part, numbers: begin..number, from, to: Instant::now() });
+        }
+    }
+    all
+}
+
+fn check_drops_beside_writers(create: CreateTable) {
+    const WRITERS: i64 = 3;
+    const DROPS: u32 = 25;
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let other = scratch::follow(dir.path());
+    let table = store.create_table("t", create.partition_by("part").buckets(2)).unwrap();
+    let ends = AtomicBool::new(false);
+    let (answered, last_drop) = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn({
+                    let (table, ends) = (&table, &ends);
+                    move || write_both(table, writer * 1_000_000, ends)
+                })
+            })
+            .collect();
+        let ending = Ends(&ends);
+        let mut last_drop = (Instant::now(), Instant::now());
+        for _ in 0..DROPS {
+            rows::eventually("both partitions", || (partitions(&store).len() == 2).then_some(()));
+            let begin = Instant::now();
+            store.drop_partition("t", "part=a").unwrap();
+            last_drop = (begin, Instant::now());
+            // Whoever reads sees rows of the partition that they are in: its slots go to the next one of that name.
+            for table in [&table, &other.table("t").unwrap()] {
+                let of_b = table.scan().partition("part=b").columns(&["part"]).build().unwrap();
+                let is_b = |batch: &RecordBatch| batch.column(0).as_string::<i32>().iter().all(|part| part == Some("b"));
+                of_b.for_each(|found| assert!(is_b(&found.unwrap().batch)));
+            }
+        }
+        drop(ending);
+        (writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<Vec<_>>(), last_drop)
+    });
+    let check = |table: &Table| {
+        let found = numbers(table);
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "no row twice");
+        let has = |number: &i64| found.binary_search(number).is_ok();
+        for Answered { part, numbers, from, to } in &answered {
+            if *part == "b" || *from > last_drop.1 {
+                assert!(numbers.clone().all(|number| has(&number)), "{part} {numbers:?} was acknowledged");
+            } else if *to < last_drop.0 {
+                assert!(!numbers.clone().any(|number| has(&number)), "{part} {numbers:?} was dropped");
+            }
+        }
+        let known: usize = answered.iter().map(|answered| answered.numbers.clone().count()).sum();
+        assert!(found.len() <= known, "nothing but what was written");
+    };
+    check(&table);
+    check(&other.table("t").unwrap());
+    drop(table);
+    store.close().unwrap();
+    let store = scratch::open(dir.path());
+    check(&store.table("t").unwrap());
+    assert!(store.verify(None, &mut |_| {}).unwrap().problems.is_empty());
+}
+
+#[test]
+fn drops_beside_writers_take_what_was_there_and_nothing_else() {
+    check_drops_beside_writers(CreateTable::like(of("a", 0..1).schema()));
+}
+
+#[test]
+fn drops_beside_writers_of_keyed_rows_take_what_was_there_and_nothing_else() {
+    check_drops_beside_writers(CreateTable::like(of("a", 0..1).schema()).primary_key(&["part", "number"]));
 }

@@ -1,6 +1,7 @@
 //! Tables get another number of buckets: every row is there afterwards, once, in its order; who used the table is told; what is cut off leaves the table as it was.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aquifer_node::Kind;
 use aquifer_node::store::{Change, ChangeType, CreateTable, Start, Store, Table};
@@ -170,4 +171,24 @@ fn a_program_that_is_killed_over_it_leaves_the_table_as_it_was() {
     let report = place.done("rescale t --buckets 3 --output csv");
     assert!(report.contains("t,") && report.ends_with(",3,200000\n"), "{report}");
     rows::assert_range(&sorted(&scratch::open(&path).table("t").unwrap()), 0..200_000);
+}
+
+#[test]
+fn a_check_beside_it_finds_no_damage() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB");
+    let table = store.create_table("t", create.buckets(8)).unwrap();
+    table.writer().unwrap().append(&rows::batch(0..20_000)).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..12).for_each(|turn| assert_eq!(rescale(&store, 3 + turn % 2), 20_000));
+            is_done.store(true, Ordering::Release);
+        });
+        while !is_done.load(Ordering::Acquire) {
+            let report = scratch::follow(dir.path()).verify(None, &mut |_| {}).unwrap();
+            assert_eq!(report.problems, []);
+        }
+    });
 }

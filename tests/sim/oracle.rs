@@ -130,13 +130,14 @@ impl Oracle {
 
     /// A row is about to be sent.
     pub(crate) fn send(&mut self, table: u64, sender: u64, row: u64) {
-        let fact = self.facts.entry(row).or_insert(Fact { table, sender, standing: Standing::Sent });
-        if fact.standing == Standing::Gone {
-            fact.standing = Standing::Sent;
+        let known = self.facts.get(&row).map(|fact| fact.standing);
+        if known.is_some_and(|standing| standing != Standing::Gone) {
+            // One that is under way keeps its turn among those that were sent.
+            return;
         }
-        let standing = fact.standing;
+        self.facts.entry(row).or_insert(Fact { table, sender, standing: Standing::Sent }).standing = Standing::Sent;
         let table = self.tables.get_mut(&table).expect("rows go to tables that exist");
-        if let (Some(bucket), Standing::Sent) = (table.bucket_of(row), standing) {
+        if let Some(bucket) = table.bucket_of(row) {
             let place = (table.partition_of(row), bucket);
             table.logs.entry(place).or_default().sent.push(row);
         }
@@ -172,8 +173,8 @@ impl Oracle {
             (Some(_), _) => Ok(()),
             (None, Standing::At(other)) => Err(format!("{}: it is at {other} too", here())),
             (None, Standing::Gone) => Err(format!("{}: it was gone after a crash", here())),
-            // Rows may have been dropped by retention before their answer was taken.
-            (None, Standing::Sent) if offset < log.start && !says.starts_with("acknowledged") => {
+            // Rows may have been dropped by retention before their answer was taken, and a reader beside the writer holds the segment that it reads.
+            (None, Standing::Sent) if offset < log.start && !says.starts_with("acknowledged") && says != "followed" => {
                 Err(format!("{}: before the start {}", here(), log.start))
             }
             (None, Standing::Sent) => {

@@ -151,6 +151,11 @@ impl<S: LedgerState> Ledger<S> {
         Ok(())
     }
 
+    /// Whether there is no file: nothing was ever written.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.unsettled, Some(Unsettled::Missing))
+    }
+
     fn refuse_after_failure(&self) -> Result<()> {
         if !self.failed {
             return Ok(());

@@ -468,7 +468,7 @@ fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Err
 
 /// Adds where to an error that says which rows cannot be read, and what that means.
 fn beyond_reach(address: &Address, error: Error) -> Error {
-    here(address, error).hint("rows before them can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
+    here(address, error).hint("what lies before can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
 }
 
 /// Brings the slot of a bucket up to date, unless it is no longer the bucket's.

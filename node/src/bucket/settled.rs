@@ -37,7 +37,8 @@ impl Bucket {
         }
     }
 
-    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there.
+    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there. It is durable also where they were found merged: an earlier open may have failed over
+    /// the edit that says so and left it where a power cut takes it, and then the rows would be merged again, in another way.
     ///
     /// # Errors
     /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes and compactions.
@@ -48,6 +49,8 @@ impl Bucket {
             return Err(self.here(error));
         }
         self.flush()?;
-        self.compact_to(Extent::Plain)
+        self.compact_to(Extent::Plain)?;
+        let is_unwritten = self.manifest.lock().is_missing();
+        if is_unwritten { Ok(()) } else { self.settle() }
     }
 }

@@ -20,13 +20,24 @@ pub(crate) fn verify(session: &Session, table: Option<&str>) -> Outcome {
     bar.finish();
     let found = found?;
     tell(session, &found)?;
-    for Note { table, partition, bucket, file, bytes, what } in &found.notes {
-        let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
-        session.say(&format!(
-            "note: {what}, table {table}{partition}, bucket {bucket}, file {file}, bytes {bytes}; no damage: a crash left it, and whoever writes next removes it or writes over it"
-        ));
-    }
+    found.notes.iter().for_each(|note| session.say(&note_line(note)));
     if found.problems.is_empty() { Ok(()) } else { Err(Failure::found_corrupt()) }
+}
+
+fn note_line(note: &Note) -> String {
+    let Note { table, partition, bucket, file, bytes, what, stays } = note;
+    let mut place = String::new();
+    let bucket = bucket.map(|bucket| bucket.to_string()).unwrap_or_default();
+    for (name, value) in [("table", table), ("partition", partition), ("bucket", &bucket)] {
+        if !value.is_empty() {
+            place.push_str(&format!(", {name} {value}"));
+        }
+    }
+    let fate = match stays {
+        true => "it is left as it is",
+        false => "a crash left it, and whoever writes next removes it or writes over it",
+    };
+    format!("note: {what}{place}, file {file}, bytes {bytes}; no damage: {fate}")
 }
 
 fn tell(session: &Session, found: &VerifyReport) -> Outcome {
@@ -48,7 +59,7 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
     }
     let mut report = Report::new(["table", "partition", "bucket", "segment", "offset", "what"]);
     for problem in problems {
-        let bucket = u64::from(problem.bucket).into();
+        let bucket = problem.bucket.map(u64::from).into();
         let (segment, offset) = (Cell::from(problem.segment.clone()), problem.offset.into());
         report.row([
             problem.table.as_str().into(),

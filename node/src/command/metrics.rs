@@ -11,7 +11,7 @@ use super::store::{BucketStats, WriterStats};
 /// `None` where a bucket has no such figure.
 type Value = fn(&BucketStats) -> Option<f64>;
 
-const METRICS: [(&str, &str, &str, Value); 14] = [
+const METRICS: [(&str, &str, &str, Value); 15] = [
     ("aquifer_appended_rows_total", "counter", "Rows, or changes of a table with a primary key, ever written.", |bucket| {
         Some(bucket.end_offset as f64)
     }),
@@ -24,6 +24,9 @@ const METRICS: [(&str, &str, &str, Value); 14] = [
     ("aquifer_rows", "gauge", "Rows of a log table that can be read.", |bucket| bucket.tree.is_none().then_some(bucket.rows as f64)),
     ("aquifer_changes", "gauge", "Changes of a table with a primary key that can be read from its log.", |bucket| {
         bucket.tree.map(|_| bucket.rows as f64)
+    }),
+    ("aquifer_damaged", "gauge", "Whether rows that were acknowledged cannot be read: 1 or 0.", |bucket| {
+        Some(f64::from(u8::from(bucket.damage.is_some())))
     }),
     ("aquifer_segments", "gauge", "Segments of the log with rows.", |bucket| Some(bucket.segments as f64)),
     ("aquifer_stored_bytes", "gauge", "Bytes of the log on the device.", |bucket| Some(bucket.bytes as f64)),
@@ -98,6 +101,7 @@ mod tests {
             bytes: 4096,
             recent_bytes: 0,
             tree: None,
+            damage: None,
         };
         let writer = WriterStats { memtable_bytes: 9, flushes_waiting: 1, stalled_ms: 1_500 };
         let tree = TreeStats { runs: 2, run_rows: 30, run_bytes: 8192, flushed_to: 10, compaction_due: true, writer: Some(writer) };
@@ -110,6 +114,6 @@ mod tests {
         let stall = text.lines().find(|line| line.starts_with("aquifer_write_stall_seconds_total{")).unwrap();
         assert!(stall.ends_with(" 1.5"), "{stall}");
         let of = |table: &str| text.lines().filter(|line| line.contains(&format!("{{table=\"{table}\""))).count();
-        assert_eq!((of("shop.clicks"), of("users")), (5, METRICS.len() - 1));
+        assert_eq!((of("shop.clicks"), of("users")), (6, METRICS.len() - 1));
     }
 }

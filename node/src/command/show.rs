@@ -62,6 +62,12 @@ pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
 /// Columns of trees come with the first table that has some, so that a log table keeps the few that it has use for.
 pub(crate) fn stats(session: &Session, table: Option<&str>) -> Outcome {
     let all = session.store_to_read()?.stats(table)?;
+    for BucketStats { table, partition, bucket, damage, .. } in &all {
+        if let Some(damage) = damage {
+            let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
+            eprintln!("aquifer: damaged: table {table}{partition}, bucket {bucket}: {damage}");
+        }
+    }
     let report = if all.iter().any(|found| found.tree.is_some()) { with_trees(all) } else { of_logs(all) };
     session.print(&report)
 }

@@ -9,9 +9,9 @@ use super::catalog::{Catalog, Edit, TableEntry};
 use super::open::{Inner, no_such_table};
 use super::part::no_such_partition;
 use super::table::Table;
-use super::{partition_dir, table_dir};
+use super::{TABLES, partition_dir, table_dir};
 use crate::error::{Error, Kind, Result};
-use crate::io::Driver;
+use crate::io::{Driver, Entry};
 use crate::table::TableName;
 
 impl Inner {
@@ -119,8 +119,7 @@ pub(super) fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalo
         let lost = Error::corrupt(format!("the catalog has lost {what}, and its rows are there"));
         lost.at("file", dir.join(super::catalog::FILE_NAME).display()).hint("put a copy of the catalog in its place; nothing was changed")
     };
-    let tables = dir.join("tables");
-    driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
+    let tables = dir.join(TABLES);
     let mut left = Vec::new();
     for (id, path, is_dir) in numbered(driver, &tables, "")? {
         if id >= catalog.next_table_id {
@@ -130,7 +129,7 @@ pub(super) fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalo
             left.extend(is_dir.then_some(path));
             continue;
         };
-        if entry.partitions_end == 0 {
+        if entry.spec.partition_by.is_empty() {
             continue;
         }
         for (id, path, is_dir) in numbered(driver, &path, "p")? {
@@ -143,11 +142,29 @@ pub(super) fn left_directories(driver: &dyn Driver, dir: &Path, catalog: &Catalo
     Ok(left)
 }
 
+/// What stands among the directories of tables and is none, with its bytes: nobody here made it.
+pub(super) fn strays(driver: &dyn Driver, dir: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let tables = dir.join(TABLES);
+    let strays = list(driver, &tables)?.into_iter().filter(|entry| !entry.is_dir || number(&entry.name, "").is_none());
+    Ok(strays.map(|entry| (tables.join(&entry.name), entry.bytes)).collect())
+}
+
 /// What is in a directory under a prefix and a number, and whether it is a directory. What no table or partition can be called is somebody else's.
 fn numbered(driver: &dyn Driver, dir: &Path, prefix: &str) -> Result<Vec<(u32, PathBuf, bool)>> {
-    let entries = driver.list(dir).map_err(|error| Error::io("list", dir, error))?;
-    let number = |name: &str| name.strip_prefix(prefix)?.parse::<u32>().ok().filter(|id| format!("{prefix}{id}") == name);
-    Ok(entries.iter().filter_map(|entry| Some((number(&entry.name)?, dir.join(&entry.name), entry.is_dir))).collect())
+    let entries = list(driver, dir)?;
+    Ok(entries.iter().filter_map(|entry| Some((number(&entry.name, prefix)?, dir.join(&entry.name), entry.is_dir))).collect())
+}
+
+fn number(name: &str, prefix: &str) -> Option<u32> {
+    name.strip_prefix(prefix)?.parse::<u32>().ok().filter(|id| format!("{prefix}{id}") == name)
+}
+
+/// What is in a directory; nothing when there is none, as of a table without rows.
+fn list(driver: &dyn Driver, dir: &Path) -> Result<Vec<Entry>> {
+    match driver.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|error| Error::io("list", dir, error)),
+    }
 }
 
 pub(super) fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {

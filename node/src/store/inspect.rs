@@ -1,25 +1,21 @@
-//! Looking at what is stored: figures, checks, and dropping what retention no longer keeps.
+//! Looking at what is stored: figures of each bucket, and dropping what retention no longer keeps.
 //!
-//! Invariant: nothing here changes a row; damage is reported with its place and does not stop the check of the rest.
+//! Invariant: nothing here changes a row. This module knows nothing of damage: `verify` looks for it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::catalog::TableEntry;
 use super::dropping::check_there;
-use super::keyed;
 use super::open::{Inner, no_such_table};
 use super::snapshots;
-use super::table::Table;
 use crate::bucket::Bucket;
-use crate::bucket::follower::{Follower, WriterState};
-use crate::error::{Error, Result};
+use crate::bucket::follower::Follower;
+use crate::error::{Error, Kind, Result};
 use crate::log::cursor::{Cursor, Plan};
 use crate::log::segment::Segment;
 use crate::log::view::View;
-use crate::log::walk;
 use crate::lsm::pick::{Rules, pick};
 use crate::lsm::run::RunMeta;
 use crate::table::TableName;
@@ -47,6 +43,8 @@ pub struct BucketStats {
     pub recent_bytes: usize,
     /// Of a table with a primary key: how its tree is.
     pub tree: Option<TreeStats>,
+    /// Why rows behind the end, which were acknowledged, cannot be read; `None` when all can.
+    pub damage: Option<String>,
 }
 
 /// How the tree of a bucket is.
@@ -77,41 +75,6 @@ pub struct WriterStats {
     pub stalled_ms: u64,
 }
 
-/// Something that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The table.
-    pub table: String,
-    /// The partition's name; empty in a table without partitions.
-    pub partition: String,
-    /// The bucket.
-    pub bucket: u32,
-    /// The file, when it is one segment's.
-    pub segment: Option<String>,
-    /// Offset of the first row that cannot be read.
-    pub offset: Option<u64>,
-    /// What is wrong.
-    pub what: String,
-}
-
-/// Something that a crash left and that is no damage: nothing of it was ever acknowledged, and the next writer of the bucket removes it
-/// or writes over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// The table.
-    pub table: String,
-    /// The partition's name; empty in a table without partitions.
-    pub partition: String,
-    /// The bucket.
-    pub bucket: u32,
-    /// Where it is.
-    pub file: String,
-    /// How much of the file it is.
-    pub bytes: u64,
-    /// What it is.
-    pub what: String,
-}
-
 /// How far a check has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -121,30 +84,6 @@ pub struct Progress {
     pub rows: u64,
     /// Bytes checked.
     pub bytes: u64,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct VerifyReport {
-    /// Tables checked.
-    pub tables: u64,
-    /// Buckets checked.
-    pub buckets: u64,
-    /// Segments checked.
-    pub segments: u64,
-    /// Runs of tables with a primary key checked.
-    pub runs: u64,
-    /// Batches with good checksums.
-    pub batches: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Everything that is damaged.
-    pub problems: Vec<Problem>,
-    /// What is left over and no damage. Looked for only while nobody writes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<Note>,
 }
 
 /// What retention dropped.
@@ -161,33 +100,22 @@ pub struct ExpireReport {
 }
 
 /// One bucket as these functions walk over them.
-struct Place<'a> {
-    entry: &'a TableEntry,
-    partition_id: u32,
-    partition: &'a str,
-    bucket: u32,
+pub(super) struct Place<'a> {
+    pub(super) entry: &'a TableEntry,
+    pub(super) partition_id: u32,
+    pub(super) partition: &'a str,
+    pub(super) bucket: u32,
 }
 
 impl Place<'_> {
-    /// Whether neither its table nor its partition was dropped.
-    fn is_there(&self, store: &Inner) -> bool {
-        store.catalog().is_ok_and(|catalog| check_there(&catalog, self.entry, self.partition_id).is_ok())
-    }
-
-    fn problem(&self, error: &Error) -> Problem {
-        let value = |name: &str| error.context().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
-        Problem {
-            table: self.entry.spec.name.to_string(),
-            partition: self.partition.to_string(),
-            bucket: self.bucket,
-            segment: value("segment"),
-            offset: value("offset").and_then(|offset| offset.parse().ok()),
-            what: error.to_string(),
-        }
+    /// Whether its table or its partition was dropped, which its files may have told before the word of the catalog does.
+    pub(super) fn is_gone(&self, store: &Inner) -> bool {
+        let there = store.newest_catalog().and_then(|catalog| check_there(&catalog, self.entry, self.partition_id));
+        there.is_err_and(|error| error.kind() == Kind::NotFound)
     }
 }
 
-fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<Arc<TableEntry>>> {
+pub(super) fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<Arc<TableEntry>>> {
     let catalog = store.catalog()?;
     match table {
         None => Ok(catalog.shown().cloned().collect()),
@@ -198,7 +126,7 @@ fn entries(store: &Inner, table: Option<&str>) -> Result<Vec<Arc<TableEntry>>> {
     }
 }
 
-fn each_bucket(entries: &[Arc<TableEntry>], mut visit: impl FnMut(Place<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn each_bucket(entries: &[Arc<TableEntry>], mut visit: impl FnMut(Place<'_>) -> Result<()>) -> Result<()> {
     for entry in entries {
         for (&partition_id, partition) in &entry.partitions {
             for bucket in 0..entry.spec.buckets {
@@ -210,15 +138,15 @@ fn each_bucket(entries: &[Arc<TableEntry>], mut visit: impl FnMut(Place<'_>) -> 
 }
 
 /// A bucket to look at.
-struct Opened {
-    view: Arc<View>,
+pub(super) struct Opened {
+    pub(super) view: Arc<View>,
     /// Up to here the view's segments hold every row.
-    end: u64,
+    pub(super) end: u64,
     /// Who brings the view up to date when another process writes.
-    follower: Option<Arc<Follower>>,
+    pub(super) follower: Option<Arc<Follower>>,
 }
 
-fn open(store: &Inner, place: &Place<'_>) -> Result<Opened> {
+pub(super) fn open(store: &Inner, place: &Place<'_>) -> Result<Opened> {
     if store.is_writable() {
         let view = store.bucket(place.entry, place.partition_id, place.bucket)?.view().clone();
         return Ok(Opened { end: view.end(), view, follower: None });
@@ -248,7 +176,7 @@ fn frame_bytes(store: &Arc<Inner>, view: &Arc<View>, segment: &Arc<Segment>, end
 }
 
 /// Each segment with the offset behind its last row: one that is not sealed ends where the next begins.
-fn with_ends(segments: &[Arc<Segment>], end: u64) -> impl Iterator<Item = (&Arc<Segment>, u64)> {
+pub(super) fn with_ends(segments: &[Arc<Segment>], end: u64) -> impl Iterator<Item = (&Arc<Segment>, u64)> {
     let behind = segments.iter().skip(1).map(|next| next.base_offset()).chain([None]);
     segments.iter().zip(behind).map(move |(segment, behind)| {
         let known = segment.sealed().map(|sealed| sealed.end_offset).or(behind);
@@ -262,7 +190,7 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
     each_bucket(&entries(store, table)?, |place| {
         let opened = match open(store, &place) {
             // It was dropped meanwhile.
-            Err(_) if !place.is_there(store) => return Ok(()),
+            Err(_) if place.is_gone(store) => return Ok(()),
             opened => opened?,
         };
         let Opened { view, end, follower } = opened;
@@ -279,6 +207,7 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
             bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(store, &view, segment, end)).sum(),
             recent_bytes: view.recent_bytes(),
             tree,
+            damage: view.damage().map(|damage| damage.to_string()),
         });
         Ok(())
     })?;
@@ -346,106 +275,4 @@ pub(super) fn each_tree(store: &Inner, table: &str, work: impl Fn(&Arc<Bucket>) 
 /// See [`super::Store::settle`].
 pub(super) fn settle(store: &Inner) -> Result<()> {
     each_bucket(&entries(store, None)?, |place| store.bucket(place.entry, place.partition_id, place.bucket)?.settle())
-}
-
-/// See [`super::Store::verify`].
-pub(super) fn verify(store: &Arc<Inner>, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-    let entries = entries(store, table)?;
-    let mut report = VerifyReport { tables: entries.len() as u64, ..VerifyReport::default() };
-    each_bucket(&entries, |place| {
-        report.buckets += 1;
-        let Opened { view, end, follower } = match open(store, &place) {
-            Ok(opened) => opened,
-            Err(error) => {
-                // Unless it was dropped meanwhile.
-                if place.is_there(store) {
-                    report.problems.push(place.problem(&error));
-                }
-                return Ok(());
-            }
-        };
-        report.problems.extend(view.damage().iter().map(|error| place.problem(error)));
-        let mut expected = view.start();
-        for (segment, end) in with_ends(&view.segments(), end) {
-            if segment.base_offset().is_some_and(|base| base > expected) {
-                let gap =
-                    Error::corrupt("rows are missing before a segment").at("segment", segment.path().display()).at("offset", expected);
-                report.problems.push(place.problem(&gap));
-            }
-            expected = end;
-            let mut found = check(store, segment, expected);
-            // A writer may have dropped the segment meanwhile, and used its file again.
-            if follower.as_ref().is_some_and(|follower| follower.kept_from().is_none_or(|kept| expected <= kept)) {
-                found.1 = None;
-            }
-            report.segments += 1;
-            report.batches += found.0.batches;
-            report.rows += found.0.rows;
-            report.bytes += found.0.bytes;
-            report.problems.extend(found.1.iter().map(|error| place.problem(error)));
-            progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
-        }
-        if !place.entry.spec.primary_key.is_empty() {
-            check_runs(store, &place, &mut report);
-            progress(Progress { segments: report.segments, rows: report.rows, bytes: report.bytes });
-        }
-        if let Some(follower) = follower {
-            note_leftovers(store, &place, &follower, &mut report);
-        }
-        Ok(())
-    })?;
-    Ok(report)
-}
-
-/// Notes what a crash left of a bucket, unless a writer was there meanwhile: its work under way looks the same.
-fn note_leftovers(store: &Inner, place: &Place<'_>, follower: &Follower, report: &mut VerifyReport) {
-    let writer = || store.writer_state().ok().filter(|writer| matches!(writer, WriterState::Absent(_)));
-    let before = writer();
-    match follower.leftovers() {
-        _ if before.is_none() || before != writer() => {}
-        Err(error) => report.problems.push(place.problem(&error)),
-        Ok(found) => report.notes.extend(found.into_iter().map(|leftover| Note {
-            table: place.entry.spec.name.to_string(),
-            partition: place.partition.to_string(),
-            bucket: place.bucket,
-            file: leftover.file.display().to_string(),
-            bytes: leftover.bytes,
-            what: leftover.what.to_string(),
-        })),
-    }
-}
-
-/// Checks the runs of a bucket of a table with a primary key.
-fn check_runs(store: &Arc<Inner>, place: &Place<'_>, report: &mut VerifyReport) {
-    let table = Table::new(store.clone(), place.entry.spec.id, place.entry.spec.name.clone());
-    let at = keyed::Place { partition_id: place.partition_id, bucket: place.bucket };
-    let mut before = HashSet::new();
-    let mut checked = match keyed::steadily(&table, |entry, is_again| keyed::pin(&table, entry, at, is_again)) {
-        Ok(pinned) => pinned.check(&mut before),
-        Err(error) => vec![Err(error)],
-    };
-    checked.extend(snapshots::check(&table, at, &mut before));
-    for checked in checked {
-        match checked {
-            Ok(found) => {
-                report.runs += 1;
-                report.bytes += found.bytes;
-            }
-            Err(error) => report.problems.push(place.problem(&error)),
-        }
-    }
-}
-
-/// Checks the frames of a segment, and its directory against them.
-fn check(store: &Inner, segment: &Segment, end: u64) -> (walk::Checked, Option<Error>) {
-    let resources = &*store.resources;
-    let file = match resources.files.open(&*resources.driver, segment.path(), true) {
-        Ok(file) => file,
-        Err(error) => {
-            let missing = Error::io("open", segment.path(), error).at("segment", segment.path().display());
-            return (walk::Checked::default(), Some(missing.at("offset", segment.base_offset().unwrap_or(0))));
-        }
-    };
-    let (checked, walked, wrong) = walk::check(&*resources.driver, &file, &resources.pool, segment, end);
-    (checked, wrong.or_else(|| resources.directories.check(segment, &walked).err()))
 }

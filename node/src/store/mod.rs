@@ -56,6 +56,7 @@ mod snapshots;
 mod span;
 mod split;
 mod table;
+mod verify;
 mod walk;
 mod writer;
 
@@ -68,7 +69,7 @@ use std::sync::Arc;
 pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, ChangeType, TableOptions};
 pub use alter::{Change, ColumnChange, Position};
-pub use inspect::{BucketStats, ExpireReport, Note, Problem, Progress, TreeStats, VerifyReport, WriterStats};
+pub use inspect::{BucketStats, ExpireReport, Progress, TreeStats, WriterStats};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};
 pub use prefix::{PREFIX_ROWS_MAX, PrefixRows};
@@ -78,6 +79,7 @@ pub use snapshots::{Snapshot, SnapshotEnd, Version};
 pub use span::Positions;
 pub use split::{SPLITS_MAX, Split};
 pub use table::{ColumnDescription, CreateTable, OptionDescription, Table, TableDescription, TableSummary, parse_schema, parse_type};
+pub use verify::{Note, Problem, VerifyReport};
 pub use writer::{Ack, Writer, WriterOptions};
 
 use crate::error::{Error, Result};
@@ -182,7 +184,7 @@ impl Store {
 
     /// Checks every checksum and invariant of one table or of all. Damage is found, not an error.
     pub fn verify(&self, table: Option<&str>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-        inspect::verify(&self.0, table, progress)
+        verify::verify(&self.0, table, progress)
     }
 
     /// What is stored of one table or of all, bucket by bucket.
@@ -247,7 +249,10 @@ fn partition_dir(dir: &Path, table_id: u32, partition_id: u32) -> PathBuf {
     table_dir(dir, table_id).join(format!("p{partition_id}"))
 }
 
+/// The directory of all tables, in a store's.
+const TABLES: &str = "tables";
+
 /// Directory of a table.
 fn table_dir(dir: &Path, table_id: u32) -> PathBuf {
-    dir.join("tables").join(table_id.to_string())
+    dir.join(TABLES).join(table_id.to_string())
 }

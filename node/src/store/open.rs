@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::bucket_dir;
 use super::catalog::{Catalog, Edit, FILE_NAME, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
 use super::dropping::{check_there, dropped, left_directories, remove_tree};
 use super::gate::{Gate, Gates};
@@ -20,6 +19,7 @@ use super::options::{Durability, IoPreference, Options};
 use super::route::Turns;
 use super::snapshots::{Snapshots, tend};
 use super::table::CreateTable;
+use super::{TABLES, bucket_dir};
 use crate::bucket::follower::{Follower, WriterState};
 use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::resources::{Limits, Resources};
@@ -129,6 +129,8 @@ impl Inner {
         let (_, lock) = take_lock(&*driver, dir)?;
         let pool = Pool::new(1 << 20);
         let mut ledger: Ledger<Catalog> = Ledger::open(&*driver, &pool, dir, FILE_NAME, 1)?;
+        let tables = dir.join(TABLES);
+        driver.create_dir_all(&tables).map_err(|error| Error::io("make", &tables, error))?;
         let left = left_directories(&*driver, dir, ledger.state())?;
         let page = map_page(&*driver, dir, ledger.state().epoch == 0)?;
         let epoch = ledger.state().epoch + 1;
@@ -258,10 +260,23 @@ impl Inner {
 
     /// A table's entry that knows every schema version of which a row is durable.
     pub(super) fn newest_entry(&self, table_id: u32, name: &TableName) -> Result<Arc<TableEntry>> {
+        self.newest_catalog()?;
+        self.entry(table_id, name)
+    }
+
+    /// The catalog with every change that is durable, also those that its word does not tell yet.
+    pub(super) fn newest_catalog(&self) -> Result<Arc<Catalog>> {
         if let Role::Follower(following) = &self.role {
             self.refresh_catalog(following, true)?;
         }
-        self.entry(table_id, name)
+        self.catalog()
+    }
+
+    /// The file of the catalog, and the bytes at its end that are no whole edit, if there are any.
+    pub(super) fn torn_catalog(&self) -> Result<Option<(PathBuf, u64)>> {
+        let path = self.dir.join(FILE_NAME);
+        let read = ledger::read::<Catalog>(&*self.resources.driver, &self.resources.pool, &path)?;
+        Ok(read.map(|folded| folded.torn_bytes).filter(|bytes| *bytes > 0).map(|bytes| (path, bytes)))
     }
 
     /// Makes a change of the catalog durable, then visible. The change is made from the newest state, under its lock.

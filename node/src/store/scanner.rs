@@ -567,7 +567,12 @@ impl Scanner {
         Ok(Lane { partition, partition_id, bucket, cursor, origin, end, since_ms, begun: false })
     }
 
+    /// Why a bucket has no row to begin with at an offset.
     fn out_of_range(&self, bucket: u32, offset: u64, view: &View) -> Error {
+        // Rows behind the end were acknowledged, and that may be one of them.
+        if let Some(damage) = view.damage().filter(|_| offset > view.end()) {
+            return damage.at("table", &self.table.name);
+        }
         let outside = Error::invalid(format!("offset {offset} is out of range"));
         let range = format!("bucket {bucket} has offsets {} to {}", view.start(), view.end());
         outside.at("table", &self.table.name).at("bucket", bucket).hint(format!("{range}; start at `earliest` or within them"))

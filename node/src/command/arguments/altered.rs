@@ -28,7 +28,7 @@ pub(super) const RESCALE_HELP: &str = "Example: aquifer rescale clicks --buckets
 The rows are copied into the new buckets: of a table with a primary key each row as it is now, of a log table all rows, those of
 one old bucket in their order. The old table serves readers until the copy takes its place, all at once; it needs room beside it.
 Offsets begin anew, and so do commit times, from which retention.ms counts, and the numbers of numbered writers.
-Who follows the table hears that it was dropped, and begins again.";
+Scans and tails that are under way then end with an error that says that the table was dropped: open it again, and begin again.";
 
 /// `alter`
 #[derive(Args, Debug)]
