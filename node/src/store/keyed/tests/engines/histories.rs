@@ -206,17 +206,14 @@ impl<'a> Writing<'a> {
             return;
         }
         let is_back = self.plan.takes_back(row.kind);
+        let followed = |column: usize| next.is_some_and(|next| next.cells[column].is_some());
         for column in 0..row.cells.len() {
             let cell = &mut row.cells[column];
             match self.plan.function(column) {
                 _ if is_back && self.plan.rules[column].as_ref().is_some_and(|rule| rule.ignores) => continue,
                 Some("product") => self.bend_factor(known, column, cell, is_back),
                 // Where another value follows at once it does not matter which one was taken back.
-                Some("last_non_null_value") if is_back && known.older.contains(&column) => {
-                    if next.is_none_or(|next| next.cells[column].is_none()) {
-                        *cell = None;
-                    }
-                }
+                Some("last_non_null_value") if is_back && known.older.contains(&column) && !followed(column) => *cell = None,
                 _ => {}
             }
             if row.cells[column].is_some() {
