@@ -86,6 +86,46 @@ fn figures_of_what_nobody_has_read_are_those_of_the_writer() {
 }
 
 #[test]
+fn a_follower_finds_segments_that_it_hears_of_when_their_writer_is_gone() {
+    let dir = scratch::directory();
+    let store = scratch::open(dir.path());
+    let create = CreateTable::like(rows::schema()).buckets(2).option("segment.bytes", "1MiB").option("bucket.assign", "round-robin");
+    let table = store.create_table("t", create).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut next = 0;
+    let mut append = |count: i64| {
+        for _ in 0..count {
+            writer.append(&rows::batch(next..next + 1_000)).unwrap();
+            next += 1_000;
+        }
+        next
+    };
+    append(4);
+    let follower = scratch::follow(dir.path());
+    let mut scanner = follower.table("t").unwrap().scan().follow(true).build().unwrap();
+    let mut seen = Vec::new();
+    let mut look = |until: &mut dyn FnMut(usize) -> bool| {
+        while until(seen.len()) {
+            match scanner.next_within(Some(Duration::from_millis(100))).unwrap() {
+                Next::Batch(found) => seen.extend(rows::numbers_in(&found.batch)),
+                Next::Waiting => {}
+                Next::End => panic!("a scan that follows ended"),
+            }
+        }
+    };
+    look(&mut |seen| seen < 4_000);
+    // It hears of rows in both buckets, more than a segment has, and reads some of one.
+    let all = append(80);
+    look(&mut |seen| seen <= 4_000);
+    drop(writer);
+    drop(table);
+    store.close().unwrap();
+    look(&mut |seen| (seen as i64) < all);
+    seen.sort_unstable();
+    rows::assert_range(&seen, 0..all);
+}
+
+#[test]
 fn one_process_may_follow_what_it_writes() {
     let dir = scratch::directory();
     let store = scratch::open(dir.path());

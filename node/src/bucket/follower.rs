@@ -345,11 +345,13 @@ impl Follower {
         let Found { sealed, recovered, damage } = found;
         self.view.set_damage(damage);
         let end = recovered.start.next_offset;
-        if end == self.view.end() && state.start_offset == self.view.start() && !self.view.segments().is_empty() {
-            return Ok(());
+        let segments: Vec<Arc<Segment>> = sealed.into_iter().chain(recovered.segments()).collect();
+        // The commit page may have told of rows in a segment that the view has not heard of.
+        let known = self.view.segments();
+        let knows_all = segments.iter().map(|segment| segment.id()).eq(known.iter().map(|segment| segment.id()));
+        if !knows_all || end != self.view.end() || state.start_offset != self.view.start() {
+            self.view.refresh(segments, state.start_offset, end);
         }
-        let segments = sealed.into_iter().chain(recovered.segments()).collect();
-        self.view.refresh(segments, state.start_offset, end);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::upkeep::Extent;
 use super::{Bucket, CLOSING_LOOK};
 use crate::error::{Error, Result};
 use crate::io::Wait;
@@ -36,7 +37,7 @@ impl Bucket {
         }
     }
 
-    /// Merges all rows of its tree into one run, in which no key is deleted. It is durable also where they were found merged: an earlier open may have failed over
+    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there. It is durable also where they were found merged: an earlier open may have failed over
     /// the edit that says so and left it where a power cut takes it, and then the rows would be merged again, in another way.
     ///
     /// # Errors
@@ -48,7 +49,7 @@ impl Bucket {
             return Err(self.here(error));
         }
         self.flush()?;
-        self.compact(true)?;
+        self.compact_to(Extent::Plain)?;
         let is_unwritten = self.manifest.lock().is_missing();
         if is_unwritten { Ok(()) } else { self.settle() }
     }

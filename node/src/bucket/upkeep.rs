@@ -23,6 +23,17 @@ use crate::lsm::sorted::Sorted;
 /// How long a writer waits for flushes before it looks again whether the bucket is still open.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// Which runs are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that are picked.
+    Picked,
+    /// All.
+    All,
+    /// All, to rows that say nothing but that they are there: another merge function goes on from them.
+    Plain,
+}
+
 enum What {
     Flush(Arc<Memtable>),
     /// Runs that stand together, older ones first.
@@ -84,7 +95,7 @@ impl Bucket {
         let oldest = levels.memtables[0].clone();
         let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
             let end = oldest.end_offset();
-            self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty())
+            self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty(), false)
         });
         if let Err(error) = &job {
             self.note_flush(tree, Some(error));
@@ -92,28 +103,44 @@ impl Bucket {
         job.map(Some).map_err(|error| here(&self.address, error))
     }
 
-    /// Begins to merge runs: those that are picked, or all. `None` when there is nothing to merge, or runs are being merged.
+    /// Begins to merge runs. `None` when there is nothing to merge, or runs are being merged.
     ///
     /// # Errors
     /// As [`Bucket::begin_flush`].
-    pub fn begin_compaction(self: &Arc<Self>, full: bool) -> Result<Option<TreeJob>> {
+    pub fn begin_compaction(self: &Arc<Self>, extent: Extent) -> Result<Option<TreeJob>> {
         let Some(tree) = self.tree.as_ref().filter(|_| !self.is_closed()) else { return Ok(None) };
         if tree.is_compacting.swap(true, Ordering::AcqRel) {
             return Ok(None);
         }
         let Shape { keyed, levels } = &*tree.shape();
-        let Some(picked) = (if full { whole(levels, self.expires()) } else { tree.picked(levels) }) else {
+        let picked = match extent {
+            Extent::Picked => tree.picked(levels),
+            Extent::All => whole(levels, self.expires()),
+            Extent::Plain => whole(levels, self.expires() || keyed.function.marks_retracted()),
+        };
+        let Some(picked) = picked else {
             tree.is_compacting.store(false, Ordering::Release);
             return Ok(None);
         };
         let runs = levels.runs[picked.clone()].to_vec();
-        let job = TreeJob::new(tree, What::Compact(runs.clone()), || self.build(keyed, &runs, &[], picked.start == 0));
+        let job =
+            TreeJob::new(tree, What::Compact(runs.clone()), || self.build(keyed, &runs, &[], picked.start == 0, extent == Extent::Plain));
         job.map(Some).map_err(|error| here(&self.address, error))
     }
 
-    fn build(&self, keyed: &Keyed, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Result<Build> {
+    fn build(
+        &self,
+        keyed: &Keyed,
+        runs: &[Arc<Run>],
+        memtables: &[(Arc<Memtable>, u64)],
+        drop_deletes: bool,
+        is_plain: bool,
+    ) -> Result<Build> {
         self.settle()?;
         let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+        if is_plain {
+            sorted = sorted.plain();
+        }
         let expiry = self.policy.lock().expiry;
         let now_ms = self.resources.driver.clock().wall_ms();
         if let Some(expiry) = expiry.filter(|_| drop_deletes && self.may_expire(keyed, runs, memtables)) {
@@ -271,18 +298,33 @@ impl Bucket {
     /// # Errors
     /// As [`Bucket::step`].
     pub fn compact(self: &Arc<Self>, full: bool) -> Result<()> {
+        self.compact_to(if full { Extent::All } else { Extent::Picked })
+    }
+
+    /// Merges runs until none of this extent is left to be merged.
+    ///
+    /// # Errors
+    /// As [`Bucket::step`].
+    pub(super) fn compact_to(self: &Arc<Self>, extent: Extent) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        // What has expired in a single run goes once; then nothing is left to do but what came meanwhile.
-        let mut expires = full && self.expires();
-        let is_left = |expires| if full { whole(&tree.levels(), expires).is_some() } else { tree.picked(&tree.levels()).is_some() };
-        while is_left(expires) && !self.is_closed() {
+        // What has expired in a single run goes once, as what its rows say does; then nothing is left to do but what came meanwhile.
+        let mut alone = match extent {
+            Extent::Picked => false,
+            Extent::All => self.expires(),
+            Extent::Plain => self.expires() || tree.shape().keyed.function.marks_retracted(),
+        };
+        let is_left = |alone| match extent {
+            Extent::Picked => tree.picked(&tree.levels()).is_some(),
+            Extent::All | Extent::Plain => whole(&tree.levels(), alone).is_some(),
+        };
+        while is_left(alone) && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
-            match self.begin_compaction(full)? {
+            match self.begin_compaction(extent)? {
                 Some(mut job) => {
                     while self.step(&mut job)? {}
-                    expires = false;
+                    alone = false;
                 }
-                None if is_left(expires) => self.wait_for_another(tree, seen)?,
+                None if is_left(alone) => self.wait_for_another(tree, seen)?,
                 None => {}
             }
         }
@@ -340,8 +382,8 @@ impl Bucket {
     }
 }
 
-/// All runs, when merging them may change anything; `expires` says that rows of one alone may have to go.
-fn whole(levels: &Levels, expires: bool) -> Option<std::ops::Range<usize>> {
-    let may_drop = levels.runs.first().is_some_and(|run| run.meta().deletes > 0 || expires);
+/// All runs, when merging them may change anything; `alone` says that it may where there is one.
+fn whole(levels: &Levels, alone: bool) -> Option<std::ops::Range<usize>> {
+    let may_drop = levels.runs.first().is_some_and(|run| run.meta().deletes > 0 || alone);
     (levels.runs.len() > 1 || may_drop).then_some(0..levels.runs.len())
 }

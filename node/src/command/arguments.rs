@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
     /// Change one setting of the store; `aquifer config` lists them
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -70,7 +70,7 @@ pub(crate) struct Global {
 #[derive(Args, Debug, Default)]
 pub(crate) struct Settings {
     /// Change one setting of the store; `aquifer config` lists them
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Global options")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting, help_heading = "Global options")]
     pub(crate) set: Vec<(String, String)>,
 }
 
@@ -519,9 +519,14 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     }
 }
 
+fn setting(text: &str) -> Result<(String, String), String> {
+    pair(text).map(|(key, value)| (key, value.trim().to_string()))
+}
+
+/// Blanks around the value stay: what it is for decides whether they are part of it.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
         _ => Err("expected KEY=VALUE".into()),
     }
 }

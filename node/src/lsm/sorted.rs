@@ -91,6 +91,7 @@ pub struct Sorted {
     drop_deletes: bool,
     /// The place of the column with the time of a row, and when it is.
     expiry: Option<(usize, Expiry, i64)>,
+    is_plain: bool,
     merger: Merger,
     ends: Vec<u32>,
 }
@@ -130,7 +131,7 @@ impl Sorted {
         let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
         let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
         let (ranges, merger, ends) = (ranges.clone(), Merger::default(), Vec::new());
-        Ok(Sorted { reader, function, inputs, ranges, tile_rows, drop_deletes, expiry: None, merger, ends })
+        Ok(Sorted { reader, function, inputs, ranges, tile_rows, drop_deletes, expiry: None, is_plain: false, merger, ends })
     }
 
     /// For who wants so many rows only: tiles are not made much larger.
@@ -152,6 +153,14 @@ impl Sorted {
         Ok(self)
     }
 
+    /// Rows say nothing but that they are there: also those that retractions alone made. Only for who leaves out deletes.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        assert!(self.drop_deletes, "what rows say is left out only with deletes");
+        self.is_plain = true;
+        self
+    }
+
     /// The columns that come out.
     pub fn schema(&self) -> &SchemaRef {
         self.reader.schema().arrow()
@@ -162,7 +171,7 @@ impl Sorted {
     /// # Errors
     /// Those of reading and of the merge function.
     pub fn next_tile(&mut self) -> Result<Option<Tile>> {
-        let tile = self.next_merged()?;
+        let tile = self.next_merged()?.map(|tile| if self.is_plain { tile.plain() } else { tile });
         match (tile, &self.expiry) {
             (Some(tile), Some((place, expiry, now_ms))) => match expiry.kept(&tile.column(*place)?, *now_ms) {
                 Some(kept) => tile.only(&kept).map(Some),

@@ -11,7 +11,7 @@ use arrow::compute::concat_batches;
 use super::rows::Chunk;
 use super::run::key_hash;
 use crate::error::{Error, Result};
-use crate::merge::function::is_telling;
+use crate::merge::function::{is_telling, without_older};
 use crate::merge::{Outcome, Ref, Slot};
 use crate::table::digits;
 use crate::table::key::KeyRef;
@@ -42,12 +42,19 @@ impl Tile {
             all.retain(|row| !chunks[row.slot()].slot().is_delete(row.row()));
         }
         let kind = |row: &Ref| chunks[row.slot()].slot().kind(row.row());
-        let kinds: Option<Vec<u8>> = (says_more && !drop_deletes).then(|| all.iter().map(kind).collect());
+        let kind = |row: &Ref| if drop_deletes { without_older(kind(row)) } else { kind(row) };
+        let kinds: Option<Vec<u8>> = says_more.then(|| all.iter().map(kind).collect());
         let kinds = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind)));
         let numbers = chunks.iter().map(|chunk| chunk.keys.as_numbers()).collect::<Option<Vec<_>>>();
         let numbers = numbers.map(|numbers| all.iter().map(|row| numbers[row.slot()][row.row()]).collect());
         let stretches = (all.len() == count).then_some(pieces);
         Tile { chunks, outcome: Outcome::of_rows(all, kinds), numbers, stretches }
+    }
+
+    /// The same rows, which say nothing but that they are there.
+    pub(super) fn plain(mut self) -> Self {
+        self.outcome.kinds = None;
+        self
     }
 
     /// How many rows.

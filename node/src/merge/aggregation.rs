@@ -54,6 +54,10 @@ impl MergeFunction for Aggregation {
         Arc::new(Aggregation { aggregates, sequence: self.sequence.over(columns), deletes: self.deletes })
     }
 
+    fn marks_retracted(&self) -> bool {
+        self.deletes == Deletes::Retract
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
         let living = Living::of(groups, self.deletes, NAME, OPTION)?;
         let left = living.groups(groups.slots);

@@ -35,7 +35,7 @@ pub const OPTIONS: [&str; 8] = [
 ];
 
 /// Options of a field: `fields.X.` and one of these.
-pub const FIELD_OPTIONS: [&str; 6] = ["aggregate-function", "ignore-retract", "list-agg-delimiter", "distinct", NESTED_KEY, SEQUENCE_GROUP];
+pub const FIELD_OPTIONS: [&str; 6] = ["aggregate-function", "ignore-retract", DELIMITER, "distinct", NESTED_KEY, SEQUENCE_GROUP];
 
 /// What the name of an engine begins with that is a module of the user's.
 const MODULE: &str = "wasm:";
@@ -44,6 +44,7 @@ const DEFAULT_FUNCTION: &str = "fields.default-aggregate-function";
 pub(super) const SEQUENCE_FIELD: &str = "sequence.field";
 pub(super) const SEQUENCE_GROUP: &str = "sequence-group";
 pub(super) const NESTED_KEY: &str = "nested-key";
+const DELIMITER: &str = "list-agg-delimiter";
 const DELIMITER_DEFAULT: &str = ",";
 
 /// Makes the merge function of a table with this schema, whose key has the columns with the field ids `key`.
@@ -186,8 +187,13 @@ impl<'a> Table<'a> {
         let sequence = self.sequence("sequence.field", self.get("sequence.field").unwrap_or(""))?;
         let values = self.value_columns()?.into_iter().filter(|column| !sequence.columns().contains(column));
         let default = self.get(DEFAULT_FUNCTION).unwrap_or("last_non_null_value");
-        let aggregates = values.map(|column| self.aggregate(column, default, !sequence.is_empty())).collect::<Result<_>>()?;
-        Ok(Aggregation { aggregates, sequence, deletes: self.deletes("aggregation.remove-record-on-delete", Deletes::Retract)? })
+        let aggregates = values.map(|column| self.aggregate(column, default, !sequence.is_empty())).collect::<Result<Vec<_>>>()?;
+        let deletes = self.deletes("aggregation.remove-record-on-delete", Deletes::Retract)?;
+        let is_unsure = |aggregate: &&Aggregate| aggregate.ignore_retract && aggregate.function.goes_by_sequence();
+        match aggregates.iter().find(is_unsure) {
+            Some(aggregate) if !sequence.is_empty() && deletes != Deletes::Ignore => Err(unsure(aggregate)),
+            _ => Ok(Aggregation { aggregates, sequence, deletes }),
+        }
     }
 
     fn partial_update(&self) -> Result<PartialUpdate> {
@@ -292,7 +298,7 @@ impl<'a> Table<'a> {
     }
 
     fn listagg(&self, column: &str) -> Result<Function> {
-        let option = format!("fields.{column}.list-agg-delimiter");
+        let option = format!("fields.{column}.{DELIMITER}");
         // Not trimmed: blanks may be part of it.
         let delimiter = self.options.get(&option).map_or(DELIMITER_DEFAULT, String::as_str).to_string();
         let distinct = self.flag(&format!("fields.{column}.distinct"))?;
@@ -303,6 +309,17 @@ impl<'a> Table<'a> {
     }
 }
 
+/// The sequence of a merged row may be the one of a retraction that the column passed over: it does not say how new the column's value is.
+fn unsure(aggregate: &Aggregate) -> Error {
+    let function = aggregate.function.name();
+    let error = Error::invalid(format!(
+        "`{function}` cannot pass over retractions beside `{SEQUENCE_FIELD}`: a merged row would not say how new its value is, so that what a late row changes \
+         would depend on what was merged before it"
+    ));
+    let option = format!("fields.{}.ignore-retract", aggregate.name);
+    error.at("column", &aggregate.name).hint(format!("leave `{option}` out, or set `ignore-delete` = true"))
+}
+
 /// Whether the function of these options looks into values that a column's type alone does not say it can read.
 pub fn reads_values(options: &BTreeMap<String, String>) -> bool {
     options.values().any(|function| ["rbm32", "rbm64"].contains(&function.trim()))
@@ -311,6 +328,14 @@ pub fn reads_values(options: &BTreeMap<String, String>) -> bool {
 /// Whether an option of this name says how rows are merged, in some engine.
 pub fn is_merge_option(name: &str) -> bool {
     OPTIONS.contains(&name) || field_option(name).is_some_and(|(_, option)| FIELD_OPTIONS.contains(&option))
+}
+
+/// The value of an option as a table keeps it. Blanks around it say nothing, but in a text that stands between others they are part of it.
+pub fn kept_value<'a>(name: &str, value: &'a str) -> &'a str {
+    match field_option(name) {
+        Some((_, DELIMITER)) => value,
+        _ => value.trim(),
+    }
 }
 
 /// A table with a primary key has its own options and those of its merge engine: what was meant may be among either.

@@ -30,6 +30,12 @@ pub fn is_retraction(kind: u8) -> bool {
     kind == ChangeType::Delete.to_byte() || kind == ChangeType::UpdateBefore.to_byte()
 }
 
+/// What a row of this kind still says where nothing older is left: that retractions alone made it, and else nothing.
+#[inline]
+pub fn without_older(kind: u8) -> u8 {
+    if kind == RETRACTED { kind } else { ChangeType::Insert.to_byte() }
+}
+
 /// Checks that these are kinds that rows of a user can have: those of run files are not.
 ///
 /// # Errors
@@ -173,6 +179,11 @@ pub trait MergeFunction: Send + Sync {
 
     /// Whether the newest row of a key is all of it, whatever the older ones say: then they need not be looked for.
     fn goes_by_newest(&self) -> bool {
+        false
+    }
+
+    /// Whether merged rows may be marked as [`RETRACTED`].
+    fn marks_retracted(&self) -> bool {
         false
     }
 

@@ -26,13 +26,13 @@ mod equal;
 mod lists;
 mod numbers;
 mod pick;
-mod roaring64;
+pub(crate) mod roaring64;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::{is_merge_option, merge_function, reads_values};
+pub use engine::{is_merge_option, kept_value, merge_function, reads_values};
 pub use function::{Column, Groups, MergeFunction, Merged, Slot};
 pub use gather::gather;
 pub use names::follow_columns;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 
-use super::function::{Column, Merged, Slot};
+use super::function::{Column, Merged, Slot, is_telling, without_older};
 use super::gather::Source;
 use super::kernels::Picks;
 use super::reference::Ref;
@@ -29,12 +29,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What is left of `merged`: keys that were deleted are left out with `drop_deletes`; else their kinds say so.
+    /// What is left of `merged`: keys that were deleted are left out with `drop_deletes`, as where nothing older is left; else their kinds say so.
     ///
     /// # Errors
     /// Internal, for columns that are not as long as there are keys.
     pub fn of(merged: Merged, drop_deletes: bool) -> Result<Self> {
-        let kinds = if drop_deletes { None } else { merged.kinds() };
+        let kinds = merged.kinds();
         let Merged { mut rows, mut columns, deleted, .. } = merged;
         let left: Option<Vec<bool>> = deleted
             .filter(|deleted| drop_deletes && deleted.contains(&true))
@@ -43,6 +43,7 @@ impl Outcome {
             keep(&mut rows, left);
             keep_columns(&mut columns, left)?;
         }
+        let kinds = if drop_deletes { kinds.and_then(|kinds| kinds_without_older(kinds, left.as_deref())) } else { kinds };
         Ok(Outcome { rows, kinds, columns, left })
     }
 
@@ -134,6 +135,13 @@ pub enum ColumnCopy<'a> {
 /// Rows of each slot.
 pub fn lengths(slots: &[Slot<'_>]) -> Vec<u32> {
     slots.iter().map(|slot| slot.batch.num_rows() as u32).collect()
+}
+
+/// The kinds of the rows that are left, where one of them says more than that it is there.
+fn kinds_without_older(kinds: Vec<u8>, left: Option<&[bool]>) -> Option<Vec<u8>> {
+    let is_left = |row: usize| left.is_none_or(|left| left[row]);
+    let kinds: Vec<u8> = kinds.into_iter().enumerate().filter(|(row, _)| is_left(*row)).map(|(_, kind)| without_older(kind)).collect();
+    kinds.iter().any(|kind| is_telling(*kind)).then_some(kinds)
 }
 
 fn keep(rows: &mut Vec<Ref>, left: &[bool]) {

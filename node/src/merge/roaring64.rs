@@ -32,7 +32,7 @@ const NOT_TRIMMED: u8 = 0xfe;
 ///
 /// # Errors
 /// Invalid for bytes that are none.
-pub(super) fn decode(bytes: &[u8]) -> Result<RoaringTreemap> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<RoaringTreemap> {
     let mut bytes = Bytes(bytes);
     let mut bitmaps: BTreeMap<u32, RoaringBitmap> = BTreeMap::new();
     if bytes.array::<1>()? != [0] {
@@ -153,7 +153,7 @@ impl Container<'_> {
 }
 
 /// Writes a bitmap.
-pub(super) fn encode(map: &mut RoaringTreemap) -> Vec<u8> {
+pub(crate) fn encode(map: &mut RoaringTreemap) -> Vec<u8> {
     if map.is_empty() {
         return vec![0];
     }

@@ -267,6 +267,15 @@ fn options_that_make_no_engine_are_refused() {
         (&[aggregation, ("fields.text.aggregate-function", "sum")], "no `sum` of utf8"),
         (&[aggregation, ("fields.default-aggregate-function", "bool_or")], "no `bool_or` of int64"),
         (&[aggregation, ("sequence.field", "first")], "cannot go by a sequence"),
+        (
+            &[
+                aggregation,
+                ("sequence.field", "first"),
+                ("fields.default-aggregate-function", "last_value"),
+                ("fields.text.ignore-retract", "true"),
+            ],
+            "cannot pass over retractions beside `sequence.field`",
+        ),
         (&[partial, ("sequence.field", "first")], "sequence-group"),
         (&[partial, ("sequence.field", "first")], "by which sequence each of its columns came"),
         (&[partial, ("fields.number.aggregate-function", "sum")], "needs a sequence group"),

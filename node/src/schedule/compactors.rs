@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Shared, caught};
 use crate::bucket::Bucket;
+use crate::bucket::upkeep::Extent;
 use crate::io::sync::{AtomicU32, Mutex, Ordering, wait, wake_all};
 
 /// Threads at most: each may keep a core busy.
@@ -104,7 +105,7 @@ pub(super) fn compact(shared: &Arc<Shared>) {
 
 fn compact_bucket(shared: &Shared, bucket: &Arc<Bucket>) {
     let step = || -> crate::error::Result<()> {
-        let Some(mut job) = bucket.begin_compaction(false)? else { return Ok(()) };
+        let Some(mut job) = bucket.begin_compaction(Extent::Picked)? else { return Ok(()) };
         while bucket.step(&mut job)? {
             if shared.stop.load(Ordering::Acquire) {
                 break;

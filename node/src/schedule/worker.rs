@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Shared, Steps};
 use crate::bucket::Bucket;
 use crate::bucket::segments::{Preparation, ZERO_STEP_BYTES};
-use crate::bucket::upkeep::TreeJob;
+use crate::bucket::upkeep::{Extent, TreeJob};
 use crate::bucket::work::Work;
 use crate::error::Result;
 
@@ -161,7 +161,7 @@ impl Worker {
             }
             Work::Flush => self.begin_tree_job(&bucket, bucket.begin_flush()),
             Work::Compact if self.shared.compactors.take_on(&bucket) => Ok(()),
-            Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(false)),
+            Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(Extent::Picked)),
         }
     }
 

@@ -8,7 +8,7 @@ use super::open::{Inner, no_such_table};
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::merge::names::Followed;
-use crate::merge::{MergeFunction, follow_columns, is_merge_option, merge_function, reads_values};
+use crate::merge::{MergeFunction, follow_columns, is_merge_option, kept_value, merge_function, reads_values};
 pub use crate::table::evolution::{Change as ColumnChange, Position};
 use crate::table::key_range::KeyRanges;
 use crate::table::{Changelog, TableName, TableSpec};
@@ -152,7 +152,7 @@ fn altered(entry: &TableEntry, changes: &[Change]) -> Result<TableSpec> {
 pub(super) fn set_option(spec: &mut TableSpec, name: &str, value: &str) -> Result<()> {
     let name = name.trim();
     match spec.options.get(name) {
-        None if !spec.primary_key.is_empty() => _ = spec.merge.insert(name.to_string(), value.trim().to_string()),
+        None if !spec.primary_key.is_empty() => _ = spec.merge.insert(name.to_string(), kept_value(name, value).to_string()),
         None if is_merge_option(name) => {
             let keyless = Error::invalid("a table without a primary key merges no rows").at("option", name);
             return Err(keyless.hint("leave the option out, or create the table with a primary key"));

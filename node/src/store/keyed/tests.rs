@@ -15,9 +15,11 @@ use crate::io::sim::{Faults, Sim};
 use crate::log::writer::{HEAD_ROOM, Record};
 use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table};
 
+mod engines;
 mod expiry;
 mod memory;
 mod parts;
+mod retracted;
 mod totals;
 
 const DIR: &str = "/store";
