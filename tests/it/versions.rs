@@ -107,3 +107,25 @@ fn newer_frames() {
     }
     assert_eq!(std::fs::read(&segment).unwrap(), bytes, "left as it is");
 }
+
+#[test]
+fn newer_frames_in_a_full_segment() {
+    let dir = scratch::directory();
+    {
+        let store = scratch::open(dir.path());
+        let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB");
+        let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+        (0..60).for_each(|batch| _ = writer.append(&rows::batch(batch * 1_000..(batch + 1) * 1_000)).unwrap());
+        store.close().unwrap();
+    }
+    let mut segments = scratch::files(&dir.path().join("tables"), ".log");
+    segments.sort();
+    assert!(segments.len() > 1);
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    bytes[4..6].copy_from_slice(&99_u16.to_le_bytes());
+    std::fs::write(&segments[0], &bytes).unwrap();
+    for store in [scratch::open(dir.path()), scratch::follow(dir.path())] {
+        let mut scan = store.table("t").unwrap().scan().build().unwrap();
+        check(scan.next().unwrap().map(|_| ()).unwrap_err());
+    }
+}

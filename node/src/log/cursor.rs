@@ -284,7 +284,10 @@ impl Cursor {
                         Ok(length) => position += length,
                         Err(what) => {
                             let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
-                            self.wrong = Some(damaged(segment.path(), at, offset, &what));
+                            self.wrong = Some(match frame::parse(&parts[0][position..], segment.id(), 0) {
+                                Parsed::Newer(version) => super::recovery::newer(version).at("segment", segment.path().display()),
+                                _ => damaged(segment.path(), at, offset, &what),
+                            });
                             return Ok(());
                         }
                     }
