@@ -210,7 +210,7 @@ impl Bucket {
         let steps = Steps::of(&written);
         let wanted = keys.pick(steps.rows());
         let of_tree = Sources::of(&shape.levels, u64::MAX);
-        let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), runs: of_tree.runs };
+        let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), levels: of_tree.levels };
         let mut found = newest(&keyed.reader, &sources, &wanted)?;
         let slots: Vec<Slot<'_>> = found.chunks.iter().map(|chunk| chunk.slot()).collect();
         let expired = self.expired(&keyed.reader);

@@ -16,7 +16,7 @@ pub type Sample = (Vec<u8>, u64);
 /// Samples of the rows before offset `end` whose keys are in these ranges, in key order.
 pub fn samples(levels: &Levels, end: u64, ranges: &KeyRanges) -> Vec<Sample> {
     let mut samples = Vec::new();
-    levels.runs.iter().for_each(|run| of_run(run, ranges, &mut samples));
+    levels.runs().iter().for_each(|run| of_run(run, ranges, &mut samples));
     levels.memtables.iter().for_each(|memtable| of_memtable(memtable, end, ranges, &mut samples));
     samples.sort_unstable();
     samples

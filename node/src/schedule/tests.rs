@@ -29,6 +29,7 @@ fn resources(driver: Arc<dyn Driver>, dir: &Path) -> Arc<Resources> {
         scan_bytes_max: 1 << 20,
         memtable_bytes_max: 1 << 20,
         block_bytes_max: 1 << 20,
+        run_bytes_max: 1 << 20,
     };
     Resources::new(driver, page, dir.to_path_buf(), 1, true, limits).unwrap()
 }
