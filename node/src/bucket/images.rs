@@ -223,7 +223,7 @@ impl Bucket {
         let records = self.records(&imaging.encoders, &changes)?;
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
-        Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true }, records))
+        Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true, is_merged: false }, records))
     }
 
     /// Whether a row has expired: no reader sees it, so nothing is made of it.

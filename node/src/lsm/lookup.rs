@@ -322,7 +322,7 @@ impl<'k> Search<'k> {
         let Some((batch, _)) = copied else { return Ok(()) };
         found.iter_mut().enumerate().for_each(|(row, version)| version.row = Ref::new(first_slot, row));
         let kinds = kinds.iter().any(|kind| is_telling(*kind)).then(|| Buffer::from_vec(kinds));
-        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false };
+        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false, is_merged: true };
         self.chunks.push(Arc::new(chunk));
         self.firsts.push(0);
         Ok(())

@@ -121,7 +121,7 @@ fn columns_that_are_not_asked_for_are_not_looked_at() {
     let keys =
         tree.reader.projected(&[0]).unwrap().keys().encode(&RecordBatch::try_from_iter([("key", columns[0].clone())]).unwrap()).unwrap();
     let batch = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();
-    let chunk = Chunk { batch, kinds: None, keys, has_images: false };
+    let chunk = Chunk { batch, kinds: None, keys, has_images: false, is_merged: false };
     builder.push(&Tile::of_merged(vec![Arc::new(chunk)], std::iter::once(0..100).collect(), false)).unwrap();
     let run = Arc::new(builder.finish().unwrap());
     let scan = |columns: &[usize]| {
