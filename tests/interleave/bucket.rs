@@ -49,6 +49,7 @@ pub(crate) fn resources(sim: &Arc<Sim>, epoch: u32) -> Result<Arc<Resources>> {
         scan_bytes_max: 1 << 20,
         memtable_bytes_max: 1 << 20,
         block_bytes_max: 1 << 20,
+        run_bytes_max: 1 << 20,
     };
     Resources::new(driver, page, PathBuf::from("/s"), epoch, true, limits)
 }

@@ -199,7 +199,11 @@ impl History {
     }
 
     fn options(&mut self) -> Options {
-        Options { memtable_bytes_max: *self.random.pick(&[64 << 10, 256 << 10, 1 << 20]), ..Options::default() }
+        Options {
+            memtable_bytes_max: *self.random.pick(&[64 << 10, 256 << 10, 1 << 20]),
+            run_bytes_max: *self.random.pick(&[4 << 10, 32 << 10, 256 << 20]),
+            ..Options::default()
+        }
     }
 
     fn open(&mut self) -> Result<Store, String> {

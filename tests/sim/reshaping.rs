@@ -166,7 +166,9 @@ impl History {
     }
 
     fn open(&mut self) -> Result<Store, String> {
-        let options = Options { memtable_bytes_max: *self.random.pick(&[64 << 10, 256 << 10]), ..Options::default() };
+        let memtable_bytes_max = *self.random.pick(&[64 << 10, 256 << 10]);
+        let run_bytes_max = if memtable_bytes_max > 64 << 10 { 4 << 10 } else { Options::default().run_bytes_max };
+        let options = Options { memtable_bytes_max, run_bytes_max, ..Options::default() };
         let store = Store::open_with(self.sim.clone(), DIR, options).map_err(|error| format!("a store does not open again: {error}"))?;
         if store.tables().map_err(|error| error.to_string())?.is_empty() {
             let like = CreateTable::like(batch("", 0, &[]).schema()).primary_key(&["part", "key"]).partition_by("part");

@@ -18,6 +18,7 @@ use crate::io::sync::Mutex;
 use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;
+use crate::lsm::levels::Levels;
 use crate::lsm::run::{Run, RunMeta};
 
 /// Looks at a slot that its writer changes, before the writer is taken for dead.
@@ -181,6 +182,24 @@ impl Follower {
     /// Corrupt for a damaged manifest; those of the device.
     pub fn state(&self) -> Result<State> {
         Ok(self.manifest().map_err(|error| here(&self.address, error))?.unwrap_or_default())
+    }
+
+    /// Whether runs should be merged; `each` says that every run counts for itself.
+    ///
+    /// # Errors
+    /// Corrupt for damaged runs; those of the device.
+    pub fn is_compaction_due(&self, state: &State, each: bool) -> Result<bool> {
+        let rules = self.resources.rules;
+        if state.runs.len() < rules.trigger {
+            return Ok(false);
+        }
+        let open = |meta: &RunMeta| Run::open(self.resources.reach(), &self.address.dir, *meta, true).map(Arc::new);
+        match state.runs.iter().map(open).collect() {
+            Ok(runs) => Ok(Levels::new(runs, state.flushed_to, rules).picked(each).is_some()),
+            // They were merged since the manifest was read.
+            Err(error) if Error::kind(&error) == Kind::NotFound => Ok(false),
+            Err(error) => Err(here(&self.address, error)),
+        }
     }
 
     /// What a crash left of work that was never acknowledged, each as a file, its bytes and what they are. The next writer of the bucket removes it or

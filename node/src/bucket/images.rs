@@ -210,7 +210,7 @@ impl Bucket {
         let steps = Steps::of(&written);
         let wanted = keys.pick(steps.rows());
         let of_tree = Sources::of(&shape.levels, u64::MAX);
-        let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), runs: of_tree.runs };
+        let sources = Sources { memtables: ahead.memtables().chain(of_tree.memtables).collect(), levels: of_tree.levels };
         let mut found = newest(&keyed.reader, &sources, &wanted)?;
         let slots: Vec<Slot<'_>> = found.chunks.iter().map(|chunk| chunk.slot()).collect();
         let expired = self.expired(&keyed.reader);
@@ -223,7 +223,7 @@ impl Bucket {
         let records = self.records(&imaging.encoders, &changes)?;
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
-        Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true }, records))
+        Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true, is_merged: false }, records))
     }
 
     /// Whether a row has expired: no reader sees it, so nothing is made of it.

@@ -229,7 +229,7 @@ impl Bucket {
             if let Some(known) = readers.get(&meta.id).and_then(Weak::upgrade) {
                 return Ok(known);
             }
-            if let Some(known) = levels.runs.iter().find(|run| run.meta().id == meta.id) {
+            if let Some(known) = levels.runs().iter().find(|run| run.meta().id == meta.id) {
                 return Ok(known.clone());
             }
             let opened = Arc::new(Run::open(self.resources.reach(), &self.address.dir, *meta, false)?);

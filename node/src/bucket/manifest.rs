@@ -57,12 +57,12 @@ pub enum Edit {
         /// Where the rest of the log begins.
         flushed_to: u64,
     },
-    /// Runs that stand together became one, or nothing.
+    /// Runs that stand together were merged.
     Compacted {
-        /// Gone, older ones first.
+        /// What they were, older ones first.
         run_ids: Vec<u64>,
-        /// In their place.
-        run: Option<RunMeta>,
+        /// What stands in their place: runs with other keys each, some of which may be the same as before.
+        runs: Vec<RunMeta>,
     },
     /// The runs as they are now are kept for a snapshot.
     Kept {
@@ -181,7 +181,7 @@ impl LedgerState for State {
                 self.runs.extend(run);
                 self.flushed_to = flushed_to;
             }
-            Edit::Compacted { run_ids, run } => self.compact(&run_ids, run)?,
+            Edit::Compacted { run_ids, runs } => self.compact(&run_ids, runs)?,
             Edit::Kept { snapshot_id, end_offset } => {
                 if end_offset != self.flushed_to {
                     return Err(Error::corrupt("a snapshot ends elsewhere than the runs that are kept for it").at("snapshot", snapshot_id));
@@ -195,13 +195,13 @@ impl LedgerState for State {
 }
 
 impl State {
-    fn compact(&mut self, run_ids: &[u64], run: Option<RunMeta>) -> Result<()> {
+    fn compact(&mut self, run_ids: &[u64], runs: Vec<RunMeta>) -> Result<()> {
         let stand = |at: usize| self.runs.get(at..at + run_ids.len()).is_some_and(|runs| runs.iter().map(|run| &run.id).eq(run_ids));
         let first = self.runs.iter().position(|known| Some(&known.id) == run_ids.first());
         let Some(at) = first.filter(|at| stand(*at)) else {
             return Err(Error::corrupt("runs were merged that do not stand together").at("runs", format!("{run_ids:x?}")));
         };
-        self.runs.splice(at..at + run_ids.len(), run);
+        self.runs.splice(at..at + run_ids.len(), runs);
         Ok(())
     }
 

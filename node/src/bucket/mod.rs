@@ -233,6 +233,7 @@ impl Bucket {
             bucket.resources.board.post(&bucket, Work::Seal);
         }
         if let Some(tree) = &bucket.tree {
+            tree.set_expires(policy.expiry.is_some());
             resources.memtables.watch(&bucket);
             // Rows that the log had only may be more than there is room for.
             if resources.memtables.is_crowded() {
@@ -256,6 +257,9 @@ impl Bucket {
     /// Changes how segments are made and dropped from now on.
     pub fn set_policy(&self, policy: SegmentPolicy) {
         *self.policy.lock() = policy;
+        if let Some(tree) = &self.tree {
+            tree.set_expires(policy.expiry.is_some());
+        }
     }
 
     /// Makes its tree that of a table that was altered, unless it is already.

@@ -18,6 +18,7 @@ use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::cursor::Source;
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
+use crate::lsm::pick::Rules;
 use crate::lsm::run::{Blocks, Reach};
 
 /// Sizes that the owner of the store chose.
@@ -37,6 +38,8 @@ pub struct Limits {
     pub memtable_bytes_max: usize,
     /// Bytes of blocks of runs that are kept in memory.
     pub block_bytes_max: usize,
+    /// Bytes of a file of merged rows, about.
+    pub run_bytes_max: u64,
 }
 
 /// See the head of this module.
@@ -69,6 +72,8 @@ pub struct Resources {
     pub blocks: Arc<Blocks>,
     /// Rows that are not in runs yet.
     pub memtables: MemtableBudget,
+    /// When runs are merged.
+    pub rules: Rules,
     scan_bytes_max: usize,
     next_segment: AtomicU32,
     /// The ring's owner when there is no ring thread (the simulator).
@@ -95,6 +100,7 @@ impl Resources {
             durable,
             blocks: Blocks::new(limits.block_bytes_max as u64),
             memtables: MemtableBudget::new(limits.memtable_bytes_max),
+            rules: Rules { file_bytes: limits.run_bytes_max.max(1), ..Rules::default() },
             scan_bytes_max: limits.scan_bytes_max,
             next_segment: AtomicU32::new(1),
             pumped: Mutex::new(None),

@@ -37,18 +37,26 @@ impl Bucket {
         }
     }
 
-    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there. It is durable also where they were found merged: an earlier open may have failed over
-    /// the edit that says so and left it where a power cut takes it, and then the rows would be merged again, in another way.
+    /// Brings all rows of its tree into runs.
     ///
     /// # Errors
-    /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes and compactions.
-    pub fn merge_all(self: &Arc<Self>) -> Result<()> {
+    /// As [`Bucket::quiesce`]; why rows could not be indexed; those of flushes.
+    pub fn settle_rows(self: &Arc<Self>) -> Result<()> {
         let Some(tree) = self.tree() else { return Ok(()) };
         self.quiesce()?;
         if let Some(error) = tree.failure() {
             return Err(self.here(error));
         }
-        self.flush()?;
+        self.flush()
+    }
+
+    /// Merges all rows of its tree into one run, whose rows say nothing but that they are there. It is durable also where they were found merged: an earlier open may have failed over
+    /// the edit that says so and left it where a power cut takes it, and then the rows would be merged again, in another way.
+    ///
+    /// # Errors
+    /// As [`Bucket::settle_rows`]; those of compactions.
+    pub fn merge_all(self: &Arc<Self>) -> Result<()> {
+        self.settle_rows()?;
         self.compact_to(Extent::Plain)?;
         let is_unwritten = self.manifest.lock().is_missing();
         if is_unwritten { Ok(()) } else { self.settle() }

@@ -5,6 +5,7 @@
 //! about when memtables are flushed, and writes no manifest: see `upkeep`.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::log::writer::Durable;
 use crate::lsm::levels::Levels;
 use crate::lsm::lookup::{Found, lookup};
 use crate::lsm::memtable::Memtable;
-use crate::lsm::pick::{Rules, pick};
+use crate::lsm::pick::Rules;
 use crate::lsm::rows::Reader;
 use crate::lsm::run::{Checked, Run};
 use crate::lsm::samples::{Sample, samples};
@@ -45,7 +46,7 @@ use crate::table::{Changelog, Generation, TableSchema, TableSpec};
 pub const WAITING_MAX: usize = 3;
 
 /// Runs from which on writers are slowed down, and those at which they are slowed down most.
-const SLOWED_RUNS: std::ops::Range<usize> = 20..60;
+const SLOWED_RUNS: Range<usize> = 20..60;
 
 /// How long a writer waits at most for too many runs, per batch.
 const SLOWED_MAX: Duration = Duration::from_millis(20);
@@ -149,7 +150,8 @@ pub struct Tree {
     pub(super) stalled_ns: AtomicU64,
     /// Whether runs are merged only when somebody asks for it, as the table says it now.
     write_only: AtomicBool,
-    rules: Rules,
+    /// Whether rows come to their end by themselves: every run is merged with others some time then, so that they go.
+    expires: AtomicBool,
 }
 
 impl Tree {
@@ -166,7 +168,7 @@ impl Tree {
         let write_only = AtomicBool::new(keyed.write_only);
         Ok(Arc::new(Tree {
             resources: resources.clone(),
-            shape: ArcSwap::from_pointee(Shape { keyed, levels: Arc::new(Levels::new(runs, state.flushed_to)) }),
+            shape: ArcSwap::from_pointee(Shape { keyed, levels: Arc::new(Levels::new(runs, state.flushed_to, resources.rules)) }),
             change: Mutex::new(()),
             is_flushing: AtomicBool::new(false),
             is_compacting: AtomicBool::new(false),
@@ -177,7 +179,7 @@ impl Tree {
             flush_failed: Mutex::default(),
             stalled_ns: AtomicU64::new(0),
             write_only,
-            rules: Rules::default(),
+            expires: AtomicBool::new(false),
         }))
     }
 
@@ -253,7 +255,7 @@ impl Tree {
 
     /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
     /// the head of the log, so that no rows come meanwhile.
-    pub(super) fn rotate(&self) -> bool {
+    pub fn rotate(&self) -> bool {
         let levels = self.levels();
         let has_rows = !levels.active().is_empty();
         if has_rows {
@@ -305,7 +307,7 @@ impl Tree {
             let _one_at_a_time = self.change.lock();
             let before = self.levels();
             self.resources.memtables.give_back(before.memory_bytes(), before.waiting_bytes());
-            let levels = Arc::new(Levels::new(before.runs.clone(), before.flushed_to));
+            let levels = Arc::new(Levels::new(before.runs().to_vec(), before.flushed_to, *before.rules()));
             self.shape.store(Arc::new(Shape { keyed, levels }));
         }
         self.replay(view).inspect_err(|error| _ = self.failed.lock().get_or_insert(error.replica()))
@@ -336,19 +338,28 @@ impl Tree {
     }
 
     /// The runs to be merged next.
-    pub(super) fn picked(&self, levels: &Levels) -> Option<std::ops::Range<usize>> {
-        let bytes: Vec<u64> = levels.runs.iter().map(|run| run.meta().bytes()).collect();
-        pick(&self.rules, &bytes)
+    pub(super) fn picked(&self) -> Option<Range<usize>> {
+        self.levels().picked(self.expires.load(Ordering::Relaxed))
+    }
+
+    /// Whether runs should be merged, by whoever does it.
+    pub fn is_compaction_due(&self) -> bool {
+        self.picked().is_some()
     }
 
     /// Whether runs should be merged in the background.
     pub fn wants_compaction(&self) -> bool {
-        !self.write_only.load(Ordering::Relaxed) && self.picked(&self.levels()).is_some()
+        !self.write_only.load(Ordering::Relaxed) && self.is_compaction_due()
     }
 
     /// Whether runs are merged only when somebody asks for it: the table was altered.
     pub(super) fn set_write_only(&self, write_only: bool) {
         self.write_only.store(write_only, Ordering::Relaxed);
+    }
+
+    /// Whether rows come to their end by themselves: the table was opened, or altered.
+    pub(super) fn set_expires(&self, expires: bool) {
+        self.expires.store(expires, Ordering::Relaxed);
     }
 
     /// How writers should go on.
@@ -361,7 +372,7 @@ impl Tree {
         if self.write_only.load(Ordering::Relaxed) {
             return Pressure::None;
         }
-        match levels.runs.len().saturating_sub(SLOWED_RUNS.start) {
+        match levels.levels().len().saturating_sub(SLOWED_RUNS.start) {
             0 => Pressure::None,
             over => Pressure::Slow(SLOWED_MAX.mul_f64((over as f64 / SLOWED_RUNS.len() as f64).min(1.0))),
         }
@@ -416,7 +427,7 @@ pub struct Pinned {
 impl Pinned {
     /// What some runs have, which hold rows of the log before `end`.
     pub fn of_runs(keyed: Arc<Keyed>, runs: Vec<Arc<Run>>, end: u64) -> Self {
-        Pinned { keyed, levels: Arc::new(Levels::new(runs, end)), end }
+        Pinned { keyed, levels: Arc::new(Levels::new(runs, end, Rules::default())), end }
     }
 
     /// Offset in the log up to which rows count.
@@ -436,7 +447,7 @@ impl Pinned {
 
     /// Its runs, older ones first.
     pub fn run_ids(&self) -> impl Iterator<Item = u64> {
-        self.levels.runs.iter().map(|run| run.meta().id)
+        self.levels.runs().iter().map(|run| run.meta().id)
     }
 
     /// Whether these are its runs.
@@ -466,7 +477,7 @@ impl Pinned {
 
     /// Checks every run but those that were checked before: what was found, and what is damaged.
     pub fn check(&self, before: &mut HashSet<u64>) -> Vec<Result<Checked>> {
-        let unchecked = self.levels.runs.iter().filter(|run| before.insert(run.meta().id));
+        let unchecked = self.levels.runs().iter().filter(|run| before.insert(run.meta().id));
         unchecked.map(|run| run.check(&self.keyed.reader)).collect()
     }
 
@@ -486,6 +497,6 @@ impl Pinned {
     pub fn rows(&self, columns: &[usize], ranges: &KeyRanges) -> Result<Sorted> {
         let (reader, function) = self.keyed.projected(columns)?;
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), self.end)).collect();
-        Sorted::within(reader, function, (&self.levels.runs, &memtables), ranges, true)
+        Sorted::within(reader, function, (self.levels.levels(), &memtables), ranges, true)
     }
 }

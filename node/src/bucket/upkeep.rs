@@ -14,11 +14,11 @@ use super::work::Work;
 use super::{Bucket, here};
 use crate::error::{Error, Kind, Result};
 use crate::io::sync::{AtomicBool, Ordering, wait};
-use crate::lsm::build::Build;
+use crate::lsm::build::{Build, Built, Site, Source, sources};
 use crate::lsm::levels::Levels;
 use crate::lsm::memtable::Memtable;
 use crate::lsm::run::Run;
-use crate::lsm::sorted::Sorted;
+use crate::lsm::sorted::{Sorted, Sources};
 
 /// How long a writer waits for flushes before it looks again whether the bucket is still open.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -95,7 +95,9 @@ impl Bucket {
         let oldest = levels.memtables[0].clone();
         let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
             let end = oldest.end_offset();
-            self.build(keyed, &[], &[(oldest, end)], levels.runs.is_empty(), false)
+            self.settle()?;
+            let rows = self.sorted(keyed, &[], (&[], &[(oldest, end)]), levels.runs().is_empty(), false)?;
+            Ok(self.build(keyed, u64::MAX, vec![Source::Rows(Box::new(rows))]))
         });
         if let Err(error) = &job {
             self.note_flush(tree, Some(error));
@@ -114,7 +116,7 @@ impl Bucket {
         }
         let Shape { keyed, levels } = &*tree.shape();
         let picked = match extent {
-            Extent::Picked => tree.picked(levels),
+            Extent::Picked => tree.picked(),
             Extent::All => whole(levels, self.expires()),
             Extent::Plain => whole(levels, self.expires() || keyed.function.marks_retracted()),
         };
@@ -122,22 +124,37 @@ impl Bucket {
             tree.is_compacting.store(false, Ordering::Release);
             return Ok(None);
         };
-        let runs = levels.runs[picked.clone()].to_vec();
-        let job =
-            TreeJob::new(tree, What::Compact(runs.clone()), || self.build(keyed, &runs, &[], picked.start == 0, extent == Extent::Plain));
+        let runs = levels.runs()[picked.clone()].to_vec();
+        let (is_oldest, is_plain) = (picked.start == 0, extent == Extent::Plain);
+        let job = TreeJob::new(tree, What::Compact(runs.clone()), || {
+            self.settle()?;
+            // Where rows expire, those of every run are looked at, and one run is what it was made of.
+            let expires = self.expires();
+            let may_move = |run: &Run| !(is_plain || expires || is_oldest && run.meta().deletes > 0);
+            let file_bytes = if expires { u64::MAX } else { levels.rules().file_bytes };
+            let sources = sources(&runs, may_move, file_bytes, |merged| self.sorted(keyed, &runs, (merged, &[]), is_oldest, is_plain))?;
+            Ok(self.build(keyed, file_bytes, sources))
+        });
         job.map(Some).map_err(|error| here(&self.address, error))
     }
 
-    fn build(
+    fn build(&self, keyed: &Keyed, file_bytes: u64, sources: Vec<Source>) -> Build {
+        let resources = self.resources.clone();
+        let ids = Box::new(move || resources.next_segment_id());
+        let (reach, schema) = (self.resources.reach(), keyed.reader.schema());
+        Build::new(Site { reach, dir: &self.address.dir, ids, schema, file_bytes }, sources)
+    }
+
+    /// Some levels and memtables in order, for a job that has these runs.
+    fn sorted(
         &self,
         keyed: &Keyed,
         runs: &[Arc<Run>],
-        memtables: &[(Arc<Memtable>, u64)],
+        (levels, memtables): Sources<'_>,
         drop_deletes: bool,
         is_plain: bool,
-    ) -> Result<Build> {
-        self.settle()?;
-        let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), runs, memtables, drop_deletes);
+    ) -> Result<Sorted> {
+        let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), levels, memtables, drop_deletes);
         if is_plain {
             sorted = sorted.plain();
         }
@@ -146,7 +163,7 @@ impl Bucket {
         if let Some(expiry) = expiry.filter(|_| drop_deletes && self.may_expire(keyed, runs, memtables)) {
             sorted = sorted.expiring(expiry, now_ms)?;
         }
-        Build::new(&self.resources.reach(), &self.address.dir, self.resources.next_segment_id(), &keyed.reader, sorted)
+        Ok(sorted)
     }
 
     /// Whether the rows of a job that has the oldest ones may be dropped when they have expired. Where the newest version of a key is the row, newer ones do not mind;
@@ -156,7 +173,7 @@ impl Bucket {
         let levels = tree.levels();
         let is_of_job = |memtable: &Arc<Memtable>| memtables.iter().any(|(known, _)| Arc::ptr_eq(known, memtable));
         keyed.function.goes_by_newest()
-            || levels.runs.len() == runs.len() && levels.memtables.iter().all(|memtable| memtable.is_empty() || is_of_job(memtable))
+            || levels.runs().len() == runs.len() && levels.memtables.iter().all(|memtable| memtable.is_empty() || is_of_job(memtable))
     }
 
     /// Whether rows of the tree come to their end by themselves.
@@ -176,7 +193,10 @@ impl Bucket {
         let Some(build) = &mut job.build else { return Ok(false) };
         let ended = match build.step() {
             Ok(true) => return Ok(true),
-            Ok(false) => job.build.take().expect("it was there").finish().and_then(|run| self.commit_or_remove(job, run)),
+            Ok(false) => {
+                let built = job.build.take().expect("it was there").finish();
+                self.commit_or_remove(job, &built)
+            }
             Err(error) => Err(error),
         };
         job.build = None;
@@ -187,26 +207,27 @@ impl Bucket {
     }
 
     /// A run that the manifest does not name is removed at once: the job is tried again, under another name.
-    fn commit_or_remove(self: &Arc<Self>, job: &TreeJob, run: Option<Arc<Run>>) -> Result<()> {
+    fn commit_or_remove(self: &Arc<Self>, job: &TreeJob, built: &Built) -> Result<()> {
         let synced = self.resources.driver.sync_dir(&self.address.dir);
         let synced = synced.map_err(|error| Error::io("sync", &self.address.dir, error));
         let is_named = synced.is_ok();
-        let committed = synced.and_then(|()| self.commit(job, run.clone()));
-        if let (Err(error), Some(run)) = (&committed, run)
+        let committed = synced.and_then(|()| self.commit(job, built));
+        if let Err(error) = &committed
             // After any other failed edit it is not known what the manifest says; the next open finds out.
             && (!is_named || error.kind() == Kind::Exhausted)
         {
-            let _ = self.remove_run(run.path());
+            built.made.iter().for_each(|run| _ = self.remove_run(run.path()));
         }
         committed
     }
 
-    fn commit(self: &Arc<Self>, job: &TreeJob, run: Option<Arc<Run>>) -> Result<()> {
+    fn commit(self: &Arc<Self>, job: &TreeJob, built: &Built) -> Result<()> {
         let resources = &self.resources;
         let _one_at_a_time = self.upkeep.lock();
         let tree = &job.tree;
         match &job.what {
             What::Flush(memtable) => {
+                let run = built.runs.first().cloned();
                 // After the table was altered its memtables were made anew.
                 let is_oldest = tree.levels().memtables.first().is_some_and(|oldest| Arc::ptr_eq(oldest, memtable));
                 if !is_oldest {
@@ -222,9 +243,11 @@ impl Bucket {
             }
             What::Compact(runs) => {
                 let run_ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
-                self.edit(Edit::Compacted { run_ids: run_ids.clone(), run: run.as_ref().map(|run| run.meta()) })?;
-                let replaced = self.unless_kept(tree, runs);
-                tree.change(|levels| levels.compacted(&run_ids, run));
+                self.edit(Edit::Compacted { run_ids: run_ids.clone(), runs: built.runs.iter().map(|run| run.meta()).collect() })?;
+                let is_moved = |run: &Arc<Run>| built.runs.iter().any(|kept| Arc::ptr_eq(kept, run));
+                let replaced: Vec<Arc<Run>> = runs.iter().filter(|run| !is_moved(run)).cloned().collect();
+                let replaced = self.unless_kept(tree, &replaced);
+                tree.change(|levels| levels.compacted(&run_ids, &built.runs));
                 tree.dropped.lock().extend(replaced);
             }
         }
@@ -314,7 +337,7 @@ impl Bucket {
             Extent::Plain => self.expires() || tree.shape().keyed.function.marks_retracted(),
         };
         let is_left = |alone| match extent {
-            Extent::Picked => tree.picked(&tree.levels()).is_some(),
+            Extent::Picked => tree.picked().is_some(),
             Extent::All | Extent::Plain => whole(&tree.levels(), alone).is_some(),
         };
         while is_left(alone) && !self.is_closed() {
@@ -384,6 +407,7 @@ impl Bucket {
 
 /// All runs, when merging them may change anything; `alone` says that it may where there is one.
 fn whole(levels: &Levels, alone: bool) -> Option<std::ops::Range<usize>> {
-    let may_drop = levels.runs.first().is_some_and(|run| run.meta().deletes > 0 || alone);
-    (levels.runs.len() > 1 || may_drop).then_some(0..levels.runs.len())
+    let oldest = levels.levels().first();
+    let may_drop = oldest.is_some_and(|level| alone || level.runs().iter().any(|run| run.meta().deletes > 0));
+    (levels.levels().len() > 1 || may_drop).then_some(0..levels.runs().len())
 }

@@ -30,7 +30,7 @@ const METRICS: [(&str, &str, &str, Value); 15] = [
     }),
     ("aquifer_segments", "gauge", "Segments of the log with rows.", |bucket| Some(bucket.segments as f64)),
     ("aquifer_stored_bytes", "gauge", "Bytes of the log on the device.", |bucket| Some(bucket.bytes as f64)),
-    ("aquifer_runs", "gauge", "Sorted runs.", |bucket| bucket.tree.map(|tree| tree.runs as f64)),
+    ("aquifer_runs", "gauge", "Files of sorted rows.", |bucket| bucket.tree.map(|tree| tree.runs as f64)),
     ("aquifer_run_rows", "gauge", "Rows in sorted runs; a key may have one in each.", |bucket| {
         bucket.tree.map(|tree| tree.run_rows as f64)
     }),

@@ -88,7 +88,7 @@ fn the_same_rows_become_the_same_bytes() {
     let mut builder = RunBuilder::new(&reach, Path::new(DIR), META.id, reader.schema()).unwrap();
     let (batch, kinds) = rows();
     let keys = reader.keys().encode(&batch).unwrap();
-    let chunk = Chunk { batch, kinds: None, keys, has_images: false };
+    let chunk = Chunk { batch, kinds: None, keys, has_images: false, is_merged: false };
     let outcome = Outcome::of_rows((0..700).map(|row| Ref::new(0, row)).collect(), Some(kinds));
     builder.push(&Tile::new(vec![Arc::new(chunk)], outcome, None)).unwrap();
     let run = builder.finish().unwrap();

@@ -1,10 +1,14 @@
 //! What a bucket's tree consists of at one moment: some memtables and some runs.
 //!
 //! Invariants: it never changes; both lists are older ones first, and all memtables are newer than all runs; rows of the log before `flushed_to` are in the runs.
+//! Runs that stand together and have no key in common are one level (see `sections`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::level::Level;
 use super::memtable::Memtable;
+use super::pick::{Rules, pick};
 use super::run::Run;
 
 /// See the head of this module.
@@ -12,16 +16,50 @@ use super::run::Run;
 pub struct Levels {
     /// Older ones first; the last takes new rows.
     pub memtables: Vec<Arc<Memtable>>,
-    /// Older ones first.
-    pub runs: Vec<Arc<Run>>,
     /// Offset in the log up to which rows are in the runs.
     pub flushed_to: u64,
+    runs: Vec<Arc<Run>>,
+    levels: Arc<[Level]>,
+    rules: Rules,
 }
 
 impl Levels {
-    /// No runs, and one memtable that goes on at an offset.
-    pub fn new(runs: Vec<Arc<Run>>, flushed_to: u64) -> Self {
-        Levels { memtables: vec![Arc::new(Memtable::new(flushed_to))], runs, flushed_to }
+    /// Some runs, older ones first, and one memtable that goes on at an offset.
+    pub fn new(runs: Vec<Arc<Run>>, flushed_to: u64, rules: Rules) -> Self {
+        let levels = Level::all(&runs, rules.file_bytes).into();
+        Levels { memtables: vec![Arc::new(Memtable::new(flushed_to))], flushed_to, runs, levels, rules }
+    }
+
+    /// The runs, older ones first.
+    pub fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// The runs by level, older ones first.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// When runs are merged.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The runs to merge next: whole levels; with `each`, every run counts for itself.
+    pub fn picked(&self, each: bool) -> Option<Range<usize>> {
+        if each {
+            let bytes: Vec<u64> = self.runs.iter().map(|run| run.meta().bytes()).collect();
+            return pick(&self.rules, &bytes);
+        }
+        let bytes: Vec<u64> = self.levels.iter().map(Level::bytes).collect();
+        let start = |level: usize| self.levels[..level].iter().map(|level| level.runs().len()).sum();
+        pick(&self.rules, &bytes).map(|picked| start(picked.start)..start(picked.end))
+    }
+
+    fn with_runs(mut self, runs: Vec<Arc<Run>>) -> Levels {
+        self.levels = Level::all(&runs, self.rules.file_bytes).into();
+        self.runs = runs;
+        self
     }
 
     /// The memtable that takes new rows.
@@ -42,18 +80,18 @@ impl Levels {
         assert!(next.memtables.len() > 1, "the active memtable is not flushed");
         let oldest = next.memtables.remove(0);
         next.flushed_to = oldest.end_offset();
-        next.runs.extend(run);
-        next
+        let runs = next.runs.iter().cloned().chain(run).collect();
+        next.with_runs(runs)
     }
 
     /// With a stretch of runs replaced by what they were merged to.
-    pub fn compacted(&self, replaced: &[u64], run: Option<Arc<Run>>) -> Levels {
-        let mut next = self.clone();
-        let at = next.runs.iter().position(|known| known.meta().id == replaced[0]).expect("runs that were merged are there");
-        let same = next.runs[at..at + replaced.len()].iter().map(|run| run.meta().id).eq(replaced.iter().copied());
+    pub fn compacted(&self, replaced: &[u64], made: &[Arc<Run>]) -> Levels {
+        let mut runs = self.runs.clone();
+        let at = runs.iter().position(|known| known.meta().id == replaced[0]).expect("runs that were merged are there");
+        let same = runs[at..at + replaced.len()].iter().map(|run| run.meta().id).eq(replaced.iter().copied());
         assert!(same, "runs that are merged stand together");
-        next.runs.splice(at..at + replaced.len(), run);
-        next
+        runs.splice(at..at + replaced.len(), made.iter().cloned());
+        self.clone().with_runs(runs)
     }
 
     /// Bytes of all memtables.

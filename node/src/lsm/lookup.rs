@@ -4,12 +4,14 @@
 //! the same levels would give. This module knows nothing of where keys come from.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 
+use super::level::Level;
 use super::levels::Levels;
 use super::memtable::Memtable;
 use super::rows::{Chunk, Reader};
@@ -44,13 +46,13 @@ pub struct Sources<'a> {
     /// Newer ones first, each with the offset before which its rows count.
     pub memtables: Vec<(&'a Memtable, u64)>,
     /// Older ones first.
-    pub runs: &'a [Arc<Run>],
+    pub levels: &'a [Level],
 }
 
 impl<'a> Sources<'a> {
     /// All of some levels, rows before offset `end` only.
     pub fn of(levels: &'a Levels, end: u64) -> Self {
-        Sources { memtables: levels.memtables.iter().rev().map(|memtable| (&**memtable, end)).collect(), runs: &levels.runs }
+        Sources { memtables: levels.memtables.iter().rev().map(|memtable| (&**memtable, end)).collect(), levels: levels.levels() }
     }
 }
 
@@ -192,8 +194,15 @@ impl<'k> Search<'k> {
             self.look_in_memory(memtable, *end);
             self.close_found();
         }
-        for run in sources.runs.iter().rev() {
-            self.look_in_run(run)?;
+        for level in sources.levels.iter().rev() {
+            match level.runs() {
+                [run] => self.look_in_run(run, 0..self.open.len())?,
+                _ => {
+                    for (run, share) in level.shares(self.keys, &self.open) {
+                        self.look_in_run(run, share)?;
+                    }
+                }
+            }
             self.close_found();
         }
         Ok(self.chunks.len() < SLOTS_MAX)
@@ -245,11 +254,12 @@ impl<'k> Search<'k> {
         self.heads = heads;
     }
 
-    fn look_in_run(&mut self, run: &Run) -> Result<()> {
+    /// Looks for some of the keys that are still looked for.
+    fn look_in_run(&mut self, run: &Run, share: Range<usize>) -> Result<()> {
         let (index, hashes) = (run.index(), &self.hashes);
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        candidates.extend(self.open.iter().copied().filter(|key| index.bloom().may_hold(hashes[*key as usize])));
+        candidates.extend(self.open[share].iter().copied().filter(|key| index.bloom().may_hold(hashes[*key as usize])));
         let mut from = 0;
         let mut wanted: Vec<(usize, u32)> = Vec::with_capacity(candidates.len());
         for &key in &candidates {
@@ -312,7 +322,7 @@ impl<'k> Search<'k> {
         let Some((batch, _)) = copied else { return Ok(()) };
         found.iter_mut().enumerate().for_each(|(row, version)| version.row = Ref::new(first_slot, row));
         let kinds = kinds.iter().any(|kind| is_telling(*kind)).then(|| Buffer::from_vec(kinds));
-        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false };
+        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false, is_merged: true };
         self.chunks.push(Arc::new(chunk));
         self.firsts.push(0);
         Ok(())

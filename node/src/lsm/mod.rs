@@ -6,6 +6,7 @@
 pub mod build;
 pub mod builder;
 mod fetch;
+pub mod level;
 pub mod levels;
 pub mod lookup;
 pub mod memory;
@@ -14,6 +15,7 @@ pub mod pick;
 pub mod rows;
 pub mod run;
 pub mod samples;
+pub mod sections;
 pub mod sorted;
 pub mod tile;
 

@@ -1,6 +1,6 @@
 //! Which runs to merge next: universal compaction.
 //!
-//! A pure function of sizes. Invariants: only neighbours are merged, so that runs stay in the order of their age; a pick leaves fewer runs.
+//! A pure function of sizes; what it calls a run is a level, of one file or several (see `sections`). Invariants: only neighbours are merged, so that runs stay in the order of their age; a pick leaves fewer runs.
 
 use std::ops::Range;
 
@@ -11,11 +11,13 @@ pub struct Rules {
     pub trigger: usize,
     /// An older run is merged with newer ones when it has at most so many times their bytes.
     pub ratio: u64,
+    /// Bytes of a file of merged rows, about: more become several files, with other keys each.
+    pub file_bytes: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { trigger: 8, ratio: 2 }
+        Rules { trigger: 8, ratio: 2, file_bytes: 256 << 20 }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Chunk {
     pub keys: Keys,
     /// Each row is what its key became: the row before an update says nothing that the row behind it does not.
     pub has_images: bool,
+    /// Whether the rows are results of merging: those of runs are.
+    pub is_merged: bool,
 }
 
 impl Chunk {
@@ -40,7 +42,7 @@ impl Chunk {
 
     /// For a merge.
     pub fn slot(&self) -> Slot<'_> {
-        Slot { batch: &self.batch, kinds: self.kinds.as_deref() }
+        Slot { batch: &self.batch, kinds: self.kinds.as_deref(), is_merged: self.is_merged }
     }
 
     /// How many rows.
@@ -65,9 +67,9 @@ impl Chunk {
         let kinds = slots.iter().any(|slot| slot.kinds.is_some()).then(|| rows.iter().map(kind).collect::<Vec<u8>>().into());
         let mut keys = chunks[0].keys.empty();
         rows.iter().for_each(|row| keys.push(chunks[row.slot()].keys.get(row.row())));
-        let has_images = chunks[0].has_images;
+        let Chunk { has_images, is_merged, .. } = **chunks[0];
         let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
-        Ok(Chunk { batch, kinds, keys, has_images })
+        Ok(Chunk { batch, kinds, keys, has_images, is_merged })
     }
 
     /// With the columns that a reader of some columns reads.
@@ -82,7 +84,7 @@ impl Chunk {
     pub fn slice(&self, start: usize, rows: usize) -> Chunk {
         let keys = self.keys.pick(start..start + rows);
         let kinds = self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows));
-        Chunk { batch: self.batch.slice(start, rows), kinds, keys, has_images: self.has_images }
+        Chunk { batch: self.batch.slice(start, rows), kinds, keys, ..*self }
     }
 }
 
@@ -193,7 +195,7 @@ impl Reader {
         };
         let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
         let kinds = kinds.filter(says_more);
-        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds, batch: rows, has_images: self.has_images })
+        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds, batch: rows, has_images: self.has_images, is_merged: false })
     }
 
     /// Rows of a version of the schema as the table is now.

@@ -277,7 +277,7 @@ impl Run {
         };
         let header = BatchHeader::read(bytes).map_err(here)?;
         header.verify(bytes).map_err(here)?;
-        let chunk = reader.chunk(bytes).map_err(here)?;
+        let chunk = Chunk { is_merged: true, ..reader.chunk(bytes).map_err(here)? };
         if chunk.rows() != block.rows as usize {
             return Err(here(Error::corrupt("a block has another number of rows than the index says")));
         }

@@ -16,7 +16,7 @@ pub type Sample = (Vec<u8>, u64);
 /// Samples of the rows before offset `end` whose keys are in these ranges, in key order.
 pub fn samples(levels: &Levels, end: u64, ranges: &KeyRanges) -> Vec<Sample> {
     let mut samples = Vec::new();
-    levels.runs.iter().for_each(|run| of_run(run, ranges, &mut samples));
+    levels.runs().iter().for_each(|run| of_run(run, ranges, &mut samples));
     levels.memtables.iter().for_each(|memtable| of_memtable(memtable, end, ranges, &mut samples));
     samples.sort_unstable();
     samples
@@ -64,7 +64,7 @@ mod tests {
 
     fn chunk(numbers: std::ops::Range<u64>) -> Chunk {
         let batch = RecordBatch::try_from_iter([("key", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64))) as _)]);
-        Chunk { batch: batch.unwrap(), kinds: None, keys: Keys::Numbers(numbers.collect()), has_images: false }
+        Chunk { batch: batch.unwrap(), kinds: None, keys: Keys::Numbers(numbers.collect()), has_images: false, is_merged: false }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::level::Level;
 use super::memory::MemoryRows;
 use super::memtable::Memtable;
 use super::rows::{Chunk, Reader};
@@ -42,17 +43,16 @@ const READ_BYTES: u64 = 256 << 10;
 /// Blocks that a part of a run takes from the cache, and leaves there; with more, they are read past it.
 const CACHED_BLOCKS_MAX: usize = 16;
 
-/// Rows of one source, sorted by key, each key once unless it is a memtable's.
+/// Rows of one source, sorted by key, each key once unless it is a memtable's. A level is one source, however many runs it has.
 enum Source {
     Run(RunRows),
     Memory(MemoryRows),
 }
 
-/// The rows of a run.
+/// The rows of a level.
 struct RunRows {
-    run: Arc<Run>,
-    /// What is not in memory yet: ascending, none of them empty.
-    blocks: VecDeque<Range<usize>>,
+    /// What is not in memory yet, of each run: ascending, none of them empty.
+    blocks: VecDeque<(Arc<Run>, Range<usize>)>,
     /// Whether they come from the cache.
     is_cached: bool,
     windows: VecDeque<Window>,
@@ -77,8 +77,8 @@ enum Piece {
     Memory { input: usize, rows: Range<usize> },
 }
 
-/// Runs, and memtables with the offset before which their rows count; older ones first.
-pub type Sources<'a> = (&'a [Arc<Run>], &'a [(Arc<Memtable>, u64)]);
+/// Levels, and memtables with the offset before which their rows count; older ones first.
+pub type Sources<'a> = (&'a [Level], &'a [(Arc<Memtable>, u64)]);
 
 /// See the head of this module.
 pub struct Sorted {
@@ -97,16 +97,16 @@ pub struct Sorted {
 }
 
 impl Sorted {
-    /// Merges `runs` and `memtables` (their rows before an offset), each list older ones first; memtables are newer than runs. With `drop_deletes` keys that are gone
+    /// Merges `levels` and `memtables` (their rows before an offset), each list older ones first; memtables are newer than runs. With `drop_deletes` keys that are gone
     /// are left out: for who reads, and where nothing older is left.
     pub fn new(
         reader: Arc<Reader>,
         function: Arc<dyn MergeFunction>,
-        runs: &[Arc<Run>],
+        levels: &[Level],
         memtables: &[(Arc<Memtable>, u64)],
         drop_deletes: bool,
     ) -> Self {
-        let all = Self::within(reader, function, (runs, memtables), &KeyRanges::all(), drop_deletes);
+        let all = Self::within(reader, function, (levels, memtables), &KeyRanges::all(), drop_deletes);
         all.expect("all columns are there")
     }
 
@@ -117,18 +117,19 @@ impl Sorted {
     pub fn within(
         reader: Arc<Reader>,
         function: Arc<dyn MergeFunction>,
-        (runs, memtables): Sources<'_>,
+        (levels, memtables): Sources<'_>,
         ranges: &KeyRanges,
         drop_deletes: bool,
     ) -> Result<Self> {
-        let mut inputs: Vec<Input> = runs.iter().map(|run| Input::of_run(run, ranges)).collect();
+        let mut inputs: Vec<Input> = levels.iter().map(|level| Input::of_level(level, ranges)).collect();
         for (memtable, end) in memtables {
             let rows = MemoryRows::new(memtable, *end, &reader, ranges)?;
             inputs.push(Input { rows_left: rows.left() as u64, source: Source::Memory(rows), share: 0 });
         }
         // A tile whose texts are too long for one array would fail a scan for ever.
         let in_memory = memtables.iter().map(|(memtable, _)| (memtable.bytes() / memtable.rows().max(1)) as u64);
-        let row_bytes = runs.iter().map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
+        let runs = levels.iter().flat_map(Level::runs);
+        let row_bytes = runs.map(|run| run.meta().bytes() / run.meta().rows.max(1)).chain(in_memory).max().unwrap_or(0);
         let tile_rows = (TILE_BYTES_MAX / row_bytes.max(1)).clamp(TILE_ROWS_MIN as u64, TILE_ROWS as u64) as usize;
         let (ranges, merger, ends) = (ranges.clone(), Merger::default(), Vec::new());
         Ok(Sorted { reader, function, inputs, ranges, tile_rows, drop_deletes, expiry: None, is_plain: false, merger, ends })
@@ -308,21 +309,15 @@ impl Piece {
 }
 
 impl Input {
-    fn of_run(run: &Arc<Run>, ranges: &KeyRanges) -> Self {
-        let index = run.index();
-        let mut blocks: VecDeque<Range<usize>> = VecDeque::new();
-        for range in ranges.ranges() {
-            let of_range = index.within(&range.from, range.to.as_deref());
-            match blocks.back_mut().filter(|last| last.end >= of_range.start) {
-                Some(last) => last.end = last.end.max(of_range.end),
-                None if !of_range.is_empty() => blocks.push_back(of_range),
-                None => {}
-            }
-        }
-        let all = blocks.iter().flat_map(Range::clone);
-        let rows_left = all.clone().map(|block| u64::from(index.blocks()[block].rows)).sum();
-        let is_cached = !ranges.is_all() && all.count() <= CACHED_BLOCKS_MAX;
-        Input { source: Source::Run(RunRows { run: run.clone(), blocks, is_cached, windows: VecDeque::new() }), rows_left, share: 0 }
+    fn of_level(level: &Level, ranges: &KeyRanges) -> Self {
+        let of_run = |run: &Arc<Run>| blocks_within(run, ranges).into_iter().map(|blocks| (run.clone(), blocks)).collect::<Vec<_>>();
+        let blocks: VecDeque<(Arc<Run>, Range<usize>)> = level.runs().iter().flat_map(of_run).collect();
+        let rows = |(run, blocks): &(Arc<Run>, Range<usize>)| {
+            run.index().blocks()[blocks.clone()].iter().map(|block| u64::from(block.rows)).sum::<u64>()
+        };
+        let rows_left = blocks.iter().map(rows).sum();
+        let is_cached = !ranges.is_all() && blocks.iter().map(|(_, blocks)| blocks.len()).sum::<usize>() <= CACHED_BLOCKS_MAX;
+        Input { source: Source::Run(RunRows { blocks, is_cached, windows: VecDeque::new() }), rows_left, share: 0 }
     }
 
     fn is_run(&self) -> bool {
@@ -431,8 +426,8 @@ impl Input {
 impl RunRows {
     /// The next blocks.
     fn load(&mut self, reader: &Reader) -> Result<Vec<Chunk>> {
-        let Some(next) = self.blocks.front_mut() else { return Ok(Vec::new()) };
-        let blocks = &self.run.index().blocks()[next.clone()];
+        let Some((run, next)) = self.blocks.front_mut() else { return Ok(Vec::new()) };
+        let (run, blocks) = (run.clone(), &run.index().blocks()[next.clone()]);
         let (mut count, mut bytes) = (0, 0);
         while count < blocks.len() && (count == 0 || bytes + u64::from(blocks[count].length) <= READ_BYTES) {
             bytes += u64::from(blocks[count].length);
@@ -444,15 +439,29 @@ impl RunRows {
             self.blocks.pop_front();
         }
         match self.is_cached {
-            true => numbers.map(|number| self.cached(reader, number)).collect(),
-            false => self.run.read_blocks(reader, numbers),
+            true => numbers.map(|number| cached(&run, reader, number)).collect(),
+            false => run.read_blocks(reader, numbers),
         }
     }
+}
 
-    fn cached(&self, reader: &Reader, number: usize) -> Result<Chunk> {
-        let whole = self.run.block(reader.whole().map_or(reader, |whole| whole), number)?;
-        whole.chosen(reader)
+fn cached(run: &Run, reader: &Reader, number: usize) -> Result<Chunk> {
+    let whole = run.block(reader.whole().map_or(reader, |whole| whole), number)?;
+    whole.chosen(reader)
+}
+
+/// The blocks of a run that may have rows with these keys.
+fn blocks_within(run: &Run, ranges: &KeyRanges) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    for range in ranges.ranges() {
+        let of_range = run.index().within(&range.from, range.to.as_deref());
+        match blocks.last_mut().filter(|last| last.end >= of_range.start) {
+            Some(last) => last.end = last.end.max(of_range.end),
+            None if !of_range.is_empty() => blocks.push(of_range),
+            None => {}
+        }
     }
+    blocks
 }
 
 /// Smallest and largest key of sorted pieces.

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
-use super::builder::RunBuilder;
+use super::build::{Build, Built, Site, Source, sources};
+use super::level::Level;
 use super::levels::Levels;
 use super::lookup::{lookup, lookup_holding};
 use super::memtable::Memtable;
-use super::pick::{Rules, pick};
+use super::pick::Rules;
 use super::rows::{Chunk, Reader};
 use super::run::{Blocks, Reach, Run};
 use super::sorted::Sorted;
@@ -30,6 +32,9 @@ mod parts;
 
 const DIR: &str = "/bucket";
 
+/// Merged often, to many small files.
+const RULES: Rules = Rules { trigger: 3, ratio: 2, file_bytes: 2048 };
+
 /// A tree in a simulated directory.
 struct Tree {
     reader: Arc<Reader>,
@@ -37,7 +42,7 @@ struct Tree {
     reach: Reach,
     levels: Levels,
     encoder: Encoder,
-    next_run: u64,
+    next_run: Arc<AtomicU64>,
     next_offset: u64,
 }
 
@@ -68,9 +73,9 @@ impl Tree {
             reader: Arc::new(Reader::new(Arc::new(spec)).unwrap()),
             function: Arc::new(Deduplicate::default()),
             reach: Reach { driver, files, pool: Pool::new(1 << 20), blocks: Blocks::new(1 << 20) },
-            levels: Levels::new(Vec::new(), 0),
+            levels: Levels::new(Vec::new(), 0, RULES),
             encoder,
-            next_run: 1,
+            next_run: Arc::new(AtomicU64::new(1)),
             next_offset: 0,
         }
     }
@@ -91,49 +96,54 @@ impl Tree {
         self.next_offset += values.len() as u64;
     }
 
-    fn build(&mut self, mut sorted: Sorted) -> Option<Arc<Run>> {
-        let mut builder = RunBuilder::new(&self.reach, Path::new(DIR), self.next_run, self.reader.schema()).unwrap();
-        self.next_run += 1;
-        while let Some(tile) = sorted.next_tile().unwrap() {
-            builder.push(&tile).unwrap();
-        }
-        let run = builder.finish().unwrap();
-        (run.meta().rows > 0).then(|| Arc::new(run))
+    fn build(&self, file_bytes: u64, sources: Vec<Source>) -> Built {
+        let next_run = self.next_run.clone();
+        let ids = Box::new(move || next_run.fetch_add(1, Ordering::Relaxed));
+        let mut build =
+            Build::new(Site { reach: self.reach.clone(), dir: Path::new(DIR), ids, schema: self.reader.schema(), file_bytes }, sources);
+        while build.step().unwrap() {}
+        build.finish()
     }
 
-    fn sorted(&self, runs: &[Arc<Run>], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Sorted {
-        Sorted::new(self.reader.clone(), self.function.clone(), runs, memtables, drop_deletes)
+    fn sorted(&self, levels: &[Level], memtables: &[(Arc<Memtable>, u64)], drop_deletes: bool) -> Sorted {
+        Sorted::new(self.reader.clone(), self.function.clone(), levels, memtables, drop_deletes)
     }
 
     fn flush(&mut self) {
         self.levels = self.levels.rotated();
         let oldest = self.levels.memtables[0].clone();
         let end = oldest.end_offset();
-        let sorted = self.sorted(&[], &[(oldest, end)], self.levels.runs.is_empty());
-        let run = self.build(sorted);
+        let sorted = self.sorted(&[], &[(oldest, end)], self.levels.runs().is_empty());
+        let run = self.build(u64::MAX, vec![Source::Rows(Box::new(sorted))]).made.pop();
         self.levels = self.levels.flushed(run);
     }
 
-    fn compact(&mut self, rules: &Rules) {
-        let bytes: Vec<u64> = self.levels.runs.iter().map(|run| run.meta().bytes()).collect();
-        let Some(picked) = pick(rules, &bytes) else { return };
-        let runs = self.levels.runs[picked.clone()].to_vec();
+    fn compact(&mut self) {
+        let Some(picked) = self.levels.picked(false) else { return };
+        let before = self.levels.levels().len();
+        let runs = self.levels.runs()[picked.clone()].to_vec();
         let ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
-        let sorted = self.sorted(&runs, &[], picked.start == 0);
-        let run = self.build(sorted);
-        self.levels = self.levels.compacted(&ids, run);
+        let (is_oldest, file_bytes) = (picked.start == 0, self.levels.rules().file_bytes);
+        let may_move = |run: &Run| !(is_oldest && run.meta().deletes > 0);
+        let sources = sources(&runs, may_move, file_bytes, |levels| Ok(self.sorted(levels, &[], is_oldest))).unwrap();
+        let built = self.build(file_bytes, sources);
+        self.levels = self.levels.compacted(&ids, &built.runs);
+        assert!(self.levels.levels().len() < before, "a compaction leaves fewer levels");
     }
 
     /// Opens every run from its file again.
     fn reopen(&mut self) {
-        for run in &mut self.levels.runs {
-            *run = Arc::new(Run::open(self.reach.clone(), Path::new(DIR), run.meta(), false).unwrap());
+        let open = |run: &Arc<Run>| Arc::new(Run::open(self.reach.clone(), Path::new(DIR), run.meta(), false).unwrap());
+        let runs: Vec<Arc<Run>> = self.levels.runs().iter().map(open).collect();
+        let ids: Vec<u64> = runs.iter().map(|run| run.meta().id).collect();
+        if !ids.is_empty() {
+            self.levels = self.levels.compacted(&ids, &runs);
         }
     }
 
     fn scan(&self, end: u64) -> Vec<(ArrayRef, i64)> {
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), end)).collect();
-        let mut sorted = self.sorted(&self.levels.runs, &memtables, true);
+        let mut sorted = self.sorted(self.levels.levels(), &memtables, true);
         let mut rows = Vec::new();
         while let Some(tile) = sorted.next_tile().unwrap() {
             assert_eq!(tile.kinds(), None);
@@ -205,7 +215,7 @@ proptest! {
                     }
                 }
                 Act::Flush => tree.flush(),
-                Act::Compact => tree.compact(&Rules { trigger: 3, ..Rules::default() }),
+                Act::Compact => tree.compact(),
                 Act::Reopen => tree.reopen(),
             }
             tree.check(&model, tree.next_offset, as_text);
@@ -241,7 +251,7 @@ fn many_rows_go_through_many_blocks_and_tiles() {
     let found = tree.scan(tree.next_offset);
     let found: Vec<(i64, i64)> = found.iter().map(|(key, value)| (key.as_primitive::<Int64Type>().value(0), *value)).collect();
     assert!(found.iter().copied().eq(model), "{} rows", found.len());
-    assert!(tree.levels.runs.iter().all(|run| run.index().blocks().len() > 10));
+    assert!(tree.levels.runs().iter().all(|run| run.index().blocks().len() > 10));
 }
 
 #[test]
@@ -250,7 +260,7 @@ fn a_cache_holds_blocks_of_about_as_many_bytes_as_it_may() {
     let keys: Vec<i64> = (0..20_000).collect();
     tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
     tree.flush();
-    let run = tree.levels.runs[0].clone();
+    let run = tree.levels.runs()[0].clone();
     assert!((500 << 10..800 << 10).contains(&run.meta().bytes()), "{} bytes for a cache of 1 MiB", run.meta().bytes());
     let blocks = run.index().blocks().len();
     (0..blocks).for_each(|block| _ = run.block(&tree.reader, block).unwrap());
@@ -264,7 +274,7 @@ fn more_blocks_than_the_cache_holds_are_found_all_the_same() {
     let all: Vec<i64> = (0..80_000).collect();
     tree.add(Arc::new(Int64Array::from(all.clone())), &all.iter().map(|key| Some(key * 3)).collect::<Vec<_>>());
     tree.flush();
-    let run = tree.levels.runs[0].clone();
+    let run = tree.levels.runs()[0].clone();
     let blocks = run.index().blocks().len();
     // Neighbours in stretches, and alone; a full cache by the second time.
     for step in [1, 1, 700, 1_300] {
@@ -293,7 +303,7 @@ fn damage_in_a_block_is_named_and_spares_other_keys() {
     let keys: Vec<i64> = (0..5_000).collect();
     tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
     tree.flush();
-    let run = tree.levels.runs[0].clone();
+    let run = tree.levels.runs()[0].clone();
     let block = run.index().blocks()[1];
     let file = tree.reach.driver.open(run.path(), Mode::Write, false).unwrap();
     tree.reach.driver.write_at(&file, &[tree.reach.pool.copy_of(&[0xAA; 8]).freeze()], block.position + 1000, true).unwrap();

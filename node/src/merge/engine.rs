@@ -325,6 +325,11 @@ pub fn reads_values(options: &BTreeMap<String, String>) -> bool {
     options.values().any(|function| ["rbm32", "rbm64"].contains(&function.trim()))
 }
 
+/// Whether a new column gets a function to which rows without it say more than nothing.
+pub fn counts_new_columns(options: &BTreeMap<String, String>) -> bool {
+    options.get(DEFAULT_FUNCTION).is_some_and(|function| function.trim() == "count")
+}
+
 /// Whether an option of this name says how rows are merged, in some engine.
 pub fn is_merge_option(name: &str) -> bool {
     OPTIONS.contains(&name) || field_option(name).is_some_and(|(_, option)| FIELD_OPTIONS.contains(&option))

@@ -1,7 +1,8 @@
 //! What becomes of the rows of one key: one call for many keys, columns in, columns out.
 //!
 //! The shape is the one of a plugin's call: rows stand in some slots, an order names them by key, oldest first, and ends cut the order into keys.
-//! Laws that every function keeps: deterministic; merging adjacent stretches first and the results then gives the same; where a call is cut between keys does not matter.
+//! Laws that every function keeps: deterministic; merging adjacent stretches first and the results then gives the same; where a call is cut between keys does not
+//! matter; a merged row that is alone stays as it is, also one that another function made before the table was altered.
 
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct Slot<'a> {
     pub batch: &'a RecordBatch,
     /// What each row says; `None` when each is an insert or an upsert.
     pub kinds: Option<&'a [u8]>,
+    /// Whether the rows are results of merging, as those of runs are; else they come as they were written.
+    pub is_merged: bool,
 }
 
 impl Slot<'_> {
@@ -98,6 +101,12 @@ impl<'a> Groups<'a> {
             let start = if index == 0 { 0 } else { ends[index - 1] as usize };
             &order[start..ends[index] as usize]
         })
+    }
+
+    /// Whether these rows of a key are one that is the result of merging: it stays as it is.
+    #[inline]
+    pub fn is_done(&self, group: &[Ref]) -> bool {
+        matches!(group, [only] if self.slots[only.slot()].is_merged)
     }
 }
 
@@ -187,7 +196,8 @@ pub trait MergeFunction: Send + Sync {
         false
     }
 
-    /// Merges each key's rows.
+    /// Merges each key's rows. A merged row that is alone, or beside rows that are passed over alone, comes out as it is, whatever function merged it: see
+    /// [`Groups::is_done`].
     ///
     /// # Errors
     /// Invalid for rows that the function cannot take, such as a retraction that it lacks; Exhausted for a value that is too large for one array; Plugin

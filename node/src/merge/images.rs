@@ -187,10 +187,10 @@ impl<'a> Run<'a> {
 
     fn slot(&self, number: usize) -> Slot<'_> {
         match number {
-            0 => Slot { batch: self.written.batch, kinds: self.has_telling.then_some(self.written.kinds) },
+            0 => Slot { batch: self.written.batch, kinds: self.has_telling.then_some(self.written.kinds), is_merged: false },
             // Each of these rows is there: what others of their slots say does not matter.
-            _ if number <= self.old.len() => Slot { batch: self.old[number - 1].batch, kinds: None },
-            _ => Slot { batch: &self.built[number - 1 - self.old.len()], kinds: None },
+            _ if number <= self.old.len() => Slot { batch: self.old[number - 1].batch, kinds: None, is_merged: true },
+            _ => Slot { batch: &self.built[number - 1 - self.old.len()], kinds: None, is_merged: true },
         }
     }
 

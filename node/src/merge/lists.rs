@@ -3,6 +3,7 @@
 //! Elements are told apart by what identifies them: the whole element, the nested key of a struct, the key of an entry. Null lists say nothing; a list whose
 //! elements were all taken back is empty.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray};
@@ -31,16 +32,28 @@ pub(super) fn put_together(groups: Groups<'_>, column: usize, function: &Functio
     let mut elements = Elements::new(rule.adding);
     for group in groups.iter() {
         let mut is_valid = false;
+        if groups.is_done(group) {
+            let (source, row) = (&sources[group[0].slot()], group[0].row());
+            is_valid = source.is_valid(row);
+            places.extend(source.elements(row).filter(|_| is_valid).map(|element| (group[0].slot(), element)));
+            offsets.push(end_of(&places)?);
+            valid.push(is_valid);
+            continue;
+        }
         for row in group.iter().filter(|row| sources[row.slot()].is_valid(row.row())) {
             let is_back = groups.slots[row.slot()].is_retraction(row.row());
             is_valid |= !is_back;
             rule.apply(&mut elements, &sources, *row, is_back);
         }
         elements.drain_into(&mut places);
-        offsets.push(i32::try_from(places.len()).map_err(|_| too_large(format!("{} elements", places.len())))?);
+        offsets.push(end_of(&places)?);
         valid.push(is_valid);
     }
     build(columns[0].data_type(), &sources, &places, offsets, NullBuffer::from(valid))
+}
+
+fn end_of(places: &[Place]) -> Result<i32> {
+    i32::try_from(places.len()).map_err(|_| too_large(format!("{} elements", places.len())))
 }
 
 /// What the functions differ in.
@@ -66,8 +79,7 @@ impl Rule {
 
     fn apply<'a>(&self, elements: &mut Elements<'a>, sources: &'a [Source<'_>], row: Ref, is_back: bool) {
         let source = &sources[row.slot()];
-        let range = source.offsets[row.row()] as usize..source.offsets[row.row() + 1] as usize;
-        for element in range.filter(|element| !self.skips_nulls || source.values.is_valid(*element)) {
+        for element in source.elements(row.row()).filter(|element| !self.skips_nulls || source.values.is_valid(*element)) {
             match (is_back, source.identity(element)) {
                 (false, identity) => elements.add((row.slot(), element), identity),
                 (true, Some(identity)) if self.removes_all => elements.remove_all(identity),
@@ -105,6 +117,10 @@ impl<'a> Source<'a> {
 
     fn is_valid(&self, row: usize) -> bool {
         self.nulls.is_none_or(|nulls| nulls.is_valid(row))
+    }
+
+    fn elements(&self, row: usize) -> Range<usize> {
+        self.offsets[row] as usize..self.offsets[row + 1] as usize
     }
 
     fn identity(&self, element: usize) -> Option<Row<'_>> {

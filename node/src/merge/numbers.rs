@@ -10,6 +10,7 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Float32Type
 
 use super::aggregate::Function;
 use super::function::Groups;
+use super::reference::Ref;
 use crate::error::{Error, Result};
 
 /// The result for each key, null where no row has a value.
@@ -51,12 +52,13 @@ fn fold_column<T: ArrowPrimitiveType>(
     step: impl Fn(Option<T::Native>, Option<T::Native>, bool) -> Option<T::Native>,
 ) -> ArrayRef {
     let sources: Vec<&PrimitiveArray<T>> = groups.slots.iter().map(|slot| slot.batch.column(column).as_primitive::<T>()).collect();
-    let values = groups.iter().map(|group| {
-        group.iter().fold(None, |so_far, row| {
-            let source = sources[row.slot()];
-            let value = source.is_valid(row.row()).then(|| source.value(row.row()));
-            step(so_far, value, groups.slots[row.slot()].is_retraction(row.row()))
-        })
+    let value = |row: &Ref| {
+        let source = sources[row.slot()];
+        source.is_valid(row.row()).then(|| source.value(row.row()))
+    };
+    let values = groups.iter().map(|group| match groups.is_done(group) {
+        true => value(&group[0]),
+        false => group.iter().fold(None, |so_far, row| step(so_far, value(row), groups.slots[row.slot()].is_retraction(row.row()))),
     });
     let array: PrimitiveArray<T> = values.collect();
     Arc::new(array.with_data_type(sources[0].data_type().clone()))

@@ -93,6 +93,10 @@ impl SequenceGroup {
             let start = order.len();
             let speaks = |row: &&Ref| !is_silent(groups, **row) && !self.sequence.is_null(groups.slots, **row);
             order.extend(group.iter().filter(speaks));
+            if order.len() == start {
+                // Where nobody says anything, what was merged before stays: it may have been merged in another way.
+                order.extend(group.first().filter(|row| groups.slots[row.slot()].is_merged));
+            }
             ends.push(order.len() as u32);
             newest.push(self.sequence.newest(groups.slots, order[start..].iter().copied()).unwrap_or(Ref::NONE));
         }

@@ -11,6 +11,7 @@ use super::{Groups, MergeFunction, Ref, Slot, merge_function};
 use crate::error::{Kind, Result};
 use crate::table::{ChangeType, ColumnType, Field, TableSchema};
 
+mod done;
 mod images;
 mod kinds;
 mod model;
@@ -73,12 +74,19 @@ fn merge(function: &dyn MergeFunction, stretches: &[&Stretch], drop_deletes: boo
 }
 
 fn try_merge(function: &dyn MergeFunction, stretches: &[&Stretch], drop_deletes: bool) -> Result<Stretch> {
+    merge_behind(function, 0, stretches, drop_deletes)
+}
+
+/// As `try_merge`, where so many stretches are results of merging.
+fn merge_behind(function: &dyn MergeFunction, merged: usize, stretches: &[&Stretch], drop_deletes: bool) -> Result<Stretch> {
     let mut keys: BTreeMap<i64, Vec<Ref>> = BTreeMap::new();
     for (slot, (batch, _)) in stretches.iter().enumerate() {
         let numbers = batch.column(0).as_primitive::<Int64Type>().values();
         numbers.iter().enumerate().for_each(|(row, key)| keys.entry(*key).or_default().push(Ref::new(slot, row)));
     }
-    let slots: Vec<Slot<'_>> = stretches.iter().map(|(batch, kinds)| Slot { batch, kinds: kinds.as_deref() }).collect();
+    let slots = stretches.iter().enumerate();
+    let slots: Vec<Slot<'_>> =
+        slots.map(|(number, (batch, kinds))| Slot { batch, kinds: kinds.as_deref(), is_merged: number < merged }).collect();
     let order: Vec<Ref> = keys.values().flatten().copied().collect();
     let ends: Vec<u32> = keys
         .values()
@@ -243,7 +251,7 @@ fn what_an_engine_lacks_is_refused() {
         (&[("merge-engine", "aggregation"), ("fields.number.aggregate-function", "max")], "max"),
     ];
     for (pairs, named) in cases {
-        let slots = [Slot { batch: &delete.0, kinds: delete.1.as_deref() }];
+        let slots = [Slot { batch: &delete.0, kinds: delete.1.as_deref(), is_merged: false }];
         let error = engine(pairs).merge(Groups { slots: &slots, order: &[Ref::new(0, 0)], ends: &[1] }).err().expect("refused");
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.message().contains(named), "{error}");

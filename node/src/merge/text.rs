@@ -32,8 +32,9 @@ pub(super) fn join(groups: Groups<'_>, column: usize, delimiter: &str, distinct:
             joined.push_str(part);
             is_first = false;
         };
+        let is_done = groups.is_done(group);
         for text in group.iter().filter_map(text) {
-            match distinct {
+            match distinct && !is_done {
                 true => text.split(delimiter).filter(|part| seen.insert(*part)).for_each(&mut push),
                 false => push(text),
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::catalog::TableEntry;
 use super::dropping::check_there;
-use super::open::{Inner, no_such_table};
+use super::open::{Inner, no_such_table, segment_policy};
 use super::snapshots;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
@@ -16,7 +16,6 @@ use crate::error::{Error, Kind, Result};
 use crate::log::cursor::{Cursor, Plan};
 use crate::log::segment::Segment;
 use crate::log::view::View;
-use crate::lsm::pick::{Rules, pick};
 use crate::lsm::run::RunMeta;
 use crate::table::TableName;
 
@@ -215,11 +214,16 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
 }
 
 fn tree_stats(store: &Inner, place: &Place<'_>, follower: Option<&Follower>) -> Result<TreeStats> {
-    let (state, gauges) = match follower {
-        Some(follower) => (follower.state()?, follower.gauges(store.writer_state()?)),
+    let (state, gauges, compaction_due) = match follower {
+        Some(follower) => {
+            let state = follower.state()?;
+            let compaction_due = follower.is_compaction_due(&state, segment_policy(&place.entry.spec).expiry.is_some())?;
+            (state, follower.gauges(store.writer_state()?), compaction_due)
+        }
         None => {
             let bucket = store.bucket(place.entry, place.partition_id, place.bucket)?;
-            (bucket.state(), bucket.tree().map(|tree| tree.gauges()))
+            let tree = bucket.tree();
+            (bucket.state(), tree.map(|tree| tree.gauges()), tree.is_some_and(|tree| tree.is_compaction_due()))
         }
     };
     let bytes: Vec<u64> = state.runs.iter().map(RunMeta::bytes).collect();
@@ -228,7 +232,7 @@ fn tree_stats(store: &Inner, place: &Place<'_>, follower: Option<&Follower>) -> 
         run_rows: state.runs.iter().map(|run| run.rows).sum(),
         run_bytes: bytes.iter().sum(),
         flushed_to: state.flushed_to,
-        compaction_due: pick(&Rules::default(), &bytes).is_some(),
+        compaction_due,
         writer: gauges.map(|gauges| WriterStats {
             memtable_bytes: gauges.memory_bytes,
             flushes_waiting: gauges.waiting,

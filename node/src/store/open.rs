@@ -120,6 +120,7 @@ fn limits(options: &Options) -> Limits {
         scan_bytes_max: options.scan_bytes_max,
         memtable_bytes_max: options.memtable_bytes_max,
         block_bytes_max: options.block_bytes_max,
+        run_bytes_max: options.run_bytes_max,
     }
 }
 

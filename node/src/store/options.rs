@@ -3,6 +3,7 @@
 //! Tables have options of their own (`retention.ms`, `compression`, ...), which are stored with them.
 
 use crate::error::{Error, Result};
+use crate::lsm::pick::Rules;
 use crate::table::{did_you_mean, quantity};
 
 /// Which way to the kernel.
@@ -52,6 +53,8 @@ pub struct Options {
     pub memtable_bytes_max: usize,
     /// Bytes of blocks of runs kept in memory.
     pub block_bytes_max: usize,
+    /// Bytes of a file of merged rows, about: more become several files, with other keys each.
+    pub run_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             spare_bytes_max: 256 << 20,
             memtable_bytes_max: 64 << 20,
             block_bytes_max: 64 << 20,
+            run_bytes_max: Rules::default().file_bytes,
         }
     }
 }
@@ -83,7 +87,7 @@ pub struct OptionEntry {
     pub description: &'static str,
 }
 
-const DESCRIPTIONS: [(&str, &str); 11] = [
+const DESCRIPTIONS: [(&str, &str); 12] = [
     ("io", "way to the kernel: auto, uring or threads"),
     ("durability", "acknowledged means: sync (on the device) or os (in the page cache)"),
     ("files.open.max", "segment files open at a time"),
@@ -95,6 +99,7 @@ const DESCRIPTIONS: [(&str, &str); 11] = [
     ("spare.bytes.max", "dropped segments kept to be used again"),
     ("memtable.bytes.max", "rows of primary-key tables that are not in runs yet"),
     ("block.bytes.max", "blocks of runs kept in memory"),
+    ("run.bytes.max", "size of a file of merged rows, about"),
 ];
 
 impl Options {
@@ -118,6 +123,7 @@ impl Options {
             "spare.bytes.max" => self.spare_bytes_max = bytes()?,
             "memtable.bytes.max" => self.memtable_bytes_max = bytes()? as usize,
             "block.bytes.max" => self.block_bytes_max = bytes()? as usize,
+            "run.bytes.max" => self.run_bytes_max = bytes()?,
             _ => {
                 return Err(Error::invalid(format!("unknown option {name}")).hint(did_you_mean(name, DESCRIPTIONS.map(|(known, _)| known))));
             }
@@ -144,6 +150,7 @@ impl Options {
             "spare.bytes.max" => quantity::print_bytes(self.spare_bytes_max),
             "memtable.bytes.max" => bytes(self.memtable_bytes_max),
             "block.bytes.max" => bytes(self.block_bytes_max),
+            "run.bytes.max" => quantity::print_bytes(self.run_bytes_max),
             _ => unreachable!("{name} is in the list"),
         }
     }

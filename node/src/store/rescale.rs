@@ -2,8 +2,9 @@
 //!
 //! A second table is filled beside the first, and one edit of the catalog puts it in its place. Invariants: nobody finds the second table before; until the
 //! edit is durable the first is as it was, and what a crash leaves of the second goes with the next open; rows of one bucket keep their order wherever
-//! they go to the same one. This module knows nothing of where rows lie.
+//! they go to the same one; rows with a primary key, which were merged, are not merged again. This module knows nothing of where rows lie.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,7 +20,7 @@ use super::table::Table;
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::table::rows::value_bytes;
-use crate::table::{ChangeType, TableName, TableSpec};
+use crate::table::{ChangeType, Changelog, TableName, TableSpec};
 
 /// Small batches of a bucket are written together, up to so many rows.
 const ROWS_TOGETHER: usize = 16 << 10;
@@ -53,8 +54,9 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
         bucket.quiesce()?;
     }
     let new_id = begin(store, &spec, buckets)?;
-    let filled = fill(store, &spec, new_id, progress).and_then(|rows| switch(store, &spec, new_id).map(|()| rows));
-    match filled {
+    let filled = fill(store, &spec, new_id, progress);
+    let shown = filled.and_then(|rows| merge_as_before(store, &spec, new_id).and_then(|()| switch(store, &spec, new_id)).map(|()| rows));
+    match shown {
         Ok(rows) => {
             // It is done; files of the old table that cannot be removed now are removed by the next open.
             let _ = store.end_table(old_id, name);
@@ -68,18 +70,39 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
     }
 }
 
-/// A table of other buckets that nobody finds.
+/// A table of other buckets that nobody finds. It takes rows as they are: they were merged, and a merge of one that is alone may make something else of it.
 fn begin(store: &Inner, spec: &TableSpec, buckets: u32) -> Result<u32> {
     store.change(|catalog| {
         if let Some(other) = catalog.tables.values().find(|entry| entry.replaces == Some(spec.id)) {
             let twice = Error::conflict("the table is being rescaled").at("table", &spec.name).at("buckets", other.spec.buckets);
             return Err(twice.hint("wait until that is done"));
         }
-        let new = TableSpec { id: catalog.next_table_id, buckets, ..spec.clone() };
+        let new = TableSpec { id: catalog.next_table_id, buckets, merge: plain(spec), ..spec.clone() };
         new.check()?;
         let id = new.id;
         Ok((catalog.new_table(new, Some(spec.id))?, id))
     })
+}
+
+/// The options of a table that merges nothing, and whose log holds what that of `spec` does.
+fn plain(spec: &TableSpec) -> BTreeMap<String, String> {
+    spec.merge.iter().filter(|(name, _)| Changelog::has_option(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// From now on rows of the new table are merged as those of the old one are. Those that are there are in runs first, where they stay as they are.
+fn merge_as_before(store: &Inner, spec: &TableSpec, new_id: u32) -> Result<()> {
+    if plain(spec) == spec.merge {
+        return Ok(());
+    }
+    let entry = store.entry(new_id, &spec.name)?;
+    for &partition_id in entry.partitions.keys() {
+        for bucket in 0..entry.spec.buckets {
+            store.bucket(&entry, partition_id, bucket)?.settle_rows()?;
+        }
+    }
+    let spec = TableSpec { merge: spec.merge.clone(), merge_changes: entry.spec.merge_changes + 1, ..entry.spec.clone() };
+    store.change(|_| Ok((vec![Edit::TableAltered { spec: spec.clone() }], ())))?;
+    store.apply_policy(&spec)
 }
 
 /// The one edit after which the new table is the table.

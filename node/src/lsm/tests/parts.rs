@@ -1,5 +1,6 @@
 //! Reading less than everything: some columns, some keys; and runs that are alone.
 
+use super::super::builder::RunBuilder;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -35,7 +36,7 @@ impl Tree {
         columns.dedup();
         let memtables: Vec<_> = self.levels.memtables.iter().map(|memtable| (memtable.clone(), end)).collect();
         let reader = self.reader.projected(&columns).unwrap();
-        Sorted::within(reader, self.function.over(&columns), (&self.levels.runs, &memtables), ranges, true).unwrap()
+        Sorted::within(reader, self.function.over(&columns), (self.levels.levels(), &memtables), ranges, true).unwrap()
     }
 
     pub(super) fn check_part(&self, model: &BTreeMap<u8, i64>, end: u64, as_text: bool, parts: &[(u8, u8)], columns: &[usize]) {
@@ -66,7 +67,7 @@ impl Tree {
     }
 
     fn damage(&self, run: usize, block: usize) {
-        let run = &self.levels.runs[run];
+        let run = &self.levels.runs()[run];
         let file = self.reach.driver.open(run.path(), Mode::Write, false).unwrap();
         let bytes = self.reach.pool.copy_of(&[0xAA; 8]).freeze();
         self.reach.driver.write_at(&file, &[bytes], run.index().blocks()[block].position + 1000, true).unwrap();
@@ -91,7 +92,7 @@ fn only_blocks_that_may_hold_a_wanted_key_are_read() {
     let mut tree = Tree::new(false);
     tree.add_numbers(0..40_000);
     tree.flush();
-    let (run, rows) = (tree.levels.runs[0].clone(), tree.levels.runs[0].index().blocks()[0].rows as usize);
+    let (run, rows) = (tree.levels.runs()[0].clone(), tree.levels.runs()[0].index().blocks()[0].rows as usize);
     assert!(run.index().blocks().len() > 20);
     // All but the blocks 2 and 15.
     (0..run.index().blocks().len()).filter(|block| ![2, 15].contains(block)).for_each(|block| tree.damage(0, block));
@@ -120,12 +121,12 @@ fn columns_that_are_not_asked_for_are_not_looked_at() {
     let keys =
         tree.reader.projected(&[0]).unwrap().keys().encode(&RecordBatch::try_from_iter([("key", columns[0].clone())]).unwrap()).unwrap();
     let batch = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();
-    let chunk = Chunk { batch, kinds: None, keys, has_images: false };
+    let chunk = Chunk { batch, kinds: None, keys, has_images: false, is_merged: false };
     builder.push(&Tile::of_merged(vec![Arc::new(chunk)], std::iter::once(0..100).collect(), false)).unwrap();
     let run = Arc::new(builder.finish().unwrap());
     let scan = |columns: &[usize]| {
         let reader = tree.reader.projected(columns).unwrap();
-        count(Sorted::new(reader, tree.function.over(columns), std::slice::from_ref(&run), &[], true))
+        count(Sorted::new(reader, tree.function.over(columns), &[Level::one(&run)], &[], true))
     };
     assert_eq!(scan(&[0, 1]).unwrap(), 100);
     assert_eq!(scan(&[0, 2]).unwrap_err().kind(), crate::error::Kind::Corrupt);
@@ -172,7 +173,8 @@ fn stretches_of_one_run_alone_are_not_merged() {
     tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| (key % 2 == 0).then_some(*key)).collect::<Vec<_>>());
     tree.levels = tree.levels.rotated();
     let memtable = tree.levels.memtables[0].clone();
-    let kept = tree.build(tree.sorted(&[], &[(memtable, tree.next_offset)], false)).unwrap();
+    let sorted = tree.sorted(&[], &[(memtable, tree.next_offset)], false);
+    let kept = Level::one(&tree.build(u64::MAX, vec![Source::Rows(Box::new(sorted))]).made[0]);
     merged.store(0, Ordering::Relaxed);
     assert_eq!(count_kinds(tree.sorted(std::slice::from_ref(&kept), &[], false)), (1_000, 500));
     assert_eq!(count_kinds(tree.sorted(&[kept], &[], true)), (500, 0));
@@ -192,4 +194,47 @@ fn count_kinds(mut sorted: Sorted) -> (usize, usize) {
         });
     }
     (rows, deletes)
+}
+
+#[test]
+fn keys_that_come_in_order_are_written_once_and_then_stay() {
+    let mut tree = Tree::new(false);
+    let all = |tree: &Tree| tree.levels.runs().iter().map(|run| run.meta().id).collect::<Vec<_>>();
+    let (mut written, mut flushed) = (0, 0);
+    for flush in 0..60_i64 {
+        tree.add_numbers(flush * 100..(flush + 1) * 100);
+        tree.flush();
+        flushed += tree.levels.runs().last().unwrap().meta().bytes();
+        while tree.levels.picked(false).is_some() {
+            let before = all(&tree);
+            tree.compact();
+            let made = tree.levels.runs().iter().filter(|run| !before.contains(&run.meta().id));
+            written += made.map(|run| run.meta().bytes()).sum::<u64>();
+        }
+        assert!(tree.levels.levels().len() <= RULES.trigger);
+    }
+    // Three flushes or so become a file of the right size; what is behind no compaction touches again.
+    assert!(written < 2 * flushed, "{written} bytes written for {flushed}");
+    let oldest = &tree.levels.levels()[0];
+    assert!(
+        oldest.runs().len() > 10 && tree.levels.levels().len() <= 3,
+        "{} files, {} levels",
+        oldest.runs().len(),
+        tree.levels.levels().len()
+    );
+    assert!(tree.levels.runs().iter().all(|run| run.meta().bytes() < 3 * RULES.file_bytes), "files are cut");
+    let found: Vec<i64> = tree.scan(tree.next_offset).iter().map(|(_, value)| *value).collect();
+    assert!(found.into_iter().eq(0..6_000));
+    // A change of old rows rewrites those that have its keys.
+    let before = all(&tree);
+    for _ in 0..RULES.trigger {
+        tree.add_numbers(1_000..1_100);
+        tree.flush();
+    }
+    while tree.levels.picked(false).is_some() {
+        tree.compact();
+    }
+    let left = before.iter().filter(|id| all(&tree).contains(id)).count();
+    assert!(left > before.len() / 2, "{left} of {} files are as they were", before.len());
+    assert!(tree.scan(tree.next_offset).iter().map(|(_, value)| *value).eq(0..6_000));
 }

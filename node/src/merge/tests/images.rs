@@ -22,8 +22,8 @@ fn expected(function: &dyn MergeFunction, state: &mut State, batch: &[Row]) -> V
     for step in steps {
         let key = step[0].key;
         let before = state.get(&key).cloned();
-        let history: Vec<Row> = before.iter().cloned().chain(step).collect();
-        let after = rows(&merge(function, &[&stretch(&history)], true)).pop();
+        let old: Vec<Row> = before.iter().cloned().collect();
+        let after = rows(&merge_behind(function, 1, &[&stretch(&old), &stretch(&step)], true).unwrap()).pop();
         match &after {
             Some(row) => drop(state.insert(key, row.clone())),
             None => drop(state.remove(&key)),
@@ -45,7 +45,7 @@ fn found(function: &dyn MergeFunction, image: Image, state: &State, batch: &[Row
     // Rows before stand in a slot for each two of them, among others.
     let all: Vec<Row> = state.values().cloned().collect();
     let slots: Vec<Stretch> = all.chunks(2).map(stretch).collect();
-    let slots: Vec<Slot<'_>> = slots.iter().map(|(batch, _)| Slot { batch, kinds: None }).collect();
+    let slots: Vec<Slot<'_>> = slots.iter().map(|(batch, _)| Slot { batch, kinds: None, is_merged: true }).collect();
     let place = |key: i64| all.iter().position(|row| row.key == key).map_or(Ref::NONE, |at| Ref::new(at / 2, at % 2));
     let old: Vec<Ref> = steps.rows().map(|row| place(batch[row].key)).collect();
     changes(function, image, written, &steps, (&slots, &old)).unwrap()

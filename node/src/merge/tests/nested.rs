@@ -267,6 +267,14 @@ proptest! {
     }
 
     #[test]
+    fn merged_rows_that_are_alone_stay_as_they_are(settings in settings(), rows in changes(UPSERTS), ignores: bool) {
+        let mut rows = rows;
+        rows.iter_mut().zip(0..).for_each(|(row, key)| row.key = key);
+        let pairs: Vec<_> = settings.pairs(true).into_iter().chain(ignores.then_some(IGNORE_DELETE)).collect();
+        done::check_done(&pairs, &*function(&pairs), &stretch_of(&rows).0);
+    }
+
+    #[test]
     fn kinds_that_pass_are_merged(
         settings in settings(),
         ignore_bitmaps: bool,

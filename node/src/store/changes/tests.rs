@@ -169,7 +169,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 }
 
 fn options() -> Options {
-    Options { memtable_bytes_max: 64 << 10, ..Options::default() }
+    Options { memtable_bytes_max: 64 << 10, run_bytes_max: 16 << 10, ..Options::default() }
 }
 
 struct World {

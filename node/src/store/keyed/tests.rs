@@ -26,7 +26,7 @@ const DIR: &str = "/store";
 
 /// A small store: memtables are flushed every few batches.
 fn options() -> Options {
-    Options { memtable_bytes_max: 256 << 10, ..Options::default() }
+    Options { memtable_bytes_max: 256 << 10, run_bytes_max: 16 << 10, ..Options::default() }
 }
 
 fn rows(rows: &[(u8, i64)]) -> RecordBatch {

@@ -33,7 +33,7 @@ fn create(buckets: u32) -> CreateTable {
 
 /// Memtables of this store are flushed every few batches.
 fn open(sim: &Arc<Sim>) -> Store {
-    Store::open_with(sim.clone(), DIR, Options { memtable_bytes_max: 256 << 10, ..Options::default() }).unwrap()
+    Store::open_with(sim.clone(), DIR, Options { memtable_bytes_max: 256 << 10, run_bytes_max: 4 << 10, ..Options::default() }).unwrap()
 }
 
 fn new(create: CreateTable) -> (Arc<Sim>, Store, Table) {

@@ -4,6 +4,7 @@
 //! After a history, and within it, scans, lookups and the changelog must say what the model says.
 
 mod histories;
+mod lone;
 mod model;
 mod plans;
 mod rows;
@@ -52,22 +53,30 @@ impl Counts {
 struct Run<'a> {
     sim: Arc<Sim>,
     store: Option<Store>,
-    plan: &'a Plan,
+    plan: Arc<Plan>,
     schema: SchemaRef,
-    writing: Writing<'a>,
-    model: Model<'a>,
+    writing: Writing,
+    model: Model,
     counts: &'a Counts,
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, counts: &'a Counts) -> Self {
+    fn new(plan: &Arc<Plan>, counts: &'a Counts) -> Self {
         let sim = Sim::new(1, Faults::default());
         let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
         let schema = schema(&plan.columns);
         let create = CreateTable::like(schema.clone()).primary_key(&["key"]).buckets(plan.buckets);
         let create = plan.options().iter().fold(create, |create, (name, value)| create.option(name, value));
         store.create_table("t", create).unwrap();
-        Run { sim, store: Some(store), plan, schema, writing: Writing::new(plan), model: Model::new(plan), counts }
+        Run {
+            sim,
+            store: Some(store),
+            schema,
+            writing: Writing::new(plan.clone()),
+            model: Model::new(plan.clone()),
+            plan: plan.clone(),
+            counts,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -95,6 +104,12 @@ impl<'a> Run<'a> {
                 self.store().compact("t", true).unwrap();
                 self.model.forget_deletes();
             }
+            Event::Alter(seed) => self.alter(*seed),
+            Event::Rescale(buckets) => {
+                if self.store().rescale_table("t", *buckets, &mut |_| {}).unwrap().buckets_before != *buckets {
+                    self.model.rescale();
+                }
+            }
             Event::Pump => self.merging(|store| store.pump().unwrap()),
             Event::Reopen => {
                 self.store.take().expect("it is open").close().unwrap();
@@ -107,8 +122,20 @@ impl<'a> Run<'a> {
             Event::Check => self.check(&self.table()),
         }
         if !matches!(event, Event::Write(_) | Event::WriteLarge(_) | Event::Check) {
-            self.writing.boundary(matches!(event, Event::Settle));
+            self.writing.boundary(matches!(event, Event::Settle | Event::Alter(_)));
         }
+    }
+
+    fn alter(&mut self, seed: u64) {
+        let plan = Arc::new(self.plan.altered(seed));
+        let changes = plan.changes_since(&self.plan);
+        if plan.options() == self.plan.options() {
+            return;
+        }
+        self.store().alter_table("t", &changes).unwrap();
+        self.model.alter(plan.clone());
+        self.writing.alter(plan.clone());
+        self.plan = plan;
     }
 
     /// Does what may merge runs.
@@ -242,7 +269,7 @@ fn check_engine(engine: Engine) {
     };
     let counts = Counts::default();
     let ran = TestRunner::new(config).run(&(any::<u64>().no_shrink(), histories()), |(plan, history)| {
-        let plan = Plan::of(engine, plan);
+        let plan = Arc::new(Plan::of(engine, plan));
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut run = Run::new(&plan, &counts);
             history.iter().for_each(|event| run.take(event));

@@ -25,7 +25,7 @@ fn living(model: &BTreeMap<u8, i64>, now_s: i64) -> BTreeMap<u8, i64> {
 fn rows_in_runs(table: &Table) -> u64 {
     let entry = table.store.entry(table.id, &table.name).unwrap();
     let levels = table.store.bucket(&entry, 0, 0).unwrap().tree().unwrap().levels();
-    levels.runs.iter().map(|run| run.meta().rows).sum()
+    levels.runs().iter().map(|run| run.meta().rows).sum()
 }
 
 #[derive(Clone, Debug)]

@@ -86,7 +86,7 @@ fn the_largest_memtable_of_the_store_is_flushed_though_nobody_writes_to_it() {
     }
     let is_in_runs = |table: &Table| {
         let entry = table.store.entry(table.id, &table.name).unwrap();
-        !table.store.bucket(&entry, 0, 0).unwrap().tree().unwrap().levels().runs.is_empty()
+        !table.store.bucket(&entry, 0, 0).unwrap().tree().unwrap().levels().runs().is_empty()
     };
     store.pump().unwrap();
     assert!(!is_in_runs(idle), "alone it has its part of the budget");

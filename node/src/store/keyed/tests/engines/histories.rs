@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -38,6 +39,9 @@ pub(super) enum Event {
     /// All rows into one run, which has no deletes.
     Settle,
     Pump,
+    /// The way in which rows are merged changes.
+    Alter(u64),
+    Rescale(u32),
     Reopen,
     /// The power is cut; all that was written is durable.
     Crash(u64),
@@ -57,6 +61,8 @@ pub(super) fn histories() -> impl Strategy<Value = Vec<Event>> {
         2 => Just(Event::Compact { full: true }),
         1 => Just(Event::Settle),
         1 => Just(Event::Pump),
+        2 => any::<u64>().prop_map(Event::Alter),
+        1 => (1_u32..4).prop_map(Event::Rescale),
         1 => Just(Event::Reopen),
         1 => any::<u64>().prop_map(Event::Crash),
         2 => Just(Event::Check),
@@ -94,16 +100,16 @@ struct Known {
 }
 
 /// Makes rows of seeds.
-pub(super) struct Writing<'a> {
-    plan: &'a Plan,
+pub(super) struct Writing {
+    plan: Arc<Plan>,
     /// Rows since the same boundary are surely merged together.
     epoch: i64,
     keys: BTreeMap<i64, Known>,
 }
 
-impl<'a> Writing<'a> {
+impl Writing {
     /// For an empty table.
-    pub(super) fn new(plan: &'a Plan) -> Self {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
         Writing { plan, epoch: 0, keys: BTreeMap::new() }
     }
 
@@ -120,6 +126,14 @@ impl<'a> Writing<'a> {
             if let Some((sequence, true)) = &known.newest {
                 known.floor = Some(sequence.clone());
             }
+        }
+    }
+
+    /// Rows are merged in another way from now on: see [`Event::Alter`].
+    pub(super) fn alter(&mut self, plan: Arc<Plan>) {
+        self.plan = plan;
+        for known in self.keys.values_mut() {
+            (known.newest, known.floor) = (None, None);
         }
     }
 

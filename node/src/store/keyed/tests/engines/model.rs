@@ -3,8 +3,9 @@
 //! Shares no code with the engines, knows nothing of batches, flushes or runs. What it says is what docs/merge-engines.md says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::plans::{Engine, Plan, Retractions, Rule};
+use super::plans::{Engine, Group, Plan, Retractions, Rule};
 use super::rows::{Cells, Element, Kind, Row, Value, is_retraction};
 use crate::store::ChangeType;
 
@@ -19,16 +20,16 @@ struct State {
 }
 
 /// A table.
-pub(super) struct Model<'a> {
-    plan: &'a Plan,
+pub(super) struct Model {
+    plan: Arc<Plan>,
     keys: BTreeMap<i64, State>,
     /// What the log says of each key.
     pub(super) log: BTreeMap<i64, Vec<(ChangeType, Cells)>>,
 }
 
-impl<'a> Model<'a> {
+impl Model {
     /// An empty one.
-    pub(super) fn new(plan: &'a Plan) -> Self {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
         Model { plan, keys: BTreeMap::new(), log: BTreeMap::new() }
     }
 
@@ -57,6 +58,21 @@ impl<'a> Model<'a> {
     /// Deletes are as if they had not been: nothing is known of the keys that they took away.
     pub(super) fn forget_deletes(&mut self) {
         self.keys.retain(|_, state| !state.is_gone);
+    }
+
+    /// Rows are merged in another way from now on. Those that are there stay as they are, and are the first of their keys.
+    pub(super) fn alter(&mut self, plan: Arc<Plan>) {
+        self.forget_deletes();
+        self.keys.values_mut().for_each(|state| state.begun.fill(true));
+        self.plan = plan;
+    }
+
+    /// The rows that readers see are all that is left, and what a new log begins with.
+    pub(super) fn rescale(&mut self) {
+        let rows = self.rows();
+        let state = |cells: &Cells| State { cells: cells.clone(), is_gone: false, begun: vec![true; cells.len()] };
+        self.keys = rows.iter().map(|(key, cells)| (*key, state(cells))).collect();
+        self.log = rows.into_iter().map(|(key, cells)| (key, vec![(ChangeType::Insert, cells)])).collect();
     }
 
     fn note(&mut self, key: i64, before: Option<Cells>, after: Option<Cells>) {
@@ -126,10 +142,17 @@ impl<'a> Model<'a> {
             ChangeType::UpdateBefore => return,
             _ => {}
         }
-        let plan = self.plan;
+        let plan = self.plan.clone();
         let state = self.keys.entry(row.key).or_insert_with(|| nothing(row));
+        let has_sequence = |cells: &Cells, group: &Group| sequence(cells, &group.sequence).iter().any(Option::is_some);
+        // What came without a sequence, before the table was altered, says nothing beside what has one.
+        for group in &plan.groups {
+            if has_sequence(&row.cells, group) && !has_sequence(&state.cells, group) {
+                group.members.iter().for_each(|column| (state.cells[*column], state.begun[*column]) = (None, false));
+            }
+        }
         for column in 0..row.cells.len() {
-            let has = |group: &&super::plans::Group| group.sequence.contains(&column) || group.members.contains(&column);
+            let has = |group: &&Group| group.sequence.contains(&column) || group.members.contains(&column);
             let Some(group) = plan.groups.iter().find(has) else {
                 state.cells[column] = row.cells[column].clone().or(state.cells[column].take());
                 continue;
@@ -158,17 +181,13 @@ impl<'a> Model<'a> {
         if row.kind == ChangeType::Delete && self.plan.retractions == Retractions::Remove {
             return drop(self.keys.remove(&row.key));
         }
-        let plan = self.plan;
+        let plan = self.plan.clone();
         let is_new = !self.keys.contains_key(&row.key);
         let state = self.keys.entry(row.key).or_insert_with(|| nothing(row));
         let is_back = is_retraction(row.kind);
         let is_newest = is_new || sequence(&row.cells, &plan.sequence) >= sequence(&state.cells, &plan.sequence);
         for column in 0..row.cells.len() {
             match &plan.rules[column] {
-                // Of images a null counts one with whatever comes next: see `forget`.
-                Some(rule) if is_back && rule.ignores && rule.function == "count" && state.begun[column] => {
-                    state.cells[column].get_or_insert(Value::Int(1));
-                }
                 Some(rule) if is_back && rule.ignores => {}
                 Some(rule) => step(plan.columns[column].1, rule, state, column, (&row.cells[column], is_newest, is_back)),
                 None => {}
@@ -200,7 +219,7 @@ pub(super) fn sequence(cells: &Cells, columns: &[usize]) -> Vec<Option<i64>> {
 /// A value comes to a column, or is taken back from it.
 fn step(kind: Kind, rule: &Rule, state: &mut State, column: usize, (value, is_newest, is_back): (&Option<Value>, bool, bool)) {
     let has_begun = std::mem::replace(&mut state.begun[column], true);
-    let so_far = state.cells[column].take();
+    let so_far = state.cells[column].take().map(|value| as_made(rule, value));
     state.cells[column] = match rule.function {
         "last_value" if is_newest => value.clone().filter(|_| !is_back),
         "last_value" => so_far,
@@ -217,6 +236,20 @@ fn step(kind: Kind, rule: &Rule, state: &mut State, column: usize, (value, is_ne
             Some(value) => combine(kind, (function, rule), so_far, value.clone(), is_back),
         },
     };
+}
+
+/// A value that another function made, as this one would have made it of the same parts.
+fn as_made(rule: &Rule, value: Value) -> Value {
+    match (rule.function, value) {
+        ("listagg", Value::Text(text)) if rule.distinct => join(rule, None, Value::Text(text)),
+        ("collect", Value::List(list)) if rule.distinct => {
+            put_together("collect", rule, None, Value::List(list), false).expect("it is there")
+        }
+        (function @ ("merge_map" | "nested_update"), Value::List(list)) => {
+            put_together(function, rule, None, Value::List(list), false).expect("it is there")
+        }
+        (_, value) => value,
+    }
 }
 
 fn combine(kind: Kind, (function, rule): (&str, &Rule), so_far: Option<Value>, value: Value, is_back: bool) -> Option<Value> {

@@ -3,7 +3,7 @@
 //! Invariant: what is chosen here is what docs/merge-engines.md allows, said once more. Knows nothing of rows.
 
 use super::rows::{COLUMNS, Kind, columns};
-use crate::store::ChangeType;
+use crate::store::{Change, ChangeType};
 
 /// A seeded source of numbers (splitmix64).
 pub(super) struct Dice(pub(super) u64);
@@ -129,28 +129,51 @@ impl Plan {
     /// One of an engine.
     pub(super) fn of(engine: Engine, seed: u64) -> Plan {
         let mut dice = Dice(seed);
+        let log = dice.choose(&[Log::Input, Log::Input, Log::Lookup, Log::LookupWal]);
+        let (buckets, columns) = (dice.choose(&[1, 1, 2]), columns(dice.happens(50)));
+        Plan::new(engine, log, buckets, columns, &mut dice)
+    }
+
+    fn new(engine: Engine, log: Log, buckets: u32, columns: Vec<(&'static str, Kind)>, dice: &mut Dice) -> Plan {
         let retractions = match engine {
             Engine::Deduplicate | Engine::FirstRow => dice.choose(&[Retractions::Plain, Retractions::Ignored]),
             _ => dice.choose(&[Retractions::Plain, Retractions::Plain, Retractions::Ignored, Retractions::Remove, Retractions::Remove]),
         };
-        let mut plan = Plan {
-            engine,
-            retractions,
-            log: dice.choose(&[Log::Input, Log::Input, Log::Lookup, Log::LookupWal]),
-            buckets: dice.choose(&[1, 1, 2]),
-            columns: columns(dice.happens(50)),
-            sequence: Vec::new(),
-            groups: Vec::new(),
-            default: None,
-            rules: vec![None; COLUMNS.len()],
-        };
+        let (sequence, groups, rules) = (Vec::new(), Vec::new(), vec![None; COLUMNS.len()]);
+        let mut plan = Plan { engine, retractions, log, buckets, columns, sequence, groups, default: None, rules };
         match engine {
             Engine::Deduplicate => plan.sequence = dice.choose::<&[usize]>(&[&[], &[0], &[0, 1], &[1, 0]]).to_vec(),
             Engine::FirstRow => {}
-            Engine::PartialUpdate => plan.add_groups(&mut dice),
-            Engine::Aggregation => plan.aggregate(&mut dice),
+            Engine::PartialUpdate => plan.add_groups(dice),
+            Engine::Aggregation => plan.aggregate(dice),
         }
         plan
+    }
+
+    /// The same table, whose rows are merged in another way.
+    pub(super) fn altered(&self, seed: u64) -> Plan {
+        let mut dice = Dice(seed);
+        let engine = dice.choose(&[Engine::Deduplicate, Engine::FirstRow, Engine::PartialUpdate, Engine::Aggregation, Engine::Aggregation]);
+        let mut plan = Plan::new(engine, self.log, self.buckets, self.columns.clone(), &mut dice);
+        for column in (0..plan.columns.len()).filter(|column| self.columns[*column].1 == Kind::Float) {
+            let before = self.function(column);
+            // Numbers that came for another function may not add up without rounding.
+            if let Some(rule) =
+                plan.rules[column].as_mut().filter(|rule| ["sum", "product"].contains(&rule.function) && before != Some(rule.function))
+            {
+                rule.function = "max";
+            }
+        }
+        plan
+    }
+
+    /// What makes this of the table that it was.
+    pub(super) fn changes_since(&self, before: &Plan) -> Vec<Change> {
+        let (old, new) = (before.options(), self.options());
+        let is_gone = |name: &&String| new.iter().all(|(kept, _)| kept != *name);
+        let gone = old.iter().map(|(name, _)| name).filter(is_gone).map(|name| Change::reset_option(name));
+        let is_fixed = |name: &str| name.starts_with("changelog");
+        gone.chain(new.iter().filter(|(name, _)| !is_fixed(name)).map(|(name, value)| Change::set_option(name, value))).collect()
     }
 
     fn add_groups(&mut self, dice: &mut Dice) {
