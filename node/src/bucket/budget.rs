@@ -2,8 +2,9 @@
 //!
 //! Memtables that take rows have one half of the budget. When they need more, the largest of the store is flushed, whatever bucket it is of and whether or not anybody
 //! writes to it. The other half is for those that wait to be flushed; as it fills up all writers of the store are slowed down, and stopped when it is full.
-//! Invariant: the budget is exceeded by no more than what is on its way when it fills up: batches that were let in and are not durable yet (see
-//! [`MemtableBudget`]). This module knows nothing of how memtables are flushed.
+//! Invariants: the budget is exceeded by no more than what is on its way when it fills up: batches that were let in and are not durable yet (see
+//! [`MemtableBudget`]); what is counted is some open bucket's, so that somebody can flush it; buckets whose flushes come to nothing leave room for others.
+//! This module knows nothing of how memtables are flushed.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,6 +20,12 @@ const MEMTABLES_PER_BUDGET: usize = 4;
 
 /// Memtables that take rows have one part in so many of the budget.
 const ACTIVE_PARTS: usize = 2;
+
+/// Buckets whose flushes come to nothing are refused rows when together they have one part in so many of the budget.
+const FAILING_PARTS: usize = 2;
+
+/// No bucket has more than so many quarters of the budget while there are others: they go on when its flushes begin to come to nothing.
+const QUARTERS_OF_ONE: usize = 3;
 
 /// Writers are slowed down from so many eighths of the budget on.
 const SLOWED_EIGHTHS: usize = 7;
@@ -37,7 +44,7 @@ pub struct MemtableBudget {
     /// Those of the bytes that take no more rows.
     waiting: AtomicUsize,
     trees: AtomicUsize,
-    /// Open buckets with trees that are written to.
+    /// Open buckets with trees that are written to. One that can be held is open or closed, never let go of: see [`Bucket::end_if_idle`].
     buckets: Mutex<Vec<Weak<Bucket>>>,
     /// One at a time looks for the largest.
     relieving: Mutex<()>,
@@ -117,11 +124,13 @@ impl MemtableBudget {
         self.bytes().saturating_sub(waiting) > self.bytes_max / ACTIVE_PARTS
     }
 
-    /// How writers of the store should go on.
-    fn pressure(&self) -> Pressure {
+    /// How writers of a bucket should go on.
+    fn pressure(&self, tree: &Tree) -> Pressure {
         let (bytes, slowed_from) = (self.bytes(), self.bytes_max / 8 * SLOWED_EIGHTHS);
+        let is_alone = self.trees.load(Ordering::Relaxed) < 2;
+        let has_its_share = || !is_alone && tree.memory_bytes() >= self.bytes_max / 4 * QUARTERS_OF_ONE;
         match bytes.checked_sub(slowed_from) {
-            _ if bytes >= self.bytes_max => Pressure::Full,
+            _ if bytes >= self.bytes_max || has_its_share() => Pressure::Full,
             None => Pressure::None,
             Some(over) => Pressure::Slow(SLOWED_MAX.mul_f64(over as f64 / (self.bytes_max - slowed_from) as f64)),
         }
@@ -140,38 +149,71 @@ impl MemtableBudget {
         }
         let Some(_one_at_a_time) = self.relieving.try_lock() else { return };
         while self.is_crowded() {
-            let Some((bucket, tree)) = self.largest(|tree| tree.levels().active().bytes()) else { return };
-            if !bucket.log.with_writer(|_| tree.rotate()) || !bucket.resources.board.post(&bucket, Work::Flush) {
+            let open = self.open();
+            // What one has whose flushes come to nothing makes no room.
+            let Some((bucket, tree)) =
+                largest(&open, |tree| !tree.is_failing(), active_bytes).or_else(|| largest(&open, |_| true, active_bytes))
+            else {
+                return;
+            };
+            if !bucket.log.with_writer(|_| tree.rotate()) || !bucket.resources.board.post(bucket, Work::Flush) {
                 return;
             }
         }
     }
 
-    /// The open bucket with the most bytes of a kind; `None` when none has any.
-    fn largest(&self, bytes: impl Fn(&Tree) -> usize) -> Option<(Arc<Bucket>, Arc<Tree>)> {
-        let open = self.open();
-        let largest = open.iter().map(|(bucket, tree)| (bytes(tree), bucket, tree)).max_by_key(|(bytes, ..)| *bytes);
-        largest.filter(|(bytes, ..)| *bytes > 0).map(|(_, bucket, tree)| (bucket.clone(), tree.clone()))
-    }
-
-    fn open(&self) -> Vec<(Arc<Bucket>, Arc<Tree>)> {
+    fn open(&self) -> Vec<Open> {
         // None of them may end while the list is locked.
         let open: Vec<Arc<Bucket>> = self.buckets.lock().iter().filter_map(Weak::upgrade).collect();
         let with_tree = |bucket: Arc<Bucket>| bucket.tree.clone().filter(|_| !bucket.is_closed()).map(|tree| (bucket, tree));
         open.into_iter().filter_map(with_tree).collect()
     }
 
-    /// Why nothing that waits can be flushed, and what of it is the largest; `None` while some of it can.
-    fn why_stuck(&self) -> Option<(Arc<Bucket>, Error)> {
-        let mut open = self.open();
-        open.retain(|(_, tree)| tree.waiting_bytes() > 0);
-        if open.iter().any(|(_, tree)| tree.why_not_flushed().is_none()) {
-            return None;
+    /// What may become of the budget that is used up. Where nothing waits that can be flushed, the largest memtable that can is made to.
+    fn outlook(&self) -> Outlook {
+        let open = self.open();
+        let is_well = |tree: &Tree| !tree.is_failing();
+        if largest(&open, is_well, Tree::waiting_bytes).is_some() {
+            return Outlook::Flushes;
         }
-        let (bucket, tree) = open.into_iter().max_by_key(|(_, tree)| tree.waiting_bytes())?;
-        let error = here(&bucket.address, tree.why_not_flushed()?);
-        Some((bucket, error))
+        if let Some((bucket, tree)) = largest(&open, is_well, active_bytes) {
+            bucket.log.with_writer(|_| tree.rotate());
+            bucket.resources.board.post(bucket, Work::Flush);
+            return Outlook::Flushes;
+        }
+        let Some((bucket, tree)) = largest(&open, |_| true, Tree::waiting_bytes) else { return Outlook::Nothing };
+        match tree.why_not_flushed() {
+            Some(error) => Outlook::Fails(bucket.clone(), here(&bucket.address, error)),
+            None => Outlook::Flushes,
+        }
     }
+
+    /// Bytes that cannot be flushed, as it seems.
+    fn failing_bytes(&self) -> usize {
+        self.open().iter().filter(|(_, tree)| tree.is_failing()).map(|(_, tree)| tree.memory_bytes()).sum()
+    }
+}
+
+type Open = (Arc<Bucket>, Arc<Tree>);
+
+/// See [`MemtableBudget::outlook`].
+enum Outlook {
+    /// There will be room.
+    Flushes,
+    /// Nothing that is there can be flushed: the largest of it, and why.
+    Fails(Arc<Bucket>, Error),
+    /// Nothing is there.
+    Nothing,
+}
+
+fn active_bytes(tree: &Tree) -> usize {
+    tree.levels().active().bytes()
+}
+
+/// The one of these buckets with the most bytes of a kind; `None` when none has any.
+fn largest(open: &[Open], is_meant: impl Fn(&Tree) -> bool, bytes: impl Fn(&Tree) -> usize) -> Option<&Open> {
+    let meant = open.iter().filter(|(_, tree)| is_meant(tree));
+    meant.map(|open| (bytes(&open.1), open)).max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0).map(|(_, open)| open)
 }
 
 impl Bucket {
@@ -179,14 +221,22 @@ impl Bucket {
     ///
     /// # Errors
     /// Why flushes come to nothing, when there is no room.
-    pub(super) fn wait_for_memory(&self, tree: &Tree) -> Result<()> {
+    pub(super) fn wait_for_memory(self: &Arc<Self>, tree: &Tree) -> Result<()> {
         let budget = &self.resources.memtables;
         let clock = self.resources.driver.clock();
         let is_alone = self.resources.driver.is_single_threaded();
         loop {
             let (seen, started) = (budget.word.load(Ordering::Acquire), clock.monotonic());
+            if let Some(error) = tree.why_not_flushed().filter(|_| budget.failing_bytes() >= budget.bytes_max / FAILING_PARTS) {
+                if is_alone {
+                    return or_later(self.flush());
+                }
+                // By the next rows there may be room.
+                self.resources.board.post(self, Work::Flush);
+                return Err(self.here(error));
+            }
             budget.relieve();
-            match budget.pressure() {
+            match budget.pressure(tree) {
                 Pressure::None => return Ok(()),
                 Pressure::Slow(_) if is_alone => return Ok(()),
                 Pressure::Slow(pause) => {
@@ -194,19 +244,15 @@ impl Bucket {
                     self.note_stall(tree, clock.monotonic() - started);
                     return Ok(());
                 }
-                Pressure::Full if is_alone => {
-                    let Some((largest, _)) = budget.largest(Tree::waiting_bytes) else { return Ok(()) };
-                    match largest.flush() {
-                        // It goes on when the background is given time.
-                        Err(error) if error.kind() == Kind::Unavailable => return Ok(()),
-                        flushed => flushed?,
-                    }
-                }
+                Pressure::Full if is_alone => return self.make_room(),
                 Pressure::Full => {
-                    if let Some((bucket, error)) = budget.why_stuck() {
-                        // By the next rows there may be room.
-                        self.resources.board.post(&bucket, Work::Flush);
-                        return Err(error);
+                    match budget.outlook() {
+                        Outlook::Flushes => {}
+                        Outlook::Nothing => return Ok(()),
+                        Outlook::Fails(bucket, error) => {
+                            self.resources.board.post(&bucket, Work::Flush);
+                            return Err(error);
+                        }
                     }
                     if self.is_closed() || self.resources.board.has_ended() {
                         return Ok(());
@@ -217,4 +263,27 @@ impl Bucket {
             }
         }
     }
+
+    /// Flushes what waits, the largest first, until there is room. Where one thread does everything.
+    fn make_room(self: &Arc<Self>) -> Result<()> {
+        let budget = &self.resources.memtables;
+        let mut open = budget.open();
+        open.sort_by_key(|(_, tree)| std::cmp::Reverse(tree.waiting_bytes()));
+        for (bucket, tree) in open.iter().filter(|(_, tree)| tree.waiting_bytes() > 0) {
+            match bucket.flush() {
+                // That is for its own writers.
+                Err(_) if !Arc::ptr_eq(bucket, self) => {}
+                flushed => or_later(flushed)?,
+            }
+            if budget.pressure(tree) != Pressure::Full {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A flush that is under way goes on when the background is given time.
+fn or_later(flushed: Result<()>) -> Result<()> {
+    flushed.or_else(|error| if error.kind() == Kind::Unavailable { Ok(()) } else { Err(error) })
 }

@@ -394,6 +394,11 @@ impl Bucket {
         }
         self.manifest.lock().close();
         *self.shown.lock() = None;
+        if let Some(tree) = &self.tree {
+            // Whoever has used it may hold it for ever.
+            let _no_flush_ends = self.upkeep.lock();
+            self.log.with_writer(|_| tree.leave_budget());
+        }
     }
 
     /// Whether it was closed: background work for it has nothing to do and nothing to report.
@@ -401,9 +406,29 @@ impl Bucket {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether it can be closed without anybody noticing. One whose log takes nothing more stays: opened again by this process, it would go on with the
+    /// Ends it when nobody else holds it and nobody notices; gives it back otherwise. Its handle is taken before it is looked at: who knows it by a weak one, and may
+    /// act on it, holds it before that, and then it goes on, or never again.
+    pub fn end_if_idle(bucket: Arc<Bucket>) -> Option<Arc<Bucket>> {
+        if !bucket.is_idle() {
+            return Some(bucket);
+        }
+        match Arc::try_unwrap(bucket) {
+            Err(held) => Some(held),
+            Ok(alone) if alone.is_idle() => None,
+            Ok(busy) => {
+                // Who held it a moment ago did something.
+                let bucket = Arc::new(busy);
+                if bucket.tree.is_some() {
+                    bucket.resources.memtables.watch(&bucket);
+                }
+                Some(bucket)
+            }
+        }
+    }
+
+    /// Whether it can be ended without anybody noticing. One whose log takes nothing more stays: opened again by this process, it would go on with the
     /// same epoch, by which what a failed write left behind could not be told from new frames.
-    pub fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         // What its readers hold is known here only: opened again, it would take the files away.
         let is_read = self.tree.as_ref().is_some_and(|tree| !tree.dropped.lock().is_empty() || tree.keeping.is_read());

@@ -144,6 +144,8 @@ pub struct Tree {
     pub(super) progress: AtomicU32,
     /// Why rows that are durable are not in the memtable.
     failed: Mutex<Option<Error>>,
+    /// Whether the budget counts its memtables. Changed, and looked at, under the head of the log.
+    is_counted: AtomicBool,
     /// Why the last flush came to nothing.
     flush_failed: Mutex<Option<Error>>,
     /// Nanoseconds that writers waited for flushes and compactions.
@@ -176,6 +178,7 @@ impl Tree {
             keeping: Keeping::default(),
             progress: AtomicU32::new(0),
             failed: Mutex::default(),
+            is_counted: AtomicBool::new(true),
             flush_failed: Mutex::default(),
             stalled_ns: AtomicU64::new(0),
             write_only,
@@ -246,6 +249,9 @@ impl Tree {
         let before = active.bytes();
         active.add(first_offset, chunk, held_bytes)?;
         let bytes = active.bytes();
+        if !self.is_counted() {
+            return Ok(());
+        }
         self.resources.memtables.grow(before, bytes);
         if self.resources.memtables.is_due(bytes) {
             self.rotate();
@@ -259,7 +265,9 @@ impl Tree {
         let levels = self.levels();
         let has_rows = !levels.active().is_empty();
         if has_rows {
-            self.resources.memtables.note_waiting(levels.active().bytes());
+            if self.is_counted() {
+                self.resources.memtables.note_waiting(levels.active().bytes());
+            }
             self.change(Levels::rotated);
         }
         has_rows
@@ -306,7 +314,9 @@ impl Tree {
         {
             let _one_at_a_time = self.change.lock();
             let before = self.levels();
-            self.resources.memtables.give_back(before.memory_bytes(), before.waiting_bytes());
+            if self.is_counted() {
+                self.resources.memtables.give_back(before.memory_bytes(), before.waiting_bytes());
+            }
             let levels = Arc::new(Levels::new(before.runs().to_vec(), before.flushed_to, *before.rules()));
             self.shape.store(Arc::new(Shape { keyed, levels }));
         }
@@ -325,6 +335,11 @@ impl Tree {
         // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
         let end = view.end().min(levels.active().end_offset()).max(levels.flushed_to);
         Ok(Pinned { keyed, levels, end })
+    }
+
+    /// Bytes of memtables.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.levels().memory_bytes()
     }
 
     /// Bytes of memtables that wait to be flushed.
@@ -393,6 +408,11 @@ impl Tree {
         self.flush_failed.lock().as_ref().map(Error::replica)
     }
 
+    /// Whether the last flush came to nothing.
+    pub(super) fn is_failing(&self) -> bool {
+        self.flush_failed.lock().is_some()
+    }
+
     /// A flush or a compaction ended, well or not.
     pub(super) fn ended(&self) {
         self.progress.fetch_add(1, Ordering::Release);
@@ -403,6 +423,19 @@ impl Tree {
     pub(super) fn flushed(&self, memtable: &Memtable) {
         self.resources.memtables.give_back(memtable.bytes(), memtable.bytes());
     }
+
+    fn is_counted(&self) -> bool {
+        self.is_counted.load(Ordering::Relaxed)
+    }
+
+    /// Nobody flushes its memtables any more: what they take is the concern of who still holds them. For who holds the head of the log and does the
+    /// bucket's upkeep, or is the last to hold it.
+    pub(super) fn leave_budget(&self) {
+        if self.is_counted.swap(false, Ordering::Relaxed) {
+            let levels = self.levels();
+            self.resources.memtables.leave(levels.memory_bytes(), levels.waiting_bytes());
+        }
+    }
 }
 
 /// Bytes of all batches of a frame.
@@ -412,8 +445,7 @@ fn filled_bytes(batches: &[BatchSpan]) -> usize {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let levels = self.levels();
-        self.resources.memtables.leave(levels.memory_bytes(), levels.waiting_bytes());
+        self.leave_budget();
     }
 }
 

@@ -1,7 +1,8 @@
 //! An open store: who may write it, its catalog, and the buckets in use.
 //!
 //! Invariants: one writer at a time, by a lock that the kernel gives back when a process dies; a change of the catalog is durable before it is visible;
-//! a bucket is opened once and by its first use. This module knows nothing of rows.
+//! a bucket is opened once and by its first use; one that is not closed leaves the map with its last handle ([`Bucket::end_if_idle`]), so that whoever
+//! comes to hold an open bucket holds the only one of its directory. This module knows nothing of rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -379,7 +380,8 @@ impl Inner {
             return Ok(open.clone());
         }
         if buckets.len() >= self.options.buckets_open_max {
-            buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle());
+            let unused: Vec<(Key, Arc<Bucket>)> = buckets.extract_if(.., |_, bucket| Arc::strong_count(bucket) == 1).collect();
+            buckets.extend(unused.into_iter().filter_map(|(key, bucket)| Some((key, Bucket::end_if_idle(bucket)?))));
         }
         let address = self.address(entry, partition_id, bucket)?;
         let open = keyed(&entry.spec).and_then(|keyed| Bucket::open(&self.resources, address, segment_policy(&entry.spec), keyed));
@@ -430,9 +432,9 @@ impl Inner {
     pub(super) fn let_go(&self, key: Key, bucket: Arc<Bucket>) -> Result<()> {
         let mut buckets = self.writing()?.buckets.lock();
         let is_known = buckets.get(&key).is_some_and(|open| Arc::ptr_eq(open, &bucket));
-        // The map has it, and this call.
-        if is_known && Arc::strong_count(&bucket) == 2 && bucket.is_idle() {
+        if is_known {
             buckets.remove(&key);
+            buckets.extend(Bucket::end_if_idle(bucket).map(|bucket| (key, bucket)));
         }
         Ok(())
     }
@@ -635,11 +637,53 @@ fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
     use crate::io::sim::{Faults, Sim};
     use crate::store::alter::{Change, alter};
+
+    /// The worker and the budget of memtables know buckets by weak handles.
+    #[test]
+    fn who_comes_to_hold_a_bucket_holds_the_one_that_is_open() {
+        let options = Options { buckets_open_max: 1, ..Options::default() };
+        let store = Inner::open(Sim::new(1, Faults::default()), Path::new("/store"), options).unwrap();
+        let name: TableName = "t".parse().unwrap();
+        let columns = Arc::new(Schema::new(vec![Field::new("number", DataType::Int64, false)]));
+        let id = store.create_table(&name, CreateTable::like(columns).primary_key(&["number"]).buckets(2)).unwrap();
+        let entry = store.entry(id, &name).unwrap();
+        let known: Mutex<Weak<Bucket>> = Mutex::default();
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let holder = scope.spawn(|| {
+                let mut tries: u32 = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    let weak = known.lock().clone();
+                    // At another moment each time.
+                    tries = tries.wrapping_add(1);
+                    (0..tries.wrapping_mul(7919) % 4096).for_each(|_| std::hint::spin_loop());
+                    let Some(held) = weak.upgrade() else { continue };
+                    // Whoever lets go of it now is done before the map can be looked at.
+                    let open = store.writing().unwrap().buckets.lock().get(&(id, 0, held.address().bucket)).cloned();
+                    assert!(open.is_some_and(|open| Arc::ptr_eq(&open, &held)), "a bucket that was let go of came back to life");
+                }
+            });
+            for number in (0..20_000).map(|opening| opening % 2) {
+                if holder.is_finished() {
+                    break;
+                }
+                let bucket = store.bucket(&entry, 0, number).unwrap();
+                *known.lock() = Arc::downgrade(&bucket);
+                // One way in which it goes; the other is that another one is opened.
+                if number == 0 {
+                    store.let_go((id, 0, number), bucket).unwrap();
+                }
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+    }
 
     #[test]
     fn a_change_that_its_word_does_not_tell_yet_is_found_by_who_asks_for_the_newest() {

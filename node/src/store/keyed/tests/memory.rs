@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::io::sim::Call;
 use crate::store::Durability;
 
 const BUDGET_BYTES: usize = 4 << 20;
@@ -120,4 +121,105 @@ fn the_largest_memtable_of_the_store_is_flushed_though_nobody_writes_to_it() {
     assert!(is_in_runs(idle), "it has the most");
     assert!(!busy.iter().any(is_in_runs), "those that have less stay");
     assert!(idle.store.resources.memtables.bytes() <= BUDGET_BYTES / 2 + BATCH_BYTES);
+}
+
+/// Tables of one bucket each.
+fn tables(store: &Store, names: &[&str]) -> Vec<Table> {
+    let create = || CreateTable::like(large(0, 0).schema()).primary_key(&["key"]).buckets(1);
+    names.iter().map(|name| store.create_table(name, create()).unwrap()).collect()
+}
+
+fn on_this_machine() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let options = Options { memtable_bytes_max: BUDGET_BYTES, durability: Durability::Os, ..Options::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    (dir, store)
+}
+
+/// Fails instead of waiting for ever.
+fn in_time(body: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        body();
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("a writer waits for room that nobody makes");
+}
+
+#[test]
+fn what_a_dropped_table_has_in_memory_counts_no_more() {
+    let (_dir, store) = on_this_machine();
+    let [gone, stays] = &tables(&store, &["gone", "stays"])[..] else { unreachable!("two were made") };
+    let budget = || stays.store.resources.memtables.bytes();
+    let mut writer = gone.writer().unwrap();
+    drop(writer.upsert(&large(0, 0)).unwrap());
+    assert!(budget() > 0);
+    store.drop_table("gone").unwrap();
+    assert_eq!(budget(), 0, "though a writer holds its bucket");
+    drop(stays.writer().unwrap().upsert(&large(0, 0)).unwrap());
+    let bytes = budget();
+    drop(writer);
+    assert_eq!(budget(), bytes, "it was given back once");
+}
+
+#[test]
+fn nobody_waits_for_room_that_nobody_can_make() {
+    let (_dir, store) = on_this_machine();
+    let table = tables(&store, &["t"]).remove(0);
+    table.store.resources.memtables.grow(0, 2 * BUDGET_BYTES);
+    in_time(move || {
+        let mut writer = table.writer().unwrap();
+        (0..3).for_each(|batch| drop(writer.upsert(&large(0, batch)).unwrap()));
+        table.store.resources.memtables.give_back(2 * BUDGET_BYTES, 0);
+    });
+}
+
+/// Writes to a table whose flushes come to nothing until it is refused rows, then to another.
+fn one_fails_and_another_goes_on(ill: &Table, well: Table) {
+    let budget = well.store.clone();
+    let bytes = move || budget.resources.memtables.bytes();
+    let mut writer = ill.writer().unwrap();
+    let refused = (0..60).find_map(|batch| writer.upsert(&large(0, batch)).err()).expect("it has had its part");
+    assert!(refused.to_string().contains(&format!("tables/{}/", ill.id)), "{refused}");
+    in_time(move || {
+        let mut writer = well.writer().unwrap();
+        for batch in 0..40 {
+            drop(writer.upsert(&large(0, batch)).unwrap());
+            assert!(bytes() <= BUDGET_BYTES + BATCH_BYTES, "{} bytes", bytes());
+        }
+    });
+}
+
+#[test]
+fn one_bucket_that_cannot_be_flushed_leaves_room_for_others() {
+    let (_dir, store) = on_this_machine();
+    let [ill, well] = &tables(&store, &["ill", "well"])[..] else { unreachable!("two were made") };
+    drop(ill.writer().unwrap().upsert(&large(0, 0)).unwrap());
+    let dir = store.dir().join(format!("tables/{}/p0/b0", ill.id));
+    // The names of its runs are taken.
+    let first = u64::from(ill.store.resources.epoch) << 32;
+    (0..1000).for_each(|count| std::fs::create_dir(dir.join(format!("{:016x}.run", first | count))).unwrap());
+    one_fails_and_another_goes_on(ill, well.clone());
+    let entry = ill.store.entry(ill.id, &ill.name).unwrap();
+    let held = ill.store.bucket(&entry, 0, 0).unwrap().tree().unwrap().levels().memory_bytes();
+    assert!((BUDGET_BYTES / 2..BUDGET_BYTES / 2 + BATCH_BYTES).contains(&held), "{held} bytes");
+}
+
+#[test]
+fn one_bucket_that_took_what_it_could_before_it_fails_leaves_room_for_others() {
+    let sim = Sim::new(1, Faults::default());
+    let options = Options { memtable_bytes_max: BUDGET_BYTES, ..Options::default() };
+    let store = Store::open_with(sim.clone(), DIR, options).unwrap();
+    let [ill, well] = &tables(&store, &["ill", "well"])[..] else { unreachable!("two were made") };
+    drop(well.writer().unwrap().upsert(&large(0, 0)).unwrap());
+    let mut writer = ill.writer().unwrap();
+    // Nobody flushes in the background.
+    let mut batch = 1000;
+    while ill.store.resources.memtables.bytes() < BUDGET_BYTES / 8 * 5 {
+        drop(writer.upsert(&large(0, batch)).unwrap());
+        batch += 1;
+    }
+    drop(writer);
+    (0..1000).for_each(|_| sim.fail_next(Call::Create, &format!("tables/{}/", ill.id), libc::ENOSPC));
+    one_fails_and_another_goes_on(ill, well.clone());
 }
