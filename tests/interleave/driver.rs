@@ -18,6 +18,10 @@ impl Driver for Disk {
         self.0.name()
     }
 
+    fn boot(&self) -> u64 {
+        self.0.boot()
+    }
+
     fn clock(&self) -> &Clock {
         self.0.clock()
     }

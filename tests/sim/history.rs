@@ -12,6 +12,7 @@ use aquifer_node::store::{Durability, Options, Store};
 use aquifer_node::{Error, Kind};
 
 use crate::disk;
+use crate::opening::Ends;
 use crate::oracle::{Existence, Finding, Oracle, Place};
 use crate::random::Random;
 use crate::reading::{Reader, read_everything};
@@ -79,6 +80,10 @@ pub(crate) struct History {
     buckets_open_max: usize,
     /// Draws what was thought of later, so that old seeds still mean what they meant.
     pub(crate) aside: Random,
+    /// Draws what becomes of the commit page, and who looks at it, between two writers.
+    pub(crate) between: Random,
+    /// What was seen then.
+    pub(crate) seen_between: Option<Ends>,
     /// Some openings acknowledge rows in the page cache.
     has_os: bool,
     /// One since the last settlement did.
@@ -98,6 +103,8 @@ impl History {
         let mut history = History {
             random: Random::new(seed),
             aside,
+            between: Random::new(seed.rotate_left(32)),
+            seen_between: None,
             has_os,
             is_os: false,
             opened_as_os: false,
@@ -190,6 +197,7 @@ impl History {
             self.weather = Weather::default();
             self.sim.set_faults(self.healthy());
             self.sim.crash_after(NEVER);
+            self.look_between()?;
             if attempt < OPENS_MAX && self.random.one_in(4) {
                 let healthy = self.healthy();
                 self.sim.set_faults(disk::failing(&mut self.random, healthy));
@@ -272,6 +280,7 @@ impl History {
     /// Reads everything back and holds it against the oracle.
     fn settle(&mut self) -> Finding {
         let store = self.store.clone().expect("it was just opened");
+        self.settle_between(&store)?;
         self.settle_tables(&store)?;
         let ends = read_everything(self, &store, "after recovery")?;
         self.settle_logs(&ends)?;
@@ -370,6 +379,9 @@ impl History {
                 break;
             }
             self.act_once()?;
+            if self.between.one_in(32) {
+                self.sim.write_pages_back();
+            }
             if self.weather.fails_now && self.oracle.had_errors && self.random.one_in(2) {
                 self.read_on()?;
             }

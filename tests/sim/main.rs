@@ -9,6 +9,7 @@ mod directed;
 mod disk;
 mod history;
 mod keyed;
+mod opening;
 mod oracle;
 mod random;
 mod reading;

@@ -59,6 +59,9 @@ pub struct Leftover {
 pub enum WriterState {
     /// Somebody, with this epoch.
     Live(u32),
+    /// Somebody who opens the store, the first since the machine was started, after the one with this epoch or with it. What the page says is from before a power
+    /// cut: older, or newer than what the log still has.
+    Coming(u32),
     /// Nobody since the one with this epoch.
     Absent(u32),
 }
@@ -82,7 +85,7 @@ impl Follower {
     pub fn refresh(&self, writer: WriterState) -> Result<()> {
         let mut recovered = self.recovered.lock();
         let last = match writer {
-            WriterState::Live(epoch) => epoch.saturating_sub(1),
+            WriterState::Live(epoch) | WriterState::Coming(epoch) => epoch.saturating_sub(1),
             WriterState::Absent(epoch) => epoch,
         };
         let refreshed = match self.shown(writer) {

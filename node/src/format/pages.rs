@@ -136,12 +136,14 @@ fn run_page() {
 fn commit_page_page() {
     use crate::io::page::{FIELDS, MAGIC, SLOT_BYTES};
     let slot = FIELDS.map(|(at, size, name)| (SLOT_BYTES + at, size, name));
+    let start = FIELDS.iter().find(|field| field.2 == "start").unwrap().0;
     let word = FIELDS.iter().find(|field| field.2 == "word").unwrap().0;
     let generation = FIELDS.iter().find(|field| field.2 == "generation").unwrap().0;
     let head = [
         (0, MAGIC.len(), "magic"),
         (4, 2, "version"),
-        (6, word - 6, "zero"),
+        (6, 2, "zero"),
+        (start, 8, "boot"),
         (word, 4, "word"),
         (word + 4, 4, "zero"),
         (generation, 4, "generation"),

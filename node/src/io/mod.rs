@@ -127,6 +127,9 @@ pub trait Driver: Send + Sync {
     /// A completion queue of `depth` operations in flight.
     fn queue(&self, depth: usize, role: Role) -> io::Result<Box<dyn Queue>>;
 
+    /// A number of this start of the machine, never 0: what was in its memory before the last power cut is of another. [`page::ANY_BOOT`] where nobody knows.
+    fn boot(&self) -> u64;
+
     /// Why this driver and not a faster one, for `doctor`.
     fn reason(&self) -> &str;
 }

@@ -27,7 +27,10 @@ pub const MAGIC: [u8; 4] = *b"AQPG";
 /// The version of its layout, behind the magic.
 pub const VERSION: u16 = 1;
 
-/// The slot with the head: only its word is used as that of others.
+/// The boot of a machine that does not number its starts.
+pub const ANY_BOOT: u64 = 1;
+
+/// The slot with the head: only its word is used as that of others. Where others have their start, it has the boot.
 const HEAD_SLOT: usize = 0;
 
 /// What the head of a page says.
@@ -129,17 +132,15 @@ impl Slot {
         load_word(&self.word)
     }
 
-    /// What a new start of the simulated machine finds: all of it, or zeros.
-    pub(crate) fn copy_if(&self, kept: bool) -> Slot {
+    /// The same in other memory, for the simulator.
+    pub(crate) fn copy(&self) -> Slot {
         let copy = Slot::default();
-        if kept {
-            copy.end.store(self.end.load(Ordering::Relaxed), Ordering::Relaxed);
-            copy.start.store(self.start.load(Ordering::Relaxed), Ordering::Relaxed);
-            copy.owner.store(self.owner.load(Ordering::Relaxed), Ordering::Relaxed);
-            copy.word.store(self.word.load(Ordering::Relaxed), Ordering::Relaxed);
-            copy.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-            copy.generation.store(self.generation.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+        copy.end.store(self.end.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.start.store(self.start.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.owner.store(self.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.word.store(self.word.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.generation.store(self.generation.load(Ordering::Relaxed), Ordering::Relaxed);
         copy
     }
 
@@ -228,6 +229,21 @@ impl Page {
         head[..4].copy_from_slice(&MAGIC);
         head[4..6].copy_from_slice(&VERSION.to_le_bytes());
         self.slot(HEAD_SLOT).end.store(u64::from_ne_bytes(head), Ordering::Release);
+    }
+
+    /// Says that what stands here is of this start of the machine: its writer, or the one before it, has opened the store since. Who sees that sees what the writer
+    /// did before. Panics when the page was opened read-only.
+    pub fn set_boot(&self, boot: u64) {
+        assert!(self.is_writable(), "a page that was opened read-only is not written to");
+        self.slot(HEAD_SLOT).start.store(boot, Ordering::Release);
+    }
+
+    /// Whether what stands here was written since the machine, which has this boot, was started, as far as is known. Else a power cut may have left an
+    /// older state of each slot, and a newer one than that of files.
+    pub fn is_of_boot(&self, boot: u64) -> bool {
+        let written = self.slot(HEAD_SLOT).start.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        written == boot || written == ANY_BOOT || written != 0 && boot == ANY_BOOT
     }
 
     /// How many slots.

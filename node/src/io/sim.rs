@@ -16,7 +16,7 @@ pub use faults::{Call, Faults};
 
 use super::file::Handle;
 use super::transfer;
-use super::{Buffer, Clock, Driver, Entry, File, Frozen, Lock, Mode, Page, Queue, Role};
+use super::{Buffer, Clock, Driver, Entry, File, Frozen, Lock, Mode, Page, Queue, Role, page};
 use names::{Node, errno};
 use parking_lot::Mutex;
 use queue::SimQueue;
@@ -81,6 +81,11 @@ impl Sim {
         let next = world.restart(seed, power_cut);
         world.crash_at = Some(0);
         Self::over(next)
+    }
+
+    /// Pages that are mapped come to the disk as they are now: what a power cut may leave of them.
+    pub fn write_pages_back(&self) {
+        self.world.lock().write_pages_back();
     }
 
     /// Steps so far: every call and every event is one.
@@ -278,6 +283,10 @@ impl Driver for Sim {
     fn queue(&self, depth: usize, _role: Role) -> io::Result<Box<dyn Queue>> {
         let number = self.world.lock().number();
         Ok(Box::new(SimQueue::new(self.world.clone(), number, depth)))
+    }
+
+    fn boot(&self) -> u64 {
+        page::ANY_BOOT + 1 + self.world.lock().power_cuts
     }
 
     fn reason(&self) -> &str {

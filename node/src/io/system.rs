@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where files come from")]
 
 use super::file::Handle;
+use super::page::ANY_BOOT;
 use super::threads::ThreadsQueue;
 use super::transfer::{self, Transfer};
 use super::uring::{self, UringQueue};
@@ -17,7 +18,20 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The kernel's name for this start of the machine, as a number.
+static BOOT: LazyLock<u64> = LazyLock::new(|| match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+    Ok(name) => boot_number(name.trim()),
+    Err(_) => ANY_BOOT,
+});
+
+/// 64 of the 122 random bits of a UUID, which is what the name is.
+fn boot_number(name: &str) -> u64 {
+    let digits: String = name.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).map_or(ANY_BOOT, |number| number.max(ANY_BOOT))
+}
 
 /// What carries the completion queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +189,10 @@ impl Driver for System {
             }
         }
         Ok(Box::new(ThreadsQueue::new(depth, self.call_bytes_max, self.clock.clone())))
+    }
+
+    fn boot(&self) -> u64 {
+        *BOOT
     }
 
     fn reason(&self) -> &str {

@@ -140,6 +140,9 @@ impl Inner {
         let dropped = unfinished.map(|entry| Edit::TableDropped { table_id: entry.spec.id });
         let edits = std::iter::once(Edit::Opened { epoch }).chain(dropped).collect();
         ledger.append(&*driver, &pool, edits)?;
+        // Whoever trusts the page from now on knows of this opening.
+        page.notify(STORE_SLOT);
+        page.set_boot(driver.boot());
         for table in left {
             remove_tree(&*driver, &table)?;
         }
@@ -175,7 +178,6 @@ impl Inner {
         };
         let schedule = Schedule::start(&inner.resources, buckets)?;
         *inner.writing()?.schedule.lock() = Some(schedule);
-        inner.resources.page.notify(STORE_SLOT);
         Ok(inner)
     }
 
@@ -490,11 +492,17 @@ impl Inner {
     /// Who writes the store that this process follows.
     pub(super) fn writer_state(&self) -> Result<WriterState> {
         let Role::Follower(following) = &self.role else { return Ok(WriterState::Live(self.resources.epoch)) };
+        // Before the catalog is looked at: where this is so, no other than the writer that it names has written to the page.
+        let is_of_boot = self.resources.page.is_of_boot(self.resources.driver.boot());
         let locked = self.resources.driver.is_locked(&following.lock_file);
         let locked = locked.map_err(|error| Error::io("look at the lock of", &self.dir, error))?;
         self.refresh_catalog(following, false)?;
         let epoch = self.catalog.load().epoch;
-        Ok(if locked { WriterState::Live(epoch) } else { WriterState::Absent(epoch) })
+        Ok(match locked {
+            true if is_of_boot => WriterState::Live(epoch),
+            true => WriterState::Coming(epoch),
+            false => WriterState::Absent(epoch),
+        })
     }
 
     /// New options reach the open buckets of a table.

@@ -38,9 +38,12 @@ pub(super) struct World {
     pub(super) crash_at: Option<u64>,
     pub(super) trace: u64,
     pub(super) boot: u64,
+    pub(super) power_cuts: u64,
     random: Random,
     contents: BTreeMap<u64, Content>,
     pages: BTreeMap<u64, Arc<[Slot]>>,
+    /// What the disk has of them.
+    written_back: BTreeMap<u64, Arc<[Slot]>>,
     /// Operations in flight by the time of their next event.
     in_flight: BTreeMap<(u64, u64), Job>,
     /// Completions that their queue has not taken yet.
@@ -70,9 +73,11 @@ impl World {
             crash_at: None,
             trace: 0xCBF2_9CE4_8422_2325,
             boot: 0,
+            power_cuts: 0,
             random: Random::new(seed),
             contents: BTreeMap::new(),
             pages: BTreeMap::new(),
+            written_back: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             completed: BTreeMap::new(),
             next_number: 1,
@@ -84,6 +89,7 @@ impl World {
         let mut next = World::new(seed, self.faults.clone());
         next.clock.advance(self.clock.monotonic() + Duration::from_secs(next.random.between(1, 60)));
         next.boot = self.boot + 1;
+        next.power_cuts = self.power_cuts + u64::from(power_cut);
         next.next_number = self.next_number;
         next.names = self.names.clone();
         next.contents = self.contents.clone();
@@ -95,8 +101,15 @@ impl World {
             }
         }
         for (inode, slots) in &self.pages {
-            let copy = |slot: &Slot| slot.copy_if(!power_cut || next.random.one_in(2));
-            next.pages.insert(*inode, slots.iter().map(copy).collect());
+            let written_back = self.written_back.get(inode).map_or(&[][..], |slots| slots);
+            let copy = |(index, slot): (usize, &Slot)| match !power_cut || next.random.one_in(2) {
+                true => slot.copy(),
+                false => written_back.get(index).map_or_else(Slot::default, Slot::copy),
+            };
+            next.pages.insert(*inode, slots.iter().enumerate().map(copy).collect());
+        }
+        if !power_cut {
+            next.written_back = self.written_back.clone();
         }
         if power_cut {
             next.names = next.names.crash(&mut next.random);
@@ -370,6 +383,10 @@ impl World {
         }
     }
 
+    pub(super) fn write_pages_back(&mut self) {
+        self.written_back = self.pages.iter().map(|(inode, slots)| (*inode, slots.iter().map(Slot::copy).collect())).collect();
+    }
+
     /// The slots of a page file, made or grown when `writable`.
     pub(super) fn page(&mut self, path: &Path, bytes: usize, writable: bool) -> io::Result<Arc<[Slot]>> {
         let slots = page::slots_of(bytes)?;
@@ -384,7 +401,7 @@ impl World {
             (true, true) => {
                 content.allocate(bytes as u64);
                 let old = self.pages.get(&inode).map_or(&[][..], |page| page);
-                let grown = (0..slots).map(|index| old.get(index).map_or_else(Slot::default, |slot| slot.copy_if(true))).collect();
+                let grown = (0..slots).map(|index| old.get(index).map_or_else(Slot::default, Slot::copy)).collect();
                 self.pages.insert(inode, grown);
             }
             (_, false) => {}

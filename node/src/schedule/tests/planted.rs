@@ -31,6 +31,10 @@ impl Driver for Planted {
         self.inner.name()
     }
 
+    fn boot(&self) -> u64 {
+        self.inner.boot()
+    }
+
     fn clock(&self) -> &Clock {
         self.inner.clock()
     }
