@@ -82,6 +82,10 @@ pub(crate) struct History {
     pub(crate) aside: Random,
     /// Draws what becomes of the commit page, and who looks at it, between two writers.
     pub(crate) between: Random,
+    /// Nobody has opened the store since the machine, or the process, started.
+    pub(crate) is_just_started: bool,
+    /// It was the power that the last writer lost, not only its life.
+    pub(crate) is_power_cut: bool,
     /// What was seen then.
     pub(crate) seen_between: Option<Ends>,
     /// Some openings acknowledge rows in the page cache.
@@ -104,6 +108,8 @@ impl History {
             random: Random::new(seed),
             aside,
             between: Random::new(seed.rotate_left(32)),
+            is_just_started: false,
+            is_power_cut: false,
             seen_between: None,
             has_os,
             is_os: false,
@@ -248,6 +254,7 @@ impl History {
         self.say(|| if power_cut { "power cut".to_string() } else { "process killed".to_string() });
         self.note_run();
         self.summary.crashes += 1;
+        (self.is_power_cut, self.is_just_started) = (power_cut, true);
         self.oracle.may_have_lost |= power_cut && self.is_os;
         let next = if power_cut { self.sim.reboot(seed) } else { self.sim.kill(seed) };
         self.sim = next;

@@ -194,8 +194,9 @@ impl Inner {
         let page_path = dir.join(PAGE_NAME);
         let page = driver.page(&page_path, SLOTS_MAX * SLOT_BYTES, false).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound if open(FILE_NAME).is_err() => nothing(),
-            std::io::ErrorKind::NotFound => {
-                let missing = Error::not_found("the commit page of the store is missing").at("file", page_path.display());
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof => {
+                let what = if error.kind() == std::io::ErrorKind::NotFound { "missing" } else { "cut off" };
+                let missing = Error::not_found(format!("the commit page of the store is {what}")).at("file", page_path.display());
                 missing.hint("open the store for writing, as with `aquifer init`: a writer makes it anew")
             }
             _ => Error::io("map", &page_path, error),
@@ -628,7 +629,12 @@ fn map_page(driver: &dyn Driver, dir: &Path, is_new: bool) -> Result<Page> {
             let foreign = Error::conflict("a file of this name stands where a new store would have its own").at("file", path.display());
             return Err(foreign.hint("make the store in a directory of its own"));
         }
-        Head::Missing | Head::Foreign => page.make_anew(),
+        Head::Missing | Head::Foreign => {
+            // Its length only: readers find it whole after a power cut, whatever it says then.
+            let synced = driver.open(&path, Mode::Write, false).and_then(|file| driver.sync(&file));
+            synced.map_err(|error| Error::io("sync", &path, error))?;
+            page.make_anew();
+        }
         Head::Newer(version) => return Err(newer_page(version, &path)),
     }
     Ok(page)

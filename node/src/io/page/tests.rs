@@ -149,3 +149,16 @@ fn a_page_says_what_it_is() {
     assert_eq!(head_of(*b"AQPG\0\0\0\0"), Head::Foreign);
     assert_eq!(head_of(*b"AQFR\x01\0\0\0"), Head::Foreign);
 }
+
+#[test]
+fn a_page_tells_of_which_start_of_the_machine_it_is() {
+    let dir = tempdir().unwrap();
+    let page = Page::create(&dir.path().join("commit.page"), 64).unwrap();
+    assert!(!page.is_of_boot(7) && !page.is_of_boot(ANY_BOOT), "nobody has said so");
+    page.set_boot(7);
+    assert!(page.is_of_boot(7) && page.is_of_boot(ANY_BOOT) && !page.is_of_boot(8));
+    page.set_boot(ANY_BOOT);
+    assert!(page.is_of_boot(7), "the writer did not know");
+    page.make_anew();
+    assert!(!page.is_of_boot(ANY_BOOT));
+}

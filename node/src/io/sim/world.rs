@@ -118,6 +118,9 @@ impl World {
             next.pages.retain(|inode, _| linked.contains(inode));
             let contents = std::mem::take(&mut next.contents);
             next.contents = contents.into_iter().map(|(inode, content)| (inode, content.crash(&mut next.random))).collect();
+            let bytes_of = |inode: &u64| next.contents.get(inode).map_or(0, Content::bytes);
+            // What is mapped behind the end of a file is nowhere.
+            next.pages.retain(|inode, slots| bytes_of(inode) >= (slots.len() * page::SLOT_BYTES) as u64);
         }
         next
     }
