@@ -184,5 +184,5 @@ fn few_memtables_are_flushed_at_once_however_many_wait() {
     while worker.turn().unwrap() {
         assert!(worker.under_way(Work::Flush) <= RUNS_IN_THE_MAKING_MAX);
     }
-    assert!(buckets.iter().all(|bucket| bucket.tree().unwrap().levels().runs.len() == 1));
+    assert!(buckets.iter().all(|bucket| bucket.tree().unwrap().levels().runs().len() == 1));
 }
