@@ -215,7 +215,13 @@ impl MergedScan {
             // This process holds all of it, whatever became of the snapshot.
             let entry = table.store.entry(table.id, &table.name)?;
             let seen = Seen { spec, now_ms: split.text.now_ms, snapshot: split.text.snapshot };
-            return MergedScan::begin(table, (&entry, seen), wanted, |_| Ok(None), |_| Err(Error::internal("a piece of a split is not held")));
+            return MergedScan::begin(
+                table,
+                (&entry, seen),
+                wanted,
+                |_| Ok(None),
+                |_| Err(Error::internal("a piece of a split is not held")),
+            );
         }
         match version {
             None => steadily(table, |entry, is_again| {
