@@ -134,10 +134,7 @@ impl Bucket {
         self.settle()?;
         self.hold_back()?;
         let tree = self.tree.as_ref().ok_or_else(|| Error::internal("changes of a bucket without a tree"))?;
-        if tree.shape().keyed.generation < step.keyed.generation {
-            // Rows of a newer schema cannot be read as older ones.
-            self.alter(step.keyed)?;
-        }
+        self.keep_up(step.keyed)?;
         let (changed, turn) = self.take_step(tree, step, inline).map_err(|error| self.here(error))?;
         self.take(turn);
         Ok(changed)

@@ -352,6 +352,9 @@ impl Writer {
                 Ok(())
             }
             _ => {
+                if let Some(keyed) = &self.keyed {
+                    bucket.keep_up(keyed).map_err(|error| error.at("table", &self.table.name))?;
+                }
                 let record = self.encode(&rows, cut.kinds.as_deref(), cut.bytes_bound, None)?;
                 self.hand_over(&bucket, piece, record, inline)
             }
