@@ -266,7 +266,7 @@ impl Tree {
 
     /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
     /// the head of the log, so that no rows come meanwhile.
-    pub(super) fn rotate(&self) -> bool {
+    pub fn rotate(&self) -> bool {
         self.rotate_in(&self.shape)
     }
 

@@ -1,8 +1,8 @@
 //! The worker: jobs done in bounded steps, so that none waits long for another.
 //!
 //! What stands on the board comes first. Work that takes long becomes a [`Job`]; unfinished jobs take turns, a step each. Those that load the device ask for
-//! a rest after a step, in which the board is still served. Invariant: one turn is one piece of work from the board or one step of a job.
-//! This module knows nothing of threads.
+//! a rest after a step, in which the board is still served. Invariants: one turn is one piece of work from the board or one step of a job; few runs are in the making at
+//! once, however many memtables wait. This module knows nothing of threads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -24,12 +24,16 @@ const ZERO_REST: Duration = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_
 /// Buckets that are not open and are looked after at a time.
 const WALK_BUCKETS: u32 = 64;
 
+/// Flushes under way at once, and as many compactions where no thread is left for those: each holds a MiB of the run that it makes. The others wait on the board; with
+/// more at once the device would be no faster, and the first memory would come back later.
+pub(super) const RUNS_IN_THE_MAKING_MAX: usize = 4;
+
 /// Work that takes many steps.
 enum Job {
     /// The next segment of a bucket is zeroed; `None` once it is handed over or given up.
     Prepare(Arc<Bucket>, Option<Preparation>),
-    /// A flush or a compaction of a bucket.
-    Tree(Arc<Bucket>, Option<Box<TreeJob>>),
+    /// A flush or a compaction of a bucket, as the board had it.
+    Tree(Arc<Bucket>, Work, Option<Box<TreeJob>>),
     /// Buckets that were open when it began get what they need from time to time, one a step. Those closed meanwhile need nothing.
     LookAfter(VecDeque<Weak<Bucket>>),
     /// So many more buckets that are not open get what they need, one a step.
@@ -54,7 +58,7 @@ impl Job {
                 }
                 Ok(if self.is_urgent() { Duration::ZERO } else { ZERO_REST })
             }
-            Job::Tree(bucket, unfinished) => {
+            Job::Tree(bucket, _, unfinished) => {
                 let Some(mut job) = unfinished.take() else { return Ok(Duration::ZERO) };
                 let stepped = bucket.step(&mut job);
                 if let Ok(true) = stepped {
@@ -91,7 +95,7 @@ impl Job {
     fn is_done(&self) -> bool {
         match self {
             Job::Prepare(_, unfinished) => unfinished.is_none(),
-            Job::Tree(_, unfinished) => unfinished.is_none(),
+            Job::Tree(_, _, unfinished) => unfinished.is_none(),
             Job::LookAfter(buckets) => buckets.is_empty(),
             Job::Walk(left) => *left == 0,
             Job::Table(unfinished) => unfinished.is_none(),
@@ -127,7 +131,8 @@ impl Worker {
     ///
     /// Errors: that piece failed. The others are not affected.
     pub(super) fn turn(&mut self) -> Result<bool> {
-        if let Some((bucket, work)) = self.shared.resources.board.take() {
+        let has_room = |work: Work| !work.makes_run() || self.under_way(work) < RUNS_IN_THE_MAKING_MAX;
+        if let Some((bucket, work)) = self.shared.resources.board.take_if(has_room) {
             self.begin(bucket, work)?;
             return Ok(true);
         }
@@ -159,14 +164,19 @@ impl Worker {
                 }
                 self.shared.unless_closed(&bucket, begun.map(|_| ()))
             }
-            Work::Flush => self.begin_tree_job(&bucket, bucket.begin_flush()),
+            Work::Flush => self.begin_tree_job(&bucket, work, bucket.begin_flush()),
             Work::Compact if self.shared.compactors.take_on(&bucket) => Ok(()),
-            Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(Extent::Picked)),
+            Work::Compact => self.begin_tree_job(&bucket, work, bucket.begin_compaction(Extent::Picked)),
         }
     }
 
-    fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, begun: Result<Option<TreeJob>>) -> Result<()> {
-        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), Some(Box::new(job))))));
+    /// How many flushes, or compactions, are begun and not done.
+    pub(super) fn under_way(&self, work: Work) -> usize {
+        self.jobs.iter().filter(|job| matches!(job, Job::Tree(_, kind, _) if *kind == work)).count()
+    }
+
+    fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, work: Work, begun: Result<Option<TreeJob>>) -> Result<()> {
+        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), work, Some(Box::new(job))))));
         self.shared.unless_closed(bucket, begun)
     }
 

@@ -625,8 +625,7 @@ fn map_page(driver: &dyn Driver, dir: &Path, is_new: bool) -> Result<Page> {
 }
 
 fn newer_page(version: u16, path: &Path) -> Error {
-    let newer = Error::invalid("a commit page of a newer version").at("version", version).at("supported", page::VERSION);
-    newer.at("file", path.display()).hint("upgrade: a newer program wrote this store")
+    Error::newer("a commit page of a newer version").at("version", version).at("supported", page::VERSION).at("file", path.display())
 }
 
 fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {
