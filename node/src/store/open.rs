@@ -503,8 +503,11 @@ impl Inner {
         let open = self.open_buckets_of(spec.id)?;
         open.iter().for_each(|bucket| bucket.set_policy(segment_policy(spec)));
         // One that cannot be altered now is tried again by whoever reads or writes it.
-        let alter = |bucket: &Arc<Bucket>| keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed));
-        open.iter().fold(Ok(()), |altered, bucket| altered.and(alter(bucket)))
+        let mut altered = Ok(());
+        for (bucket, keyed) in open.iter().zip(keyed.iter().cycle()) {
+            altered = altered.and(bucket.alter(keyed));
+        }
+        altered
     }
 
     /// The buckets of a table that are open for writing.
