@@ -474,7 +474,7 @@ fn here(address: &Address, error: Error) -> Error {
 fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Error> {
     let end = recovered.start.next_offset;
     let error = match &recovered.lost {
-        Some(lost) => lost.replica().at("offset", end),
+        Some(lost) => lost_behind(lost.replica(), end, promised),
         None if promised <= end => return None,
         None => {
             let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
@@ -487,9 +487,18 @@ fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Err
     Some(beyond_reach(address, error))
 }
 
-/// Adds where to an error that says which rows cannot be read, and what that means.
+/// Adds which rows cannot be read, as far as that is known: those that were acknowledged behind the last good one, at `end`.
+fn lost_behind(lost: Error, end: u64, promised: u64) -> Error {
+    let lost = lost.at("offset", end);
+    if promised > end { lost.at("rows_lost", format!("{end} to {}", promised - 1)) } else { lost }
+}
+
+/// Adds where to an error that says which rows cannot be read, what that means, and what is left to do: nothing mends a log.
 fn beyond_reach(address: &Address, error: Error) -> Error {
-    here(address, error).hint("what lies before can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
+    here(address, error).hint(
+        "rows before can be read: scan them into another table, and append the others there from where they came; this bucket takes no new rows; \
+         `aquifer verify` lists everything that is damaged",
+    )
 }
 
 /// Brings the slot of a bucket up to date, unless it is no longer the bucket's.
