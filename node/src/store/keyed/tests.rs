@@ -18,6 +18,7 @@ use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table
 mod altering;
 mod engines;
 mod expiry;
+mod held;
 mod memory;
 mod parts;
 mod retracted;
