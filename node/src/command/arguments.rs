@@ -166,13 +166,15 @@ it begins at its end: rows that come to it later have smaller offsets, and are p
   aquifer scan customers --as-of 2026-01-31T12:00:00Z
   aquifer scan sales --partition country=CH/ts_day=2026-01-31 --bucket 0 --bucket 1 --meta
   aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
+  aquifer scan customers --snapshot monday --splits 4 | parallel aquifer scan customers --split '{}'
 
 A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text',
 '2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. NaN is greater than all numbers and equal to
 itself: x > 5 holds for it. Numbers are compared exactly: no float32 is 0.1. A column whose name is one of these words is written in double quotes.
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
-Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
+Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again. With --snapshot or --as-of
+they can be read as long as that snapshot is kept, whatever is written meanwhile: give it a tag to be sure.
 A snapshot shows the rows and the columns that there were. Of a log table, --as-of shows what was committed up to then.")]
     Scan(Scan),
     /// Snapshots of a table with a primary key: its rows as they were

@@ -92,7 +92,10 @@ impl Found<'_> {
     }
 
     fn look_up_prefixes(&mut self, prefixes: &RecordBatch) -> Outcome {
-        let found = self.table.lookup_prefix(prefixes)?;
+        let found = match &self.at {
+            Some(version) => self.table.lookup_prefix_at(prefixes, version)?,
+            None => self.table.lookup_prefix(prefixes)?,
+        };
         self.keys += prefixes.num_rows() as u64;
         self.missing += found.counts.iter().filter(|count| **count == 0).count() as u64;
         self.show(&found.rows)

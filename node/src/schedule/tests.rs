@@ -164,6 +164,25 @@ fn looking_after_many_buckets_is_many_turns() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a file of another store's size, as it is")]
+fn blocks_of_removed_files_are_given_back_in_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = crate::io::system::System::new(crate::io::system::Engine::Threads, "a test");
+    let resources = resources(Arc::new(driver), dir.path());
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    for name in ["one", "two"] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, vec![7; 10 << 20]).unwrap();
+        resources.remove(&path).unwrap();
+        assert!(!path.exists() && resources.has_remains());
+    }
+    while resources.has_remains() {
+        assert!(worker.turn().unwrap(), "somebody gives them back");
+        worker.rests_until = Duration::ZERO;
+    }
+}
+
+#[test]
 fn few_memtables_are_flushed_at_once_however_many_wait() {
     let resources = simulated();
     let buckets: Vec<_> = (0..40).map(|number| keyed_bucket(&resources, number)).collect();

@@ -21,6 +21,9 @@ const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
 /// The rest after a step of zeroing.
 const ZERO_REST: Duration = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_000_000 / ZERO_BYTES_PER_SECOND);
 
+/// The rest after some blocks of a removed file were given back: a step holds writes up for half a millisecond.
+const SHRINK_REST: Duration = Duration::from_millis(2);
+
 /// Buckets that are not open and are looked after at a time.
 const WALK_BUCKETS: u32 = 64;
 
@@ -40,6 +43,8 @@ enum Job {
     Walk(u32),
     /// Work on a table as a whole; `None` once it is done.
     Table(Option<Steps>),
+    /// Blocks of removed files are given back to the device; `false` once all are.
+    Shrink(bool),
 }
 
 impl Job {
@@ -89,6 +94,10 @@ impl Job {
                 }
                 Ok(rest.unwrap_or_default())
             }
+            Job::Shrink(is_left) => {
+                *is_left = shared.resources.shrink();
+                Ok(SHRINK_REST)
+            }
         }
     }
 
@@ -99,6 +108,7 @@ impl Job {
             Job::LookAfter(buckets) => buckets.is_empty(),
             Job::Walk(left) => *left == 0,
             Job::Table(unfinished) => unfinished.is_none(),
+            Job::Shrink(is_left) => !is_left,
         }
     }
 
@@ -108,7 +118,7 @@ impl Job {
             Job::Prepare(bucket, Some(preparation)) => bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes()),
             // Writers may soon wait for it, and what loads the device is its own to pace.
             Job::Tree(..) => true,
-            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) | Job::Table(_) => false,
+            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) | Job::Table(_) | Job::Shrink(_) => false,
         }
     }
 }
@@ -118,7 +128,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     /// Unfinished, in the order of their turns.
     jobs: VecDeque<Job>,
-    rests_until: Duration,
+    pub(super) rests_until: Duration,
 }
 
 impl Worker {
@@ -135,6 +145,9 @@ impl Worker {
         if let Some((bucket, work)) = self.shared.resources.board.take_if(has_room) {
             self.begin(bucket, work)?;
             return Ok(true);
+        }
+        if self.shared.resources.has_remains() && !self.jobs.iter().any(|job| matches!(job, Job::Shrink(_))) {
+            self.jobs.push_back(Job::Shrink(true));
         }
         let Some(mut job) = self.next_job() else { return Ok(false) };
         let stepped = job.step(&self.shared);
