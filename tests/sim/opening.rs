@@ -66,7 +66,7 @@ impl History {
         for (place, end) in seen {
             let Some(&found) = found.get(&place) else { continue };
             let acknowledged = self.oracle.tables.values().find(|table| table.name == place.0).and_then(|table| table.logs.get(&place.1));
-            let least = if self.is_power_cut { found } else { acknowledged.map_or(0, |log| log.end()) };
+            let least = if self.is_power_cut { found } else { acknowledged.map_or(0, |log| log.end()).min(found) };
             if !(least..=found).contains(&end) {
                 return Err(format!("{place:?} ended at {end} for who looked before its writer came, and ends at {found}"));
             }

@@ -260,7 +260,7 @@ fn a_writer_and_a_follower_share_the_disk() {
         seen.wait(0, seen.slot(0).word(), None);
         queue.wait(&mut done, Wait::Nothing).unwrap();
     }
-    page.publish(0, crate::io::page::View { end: 4096, ..Default::default() });
+    page.publish(0, page::View { end: 4096, ..Default::default() });
     assert_eq!(seen.slot(0).view().unwrap().end, 4096);
     let mut buffer = pool.get(4096);
     sim.read_at(&follower, &mut buffer, 4096, 0).unwrap();
