@@ -265,21 +265,38 @@ impl Bucket {
     /// Makes its tree that of a table that was altered, unless it is already.
     ///
     /// # Errors
-    /// Those of reading its log.
-    pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
+    /// Those of reading its log; the tree is as it was then.
+    pub fn alter(self: &Arc<Self>, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         tree.set_write_only(keyed.write_only);
-        // Rows that the tree does not have yet would have the old columns.
-        let _nothing_ahead = self.settle_images();
-        let _one_at_a_time = self.upkeep.lock();
-        self.log.with_writer(|_| match tree.shape().keyed.generation < keyed.generation {
-            true => tree.alter(keyed.clone(), self.view()),
-            false => Ok(()),
-        })
+        {
+            // Rows that the tree does not have yet would have the old columns.
+            let _nothing_ahead = self.settle_images();
+            let _one_at_a_time = self.upkeep.lock();
+            let altered = self.log.with_writer(|_| match tree.is_older_than(keyed) {
+                true => tree.alter(keyed.clone(), self.view()),
+                false => Ok(()),
+            });
+            altered.map_err(|error| self.here(error))?;
+        }
+        self.ask_for_flush();
+        Ok(())
+    }
+
+    /// Comes before anything is written or read that is of this generation of its table: the catalog tells of a change before the buckets have heard of it,
+    /// and a tree cannot index rows of a schema that it does not know.
+    ///
+    /// # Errors
+    /// As [`Bucket::alter`].
+    pub fn keep_up(self: &Arc<Self>, keyed: &Arc<Keyed>) -> Result<()> {
+        match &self.tree {
+            Some(tree) if tree.is_older_than(keyed) => self.alter(keyed),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a batch in and starts to write it. With `inline`, the calling thread writes it itself while the log is quiet, so the call takes as
-    /// long as the write; without, it returns at once.
+    /// long as the write; without, it returns at once. A bucket with a tree has kept up with how the rows are read: see [`Bucket::keep_up`].
     ///
     /// Errors: as [`Log::submit`].
     pub fn append(self: &Arc<Self>, record: Record, inline: bool) -> Result<Pending> {
@@ -406,7 +423,7 @@ impl Bucket {
     pub fn is_idle(&self) -> bool {
         let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         // What its readers hold is known here only: opened again, it would take the files away.
-        let is_read = self.tree.as_ref().is_some_and(|tree| !tree.dropped.lock().is_empty() || tree.keeping.is_read());
+        let is_read = self.tree.as_ref().is_some_and(|tree| tree.is_pinned() || !tree.dropped.lock().is_empty() || tree.keeping.is_read());
         !busy && !is_read && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 

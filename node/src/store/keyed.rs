@@ -18,6 +18,7 @@ use super::scanner::ScanBatch;
 use super::snapshots::{At, Version, steadily_at};
 use super::split::{self, Held, Piece, PieceRows, Seen, Split, Whole};
 use super::table::Table;
+use crate::bucket::Bucket;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::lsm::sorted::Sorted;
@@ -45,7 +46,12 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
     let pinned = match store.is_writable() {
         true => {
             let open = store.bucket(entry, place.partition_id, place.bucket)?;
-            open.tree().ok_or_else(keyless)?.pin(open.view())
+            let tree = open.tree().ok_or_else(keyless)?;
+            match tree.pin(open.view()) {
+                // Whoever alters the table has not come to this bucket yet: waiting for that would be no shorter than doing it.
+                Ok(pinned) if pinned.generation() < known => pin_altered(entry, &open),
+                pinned => pinned,
+            }
         }
         false => {
             let pinned = pin_followed(store, entry, place, is_lost);
@@ -60,6 +66,12 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
         Ok(pinned) if pinned.generation() != known => Err(being_altered(table)),
         pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", place.bucket)),
     }
+}
+
+fn pin_altered(entry: &TableEntry, open: &Arc<Bucket>) -> Result<Pinned> {
+    let keyed = keyed(&entry.spec)?.ok_or_else(keyless)?;
+    open.keep_up(&keyed)?;
+    open.tree().ok_or_else(keyless)?.pin(open.view())
 }
 
 /// As [`pin`], or Conflict when the bucket has other runs than these.

@@ -270,7 +270,7 @@ fn splits_of_many_rows_are_of_a_size_and_have_their_place() {
         log.scan().follow(true).splits(2).map(|_| ()),
         Split::from_json("{}").map(|_| ()),
         Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":2", "\"version\":1")).map(|_| ()),
-        Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":2", "\"version\":3")).map(|_| ()),
+        Split::from_json(&of_rows[0].to_json().unwrap().replace("\"version\":2", "\"version\":4")).map(|_| ()),
     ];
     for (index, refused) in refused.into_iter().enumerate() {
         assert_eq!(refused.unwrap_err().kind(), Kind::Invalid, "case {index}");
