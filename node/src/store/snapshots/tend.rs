@@ -89,7 +89,7 @@ fn steps(store: Weak<Inner>, table_id: u32, name: TableName, wants: Wants) -> St
         let mut rest = Duration::ZERO;
         stage = match std::mem::replace(&mut stage, Stage::Made) {
             Stage::Begin => Opening::try_begin(&table)?.map_or(Stage::Made, Stage::Opening),
-            Stage::Opening(mut opening) => opening.step(&table)?.map_or(Stage::Opening(opening), Stage::Making),
+            Stage::Opening(mut opening) => opening.step(&table)?.map_or(Stage::Opening(opening), |making| Stage::Making(Box::new(making))),
             Stage::Making(mut making) => match making.step(&table)? {
                 None => Stage::Made,
                 Some(busy) => {
@@ -114,7 +114,7 @@ fn steps(store: Weak<Inner>, table_id: u32, name: TableName, wants: Wants) -> St
 enum Stage {
     Begin,
     Opening(Opening),
-    Making(Making),
+    Making(Box<Making>),
     Made,
     Expiring(Expiring),
 }
