@@ -33,7 +33,7 @@ mod parts;
 const DIR: &str = "/bucket";
 
 /// Merged often, to many small files.
-const RULES: Rules = Rules { trigger: 3, ratio: 2, file_bytes: 2048 };
+const RULES: Rules = Rules { trigger: 3, ratio: 2, amplification: 2, deleted_part: 2, file_bytes: 2048 };
 
 /// A tree in a simulated directory.
 struct Tree {
