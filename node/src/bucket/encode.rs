@@ -64,7 +64,7 @@ impl Encoders {
     /// How many of the rows behind `from` fit into one batch, at most `rows_max`, and the most bytes that it then has.
     ///
     /// # Errors
-    /// Exhausted when one row alone is too large.
+    /// Exhausted when the row at `from` alone is too large; the caller says which one that is.
     pub fn rows_that_fit(&self, rows: &RecordBatch, from: usize, rows_max: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
         let limit = self.bytes_max;
         let mut count = rows_max.min(rows.num_rows() - from);
@@ -79,7 +79,7 @@ impl Encoders {
             }
             if count == 1 {
                 let large = Error::exhausted(format!("a row of {bytes} bytes is larger than a batch may be ({limit} bytes)"));
-                return Err(large.at("row", from).hint("raise the table's option batch.bytes.max"));
+                return Err(large.hint("raise the table's option batch.bytes.max"));
             }
             count = (count as u128 * limit as u128 / bytes as u128).clamp(1, count as u128 - 1) as usize;
         }

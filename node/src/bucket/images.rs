@@ -220,7 +220,7 @@ impl Bucket {
             }
         }
         let changes = changes(&*imaging.function, imaging.image, written, &steps, (&slots, &found.rows))?;
-        let records = self.records(&imaging.encoders, &changes)?;
+        let records = self.records(&imaging.encoders, &keyed.reader, &changes)?;
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
         Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true, is_merged: false }, records))
@@ -234,13 +234,15 @@ impl Bucket {
         move |slot, row| known.is_some_and(|(expiry, column)| expiry.kept(&slot.batch.column(column).slice(row, 1), now_ms).is_some())
     }
 
-    fn records(&self, encoders: &Encoders, changes: &Changes) -> Result<Vec<Record>> {
+    fn records(&self, encoders: &Encoders, reader: &Reader, changes: &Changes) -> Result<Vec<Record>> {
         let kinds: Vec<i8> = changes.kinds.iter().map(|kind| *kind as i8).collect();
         let (rows, before) = (changes.batch.num_rows(), ChangeType::UpdateBefore.to_byte() as i8);
         let mut records = Vec::with_capacity(1);
         let mut from = 0;
         while from < rows {
-            let (mut count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds))?;
+            // Who wrote knows of no row of these, but of keys.
+            let located = |error: Error| error.at("key", reader.keys().text(reader.schema(), &changes.batch, from));
+            let (mut count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds)).map_err(located)?;
             if count > 1 && kinds[from + count - 1] == before {
                 // The two rows of an update stay together.
                 count -= 1;

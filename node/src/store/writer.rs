@@ -83,6 +83,9 @@ pub(super) struct Cut {
 }
 
 /// Appends rows to a table. Made by [`Table::writer`].
+///
+/// An error that has a `row` is about that row of the batch, counted from 0: nothing of the batch was sent, and without the row it can be tried again.
+/// One that has `rows_failed` has no `row`: some of the rows may be durable.
 pub struct Writer {
     pub(super) table: Table,
     /// Where its rows pass on their way to the log.
@@ -397,7 +400,7 @@ impl Writer {
     fn rows_that_fit(&self, rows: &RecordBatch, from: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
         let has_images = self.keyed.as_ref().is_some_and(|keyed| keyed.images.is_some());
         let rows_max = if has_images { STEP_ROWS_MAX } else { usize::MAX };
-        let located = |error: Error| error.at("table", &self.table.name);
+        let located = |error: Error| error.at("row", from).at("table", &self.table.name);
         let (count, bytes_bound) = self.encoders.rows_that_fit(rows, from, rows_max, kinds).map_err(located)?;
         let is_cut = from + count < rows.num_rows();
         let before_update = ChangeType::UpdateBefore.to_byte() as i8;
@@ -454,6 +457,8 @@ impl Writer {
     }
 
     fn note_failure(&mut self, error: Error, rows: u64) {
+        // A row of what a bucket made of the rows, not one of the batch.
+        let error = error.without("row");
         let failed = self.failed.get_or_insert(Failed { error, rows: 0 });
         failed.rows += rows;
     }
