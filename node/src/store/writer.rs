@@ -24,7 +24,7 @@ use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
 use crate::log::producers::Producer;
 use crate::log::writer::Record;
-use crate::table::{ChangeType, TableSpec, conform};
+use crate::table::{ChangeType, TableSpec, conform, digits};
 
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -306,13 +306,14 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are, but for nulls: whoever gives a column that
-    /// may hold some fits only as long as it holds none.
+    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are, but for what a schema does not say: whoever gives a column
+    /// that may hold nulls fits only as long as it holds none, and a decimal may have more digits than its type.
     fn fit(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         if self.fitting.as_ref().is_some_and(|fitting| Arc::ptr_eq(fitting, batch.schema_ref())) {
             let wanted = self.spec.schema().arrow().fields().iter();
             let mut columns = wanted.zip(batch.columns());
-            return match columns.any(|(wanted, column)| !wanted.is_nullable() && column.null_count() > 0) {
+            let has_nulls = columns.any(|(wanted, column)| !wanted.is_nullable() && column.null_count() > 0);
+            return match has_nulls || digits::may_have_more(batch) {
                 // Which says where.
                 true => conform(batch, self.spec.schema()),
                 false => Ok(batch.clone()),
