@@ -95,6 +95,11 @@ impl Error {
         Self::new(Kind::Unavailable, message)
     }
 
+    /// A newer program wrote what this one does not know. The request is not wrong: once this program is upgraded, the same one will do.
+    pub fn newer(message: impl Into<String>) -> Self {
+        Self::unavailable(message).hint("upgrade this program")
+    }
+
     /// A limit is reached.
     pub fn exhausted(message: impl Into<String>) -> Self {
         Self::new(Kind::Exhausted, message)

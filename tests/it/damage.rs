@@ -98,6 +98,9 @@ fn in_the_segment_in_use() {
     let segment = flip_in_row(dir.path(), 3_210);
     let size = std::fs::metadata(&segment).unwrap().len();
     check(&scratch::follow(dir.path()), 3_210, &segment);
+    let told = String::from_utf8(Place::new(dir.path()).run("verify --output csv").stdout).unwrap();
+    assert!(told.contains("rows 3000 to 5999 were acknowledged and cannot be read"), "what is lost behind: {told}");
+    assert!(told.contains("scan them into another table") && told.contains("takes no new rows"), "what to do: {told}");
     for _ in 0..2 {
         let store = scratch::open(dir.path());
         check(&store, 3_210, &segment);
@@ -217,6 +220,8 @@ fn a_lost_segment_in_use_is_named() {
             assert!(segments.iter().any(|path| !path.exists() && named(path)), "{problem:?}");
             assert_eq!((problem.offset, report.buckets), (Some(numbers.len() as u64), 2), "{problem:?}");
             assert_eq!(report.rows, numbers.len() as u64 + 10, "the others are checked");
+            let is_told = problem.what.contains(&format!("rows_lost {} to 74999", numbers.len()));
+            assert_eq!(is_told, promises_are_known, "{problem:?}");
         };
         if promises_are_known {
             check(&scratch::follow(dir.path()));

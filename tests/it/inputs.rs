@@ -271,6 +271,20 @@ fn a_row_that_is_larger_than_a_batch_is_a_bad_row() {
         assert!(output.status.success() && told.contains("left out row 4: ") && told.contains("left out row 7: "), "{name}: {told}");
         assert_eq!(numbers(place)[before..], ["0", "1", "2", "4", "5", "7"], "{name}");
     }
+    // Where the rows go to several buckets, it is still told by its place in the input.
+    place.done("create spread --schema t.toml --buckets 3 --bucket-key number --set batch.bytes.max=4KiB");
+    let sorted = || {
+        let printed = place.done("scan spread --columns number --output csv");
+        let mut found: Vec<String> = printed.lines().skip(1).map(str::to_string).collect();
+        found.sort();
+        found
+    };
+    let error = place.fails(1, "append spread --from rows.csv");
+    assert!(error.contains(", row 3, "), "{error}");
+    assert_eq!(sorted(), ["0", "1", "2"]);
+    let told = String::from_utf8(place.run("append spread --from rows.csv --on-error skip").stderr).unwrap();
+    assert!(told.contains("left out row 4: ") && told.contains("left out row 7: "), "{told}");
+    assert_eq!(sorted(), ["0", "0", "1", "1", "2", "2", "4", "5", "7"]);
 }
 
 #[test]

@@ -97,3 +97,33 @@ fn standard_output_by_its_name_is_what_the_shell_made_it() {
     }
     assert!(Path::new("/dev/stdout").is_symlink());
 }
+
+#[test]
+fn seconds_come_back_through_parquet() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    let schema = |unit: &str| {
+        let field = |(name, kind): (&str, &str)| format!("[[field]]\nname = \"{name}\"\ntype = \"{}\"\n", kind.replace("UNIT", unit));
+        [("at", "timestamp(UNIT)"), ("zoned", "timestamp(UNIT, UTC)"), ("time", "time(UNIT)")].map(field).concat()
+    };
+    std::fs::write(dir.path().join("s.toml"), schema("s")).unwrap();
+    std::fs::write(dir.path().join("ms.toml"), schema("ms")).unwrap();
+    let rows = "at,zoned,time\n2026-01-31T23:59:59,2026-01-31T23:59:59Z,23:59:59\n1969-12-31T23:59:59,,00:00:01\n";
+    std::fs::write(dir.path().join("rows.csv"), rows).unwrap();
+    for table in ["first", "last"] {
+        place.done(&format!("create {table} --schema s.toml"));
+    }
+    place.done("append first --from rows.csv");
+    place.done("scan first --output parquet --out seconds.parquet");
+    place.done("append last --from seconds.parquet");
+    assert_eq!(place.done("scan last --output csv"), rows);
+
+    place.done("create finer --schema ms.toml");
+    std::fs::write(dir.path().join("finer.csv"), rows.replace("23:59:59,", "23:59:59.000,").replace("00:00:01", "00:00:01.250")).unwrap();
+    place.done("append finer --from finer.csv");
+    place.done("scan finer --output parquet --out finer.parquet");
+    let said = place.fails(1, "append last --from finer.parquet");
+    assert!(said.contains("00:00:01.250 is not whole in time(s), column time, row 1,"), "{said}");
+    assert_eq!(place.done("scan last --output csv").lines().count(), 4, "the row before it was appended");
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 use aquifer_node::store::{CreateTable, Store};
 use aquifer_node::{Error, Kind};
 
+use crate::program::Place;
 use crate::{rows, scratch};
 
 fn write(dir: &Path) {
@@ -31,7 +32,7 @@ fn renew_record(path: &Path) {
 }
 
 fn check(error: Error) {
-    assert!(matches!(error.kind(), Kind::Invalid | Kind::Unavailable), "{error:?}");
+    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
     let text = error.to_string();
     assert!(text.contains("version") && text.contains("99") && (text.contains("upgrade") || text.contains("newer program")), "{text}");
 }
@@ -127,5 +128,32 @@ fn newer_frames_in_a_full_segment() {
     for store in [scratch::open(dir.path()), scratch::follow(dir.path())] {
         let mut scan = store.table("t").unwrap().scan().build().unwrap();
         check(scan.next().unwrap().map(|_| ()).unwrap_err());
+    }
+}
+
+#[test]
+fn every_verb_ends_alike_where_a_newer_program_wrote() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    write(&store);
+    std::fs::write(dir.path().join("rows.csv"), "number,name,half\n1,a,1.5\n").unwrap();
+    let segment = scratch::files(&store.join("tables"), ".log").remove(0);
+    let newer: [(&str, &dyn Fn()); 3] = [
+        ("frames", &|| {
+            let mut bytes = std::fs::read(&segment).unwrap();
+            bytes[4..6].copy_from_slice(&99_u16.to_le_bytes());
+            std::fs::write(&segment, &bytes).unwrap();
+        }),
+        ("a manifest", &|| renew_record(&scratch::files(&store.join("tables"), "manifest")[0])),
+        ("the catalog", &|| renew_record(&store.join("catalog"))),
+    ];
+    for (what, renew) in newer {
+        renew();
+        for verb in ["scan t", "tail t", "append t --from rows.csv"] {
+            let error = place.fails(1, verb);
+            assert!(error.starts_with("aquifer: UNAVAILABLE: ") && error.contains("version"), "{verb} of {what}: {error}");
+            assert!(error.contains("; upgrade this program"), "{verb} of {what}: {error}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Rows to records of a log: cut to what a batch may hold, encoded once, in a pooled buffer laid out as a frame.
 //!
-//! Invariant: a record is never larger than the table allows. This module knows nothing of where records go.
+//! Invariants: a record is never larger than the table allows; the two rows of an update are in one. This module knows nothing of where records go.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -11,10 +11,13 @@ use crate::io::{BLOCK_BYTES, Pool};
 use crate::log::producers::Producer;
 use crate::log::writer::{HEAD_ROOM, Record};
 use crate::table::options::STATISTICS_ROWS_MIN;
-use crate::table::{self, TableSpec};
+use crate::table::{self, ChangeType, TableSpec};
 
 /// A batch that fills no more of its buffer than one part in so many is copied to a smaller one.
 const SPARE_PARTS_MAX: usize = 4;
+
+/// What the first of the two rows of an update says.
+const BEFORE_UPDATE: i8 = ChangeType::UpdateBefore.to_byte() as i8;
 
 /// The encoders of a table: statistics pay only in batches of many rows.
 pub struct Encoders {
@@ -61,11 +64,30 @@ impl Encoders {
         BatchMeta { change_types: kinds, ..BatchMeta::append(self.schema_version) }
     }
 
-    /// How many of the rows behind `from` fit into one batch, at most `rows_max`, and the most bytes that it then has.
+    /// How many of the rows behind `from` fit into one batch, at most `rows_max`, and the most bytes that it then has. The two rows of an update stay together:
+    /// a batch is written whole or not at all.
     ///
     /// # Errors
-    /// Exhausted when the row at `from` alone is too large; the caller says which one that is.
+    /// Exhausted when the row at `from` alone is too large, or the update that begins there; the caller says which one that is.
     pub fn rows_that_fit(&self, rows: &RecordBatch, from: usize, rows_max: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
+        let (count, bytes) = self.rows_within(rows, from, rows_max, kinds)?;
+        let is_cut = from + count < rows.num_rows();
+        match kinds {
+            Some(kinds) if is_cut && kinds[from + count - 1] == BEFORE_UPDATE => match count {
+                1 => Err(self.update_too_large(rows, from, kinds)),
+                _ => Ok((count - 1, bytes)),
+            },
+            _ => Ok((count, bytes)),
+        }
+    }
+
+    fn update_too_large(&self, rows: &RecordBatch, from: usize, kinds: &[i8]) -> Error {
+        let bytes = self.plain.size_bound(&rows.slice(from, 2), &self.meta(Some(&kinds[from..from + 2])));
+        let large = format!("an update of {bytes} bytes, its `-U` and its `+U`, is larger than a batch may be ({} bytes)", self.bytes_max);
+        Error::exhausted(large).hint("raise the table's option batch.bytes.max")
+    }
+
+    fn rows_within(&self, rows: &RecordBatch, from: usize, rows_max: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
         let limit = self.bytes_max;
         let mut count = rows_max.min(rows.num_rows() - from);
         loop {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::manifest::{FILE_NAME, State};
 use super::resources::Resources;
 use super::tree::{self, Keyed, Tree};
-use super::{Address, Found, beyond_reach, find, here, ledger, owner_of, segments};
+use super::{Address, Found, beyond_reach, find, here, ledger, lost_behind, owner_of, segments};
 use crate::error::{Error, Kind, Result};
 use crate::io::Entry;
 use crate::io::page::{self, Gauges};
@@ -294,7 +294,7 @@ impl Follower {
                 continue;
             }
             let known_end = segments.last().and_then(|last| last.sealed()).map_or(end, |sealed| sealed.end_offset);
-            self.view.set_damage(lost.map(|lost| beyond_reach(&self.address, lost.at("offset", known_end))));
+            self.view.set_damage(lost.map(|lost| beyond_reach(&self.address, lost_behind(lost, known_end, end))));
             // The manifest says what is dropped before the page does.
             let start = start.max(folded.start_offset);
             self.view.refresh(segments, start, end.max(start));

@@ -23,7 +23,7 @@ use crate::lsm::memtable::Memtable;
 use crate::lsm::rows::{Chunk, Reader};
 use crate::merge::images::{Changes, Steps, WRITTEN_ROWS_MAX, Written, changes};
 use crate::merge::{MergeFunction, Ref, Slot};
-use crate::table::{ChangeType, Image};
+use crate::table::Image;
 
 /// Bytes of changes of a bucket that are not durable; with more, writers wait.
 pub const AHEAD_BYTES_MAX: usize = 32 << 20;
@@ -134,10 +134,7 @@ impl Bucket {
         self.settle()?;
         self.hold_back()?;
         let tree = self.tree.as_ref().ok_or_else(|| Error::internal("changes of a bucket without a tree"))?;
-        if tree.shape().keyed.generation < step.keyed.generation {
-            // Rows of a newer schema cannot be read as older ones.
-            self.alter(step.keyed)?;
-        }
+        self.keep_up(step.keyed)?;
         let (changed, turn) = self.take_step(tree, step, inline).map_err(|error| self.here(error))?;
         self.take(turn);
         Ok(changed)
@@ -236,17 +233,13 @@ impl Bucket {
 
     fn records(&self, encoders: &Encoders, reader: &Reader, changes: &Changes) -> Result<Vec<Record>> {
         let kinds: Vec<i8> = changes.kinds.iter().map(|kind| *kind as i8).collect();
-        let (rows, before) = (changes.batch.num_rows(), ChangeType::UpdateBefore.to_byte() as i8);
+        let rows = changes.batch.num_rows();
         let mut records = Vec::with_capacity(1);
         let mut from = 0;
         while from < rows {
             // Who wrote knows of no row of these, but of keys.
             let located = |error: Error| error.at("key", reader.keys().text(reader.schema(), &changes.batch, from));
-            let (mut count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds)).map_err(located)?;
-            if count > 1 && kinds[from + count - 1] == before {
-                // The two rows of an update stay together.
-                count -= 1;
-            }
+            let (count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds)).map_err(located)?;
             let part = if count == rows { changes.batch.clone() } else { changes.batch.slice(from, count) };
             records.push(encoders.record(&self.resources.pool, &part, Some(&kinds[from..from + count]), bytes_bound, None)?);
             from += count;

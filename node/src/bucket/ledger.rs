@@ -46,7 +46,7 @@ pub struct Folded<S> {
 
 /// Reads and folds a ledger; `None` when there is none.
 ///
-/// Errors: Corrupt for a bad record in the middle, Invalid for one of a newer program; those of the device.
+/// Errors: Corrupt for a bad record in the middle, Unavailable for one of a newer program; those of the device.
 pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Result<Option<Folded<S>>> {
     let file = match driver.open(path, Mode::Read, false) {
         Ok(file) => file,

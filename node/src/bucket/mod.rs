@@ -265,21 +265,38 @@ impl Bucket {
     /// Makes its tree that of a table that was altered, unless it is already.
     ///
     /// # Errors
-    /// Those of reading its log.
-    pub fn alter(&self, keyed: &Arc<Keyed>) -> Result<()> {
+    /// Those of reading its log; the tree is as it was then.
+    pub fn alter(self: &Arc<Self>, keyed: &Arc<Keyed>) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         tree.set_write_only(keyed.write_only);
-        // Rows that the tree does not have yet would have the old columns.
-        let _nothing_ahead = self.settle_images();
-        let _one_at_a_time = self.upkeep.lock();
-        self.log.with_writer(|_| match tree.shape().keyed.generation < keyed.generation {
-            true => tree.alter(keyed.clone(), self.view()),
-            false => Ok(()),
-        })
+        {
+            // Rows that the tree does not have yet would have the old columns.
+            let _nothing_ahead = self.settle_images();
+            let _one_at_a_time = self.upkeep.lock();
+            let altered = self.log.with_writer(|_| match tree.is_older_than(keyed) {
+                true => tree.alter(keyed.clone(), self.view()),
+                false => Ok(()),
+            });
+            altered.map_err(|error| self.here(error))?;
+        }
+        self.ask_for_flush();
+        Ok(())
+    }
+
+    /// Comes before anything is written or read that is of this generation of its table: the catalog tells of a change before the buckets have heard of it,
+    /// and a tree cannot index rows of a schema that it does not know.
+    ///
+    /// # Errors
+    /// As [`Bucket::alter`].
+    pub fn keep_up(self: &Arc<Self>, keyed: &Arc<Keyed>) -> Result<()> {
+        match &self.tree {
+            Some(tree) if tree.is_older_than(keyed) => self.alter(keyed),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a batch in and starts to write it. With `inline`, the calling thread writes it itself while the log is quiet, so the call takes as
-    /// long as the write; without, it returns at once.
+    /// long as the write; without, it returns at once. A bucket with a tree has kept up with how the rows are read: see [`Bucket::keep_up`].
     ///
     /// Errors: as [`Log::submit`].
     pub fn append(self: &Arc<Self>, record: Record, inline: bool) -> Result<Pending> {
@@ -457,7 +474,7 @@ fn here(address: &Address, error: Error) -> Error {
 fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Error> {
     let end = recovered.start.next_offset;
     let error = match &recovered.lost {
-        Some(lost) => lost.replica().at("offset", end),
+        Some(lost) => lost_behind(lost.replica(), end, promised),
         None if promised <= end => return None,
         None => {
             let error = Error::corrupt(format!("rows {end} to {} were acknowledged and cannot be read", promised - 1)).at("offset", end);
@@ -470,9 +487,18 @@ fn damage(address: &Address, recovered: &Recovered, promised: u64) -> Option<Err
     Some(beyond_reach(address, error))
 }
 
-/// Adds where to an error that says which rows cannot be read, and what that means.
+/// Adds which rows cannot be read, as far as that is known: those that were acknowledged behind the last good one, at `end`.
+fn lost_behind(lost: Error, end: u64, promised: u64) -> Error {
+    let lost = lost.at("offset", end);
+    if promised > end { lost.at("rows_lost", format!("{end} to {}", promised - 1)) } else { lost }
+}
+
+/// Adds where to an error that says which rows cannot be read, what that means, and what is left to do: nothing mends a log.
 fn beyond_reach(address: &Address, error: Error) -> Error {
-    here(address, error).hint("what lies before can be read, new rows are refused; `aquifer verify` lists everything that is damaged")
+    here(address, error).hint(
+        "rows before can be read: scan them into another table, and append the others there from where they came; this bucket takes no new rows; \
+         `aquifer verify` lists everything that is damaged",
+    )
 }
 
 /// Brings the slot of a bucket up to date, unless it is no longer the bucket's.

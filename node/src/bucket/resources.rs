@@ -3,7 +3,8 @@
 //! Invariant: segment ids are unique in the store for ever (the epoch of the open stands in their upper half).
 //! This module knows nothing of tables.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::budget::MemtableBudget;
@@ -14,12 +15,15 @@ use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
 use crate::io::sync::{AtomicU32, Mutex, Ordering};
-use crate::io::{Driver, FileCache, Mode, Pool};
+use crate::io::{Driver, FileCache, Mode, Pool, Remains};
 use crate::log::cursor::Source;
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
 use crate::lsm::pick::Rules;
 use crate::lsm::run::{Blocks, Reach};
+
+/// Removed files whose blocks wait to be given back. A step takes milliseconds, so they are few.
+const REMAINS_MAX: usize = 64;
 
 /// Sizes that the owner of the store chose.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +78,7 @@ pub struct Resources {
     pub memtables: MemtableBudget,
     /// When runs are merged.
     pub rules: Rules,
+    remains: Mutex<VecDeque<Remains>>,
     scan_bytes_max: usize,
     next_segment: AtomicU32,
     /// The ring's owner when there is no ring thread (the simulator).
@@ -102,6 +107,7 @@ impl Resources {
             memtables: MemtableBudget::new(limits.memtable_bytes_max),
             rules: Rules { file_bytes: limits.run_bytes_max.max(1), ..Rules::default() },
             scan_bytes_max: limits.scan_bytes_max,
+            remains: Mutex::default(),
             next_segment: AtomicU32::new(1),
             pumped: Mutex::new(None),
             driver,
@@ -123,6 +129,36 @@ impl Resources {
     /// How runs are read and written.
     pub fn reach(&self) -> Reach {
         Reach { driver: self.driver.clone(), files: self.files.clone(), pool: self.pool.clone(), blocks: self.blocks.clone() }
+    }
+
+    /// Removes a file that may be large. Its blocks go back to the device later, bit by bit: [`Resources::shrink`].
+    ///
+    /// # Errors
+    /// Those of removing it.
+    pub fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.files.invalidate(path);
+        let Some(remains) = self.driver.remove_gently(path)? else { return Ok(()) };
+        let mut all = self.remains.lock();
+        // With more than that there is no time to be gentle.
+        let oldest = if all.len() == REMAINS_MAX { all.pop_front() } else { None };
+        all.push_back(remains);
+        drop((all, oldest));
+        self.board.ring();
+        Ok(())
+    }
+
+    /// Whether files that were removed have blocks left.
+    pub fn has_remains(&self) -> bool {
+        !self.remains.lock().is_empty()
+    }
+
+    /// Gives some blocks of files that were removed back to the device; `false` when none are left.
+    pub fn shrink(&self) -> bool {
+        let Some(mut remains) = self.remains.lock().pop_front() else { return false };
+        if remains.step() {
+            self.remains.lock().push_front(remains);
+        }
+        self.has_remains()
     }
 
     /// A name for a new segment or run.

@@ -327,7 +327,12 @@ impl Bucket {
         }
         let file = driver.open(segment.path(), Mode::Read, false).map_err(|error| Error::io("open", segment.path(), error))?;
         let bytes = driver.len(&file).map_err(|error| Error::io("look at", segment.path(), error))?;
-        self.resources.spare.give(driver, segment.path(), bytes)
+        // Or it would be this process that reads it.
+        drop(file);
+        match self.resources.spare.give(driver, segment.path(), bytes)? {
+            true => Ok(()),
+            false => self.resources.remove(segment.path()).map_err(|error| Error::io("remove", segment.path(), error)),
+        }
     }
 }
 

@@ -37,8 +37,8 @@ impl Spare {
         Ok(Spare { dir, bytes_max, files: Mutex::new(files) })
     }
 
-    /// Gives a file away: kept for reuse under the budget, else removed.
-    pub fn give(&self, driver: &dyn Driver, path: &Path, bytes: u64) -> Result<()> {
+    /// Takes a file to be used again; `false` when there is no room for it.
+    pub fn give(&self, driver: &dyn Driver, path: &Path, bytes: u64) -> Result<bool> {
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_string);
         let held: u64 = self.files.lock().iter().map(|file| file.bytes).sum();
         match name {
@@ -46,9 +46,9 @@ impl Spare {
                 let to = self.dir.join(&name);
                 driver.rename(path, &to).map_err(|error| Error::io("rename", path, error))?;
                 self.files.lock().push(File { name, bytes });
-                Ok(())
+                Ok(true)
             }
-            _ => driver.remove(path).map_err(|error| Error::io("remove", path, error)),
+            _ => Ok(false),
         }
     }
 

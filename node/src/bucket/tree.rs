@@ -188,6 +188,11 @@ impl Tree {
         self.shape.load_full()
     }
 
+    /// Whether its table was altered since it was made, or altered, itself.
+    pub(super) fn is_older_than(&self, keyed: &Keyed) -> bool {
+        self.shape.load().keyed.generation < keyed.generation
+    }
+
     /// Its memtables and runs now.
     pub fn levels(&self) -> Arc<Levels> {
         self.shape.load().levels.clone()
@@ -210,9 +215,13 @@ impl Tree {
 
     /// Replaces levels by what `make` makes of them.
     pub(super) fn change(&self, make: impl FnOnce(&Levels) -> Levels) {
+        self.change_in(&self.shape, make);
+    }
+
+    fn change_in(&self, shape: &ArcSwap<Shape>, make: impl FnOnce(&Levels) -> Levels) {
         let _one_at_a_time = self.change.lock();
-        let Shape { keyed, levels } = &**self.shape.load();
-        self.shape.store(Arc::new(Shape { keyed: keyed.clone(), levels: Arc::new(make(levels)) }));
+        let Shape { keyed, levels } = &**shape.load();
+        shape.store(Arc::new(Shape { keyed: keyed.clone(), levels: Arc::new(make(levels)) }));
     }
 
     /// Takes a group of the log that is durable. For the log's sink: one call at a time, in order.
@@ -226,7 +235,7 @@ impl Tree {
             for span in &parsed.batches {
                 // All batches of a frame share its memory: each has the part that it fills of what they fill together.
                 let held_bytes = bytes.capacity() * span.length as usize / filled_bytes(&parsed.batches);
-                if let Err(error) = self.add(&bytes.slice(span.range()).arrow(), held_bytes) {
+                if let Err(error) = self.add(&self.shape, &bytes.slice(span.range()).arrow(), held_bytes) {
                     self.failed.lock().get_or_insert(error);
                     return;
                 }
@@ -234,33 +243,39 @@ impl Tree {
         }
     }
 
-    fn add(&self, batch: &Buffer, held_bytes: usize) -> Result<()> {
+    /// Adds a batch to what readers see, or to what they will see.
+    fn add(&self, to: &ArcSwap<Shape>, batch: &Buffer, held_bytes: usize) -> Result<()> {
         let first_offset = BatchHeader::read(batch)?.base_offset as u64;
-        let shape = self.shape();
-        let chunk = shape.keyed.reader.chunk(batch)?;
-        if !shape.levels.active().has_room(chunk.rows()) {
-            self.rotate();
+        let Shape { keyed, levels } = &*to.load_full();
+        let chunk = keyed.reader.chunk(batch)?;
+        if !levels.active().has_room(chunk.rows()) {
+            self.rotate_in(to);
         }
-        let levels = self.levels();
+        let levels = to.load().levels.clone();
         let active = levels.active();
         let before = active.bytes();
-        active.add(first_offset, chunk, held_bytes)?;
+        let added = active.add(first_offset, chunk, held_bytes);
         let bytes = active.bytes();
         self.resources.memtables.grow(before, bytes);
+        added?;
         if self.resources.memtables.is_due(bytes) {
-            self.rotate();
+            self.rotate_in(to);
         }
         Ok(())
     }
 
     /// New rows go to another memtable; this one waits to be flushed. `false` when it has no rows. For who holds
     /// the head of the log, so that no rows come meanwhile.
-    pub(super) fn rotate(&self) -> bool {
-        let levels = self.levels();
+    pub fn rotate(&self) -> bool {
+        self.rotate_in(&self.shape)
+    }
+
+    fn rotate_in(&self, shape: &ArcSwap<Shape>) -> bool {
+        let levels = shape.load().levels.clone();
         let has_rows = !levels.active().is_empty();
         if has_rows {
             self.resources.memtables.note_waiting(levels.active().bytes());
-            self.change(Levels::rotated);
+            self.change_in(shape, Levels::rotated);
         }
         has_rows
     }
@@ -270,7 +285,11 @@ impl Tree {
     /// # Errors
     /// Corrupt for damaged rows, and for rows that the log no longer has; those of the device.
     pub fn replay(&self, view: &Arc<View>) -> Result<()> {
-        let shape = self.shape();
+        self.replay_to(&self.shape, view)
+    }
+
+    fn replay_to(&self, to: &ArcSwap<Shape>, view: &Arc<View>) -> Result<()> {
+        let shape = to.load_full();
         let (from, end) = (shape.levels.active().end_offset(), view.end());
         if from >= end {
             return Ok(());
@@ -283,7 +302,7 @@ impl Tree {
             match cursor.next(end)? {
                 Next::Batch(stored) => {
                     let Body::Whole(bytes) = &stored.body else { unreachable!("whole batches were asked for") };
-                    self.add(bytes, bytes.len())?;
+                    self.add(to, bytes, bytes.len())?;
                 }
                 Next::End => return Ok(()),
                 Next::Gone(start) => {
@@ -295,22 +314,29 @@ impl Tree {
         }
     }
 
-    /// The table was altered: rows that are not in runs are taken from the log again, as it is now. For who holds the head of
-    /// the log, so that no rows come meanwhile, and does the bucket's upkeep, so that no flush ends meanwhile.
+    /// The table was altered: rows that are not in runs are taken from the log again, as it is now. Readers see those that were here before until all are. For who
+    /// holds the head of the log, so that no rows come meanwhile, and does the bucket's upkeep, so that no flush or compaction ends meanwhile.
     ///
     /// # Errors
-    /// As [`Tree::replay`]; reads fail until the bucket is opened again.
+    /// As [`Tree::replay`]; the tree is as it was then.
     pub(super) fn alter(&self, keyed: Arc<Keyed>, view: &Arc<View>) -> Result<()> {
-        // The memtable that ends where the snapshot does is no more.
-        self.keeping.forget();
-        {
+        let before = self.levels();
+        let empty = Arc::new(Levels::new(before.runs().to_vec(), before.flushed_to, *before.rules()));
+        let after = ArcSwap::from_pointee(Shape { keyed, levels: empty });
+        let filled = self.replay_to(&after, view);
+        let after = after.into_inner();
+        let gone = if filled.is_ok() { &before } else { &after.levels };
+        let (bytes, waiting_bytes) = (gone.memory_bytes(), gone.waiting_bytes());
+        if filled.is_ok() {
+            // The memtable that ends where the snapshot does is no more.
+            self.keeping.forget();
             let _one_at_a_time = self.change.lock();
-            let before = self.levels();
-            self.resources.memtables.give_back(before.memory_bytes(), before.waiting_bytes());
-            let levels = Arc::new(Levels::new(before.runs().to_vec(), before.flushed_to, *before.rules()));
-            self.shape.store(Arc::new(Shape { keyed, levels }));
+            self.shape.store(after);
+            // It has all rows that are durable.
+            *self.failed.lock() = None;
         }
-        self.replay(view).inspect_err(|error| _ = self.failed.lock().get_or_insert(error.replica()))
+        self.resources.memtables.give_back(bytes, waiting_bytes);
+        filled
     }
 
     /// What a reader sees now: every row before an offset that is no less than the end of `view`, each key once.

@@ -262,8 +262,7 @@ impl Bucket {
     }
 
     pub(super) fn remove_run(&self, path: &Path) -> Result<()> {
-        self.resources.files.invalidate(path);
-        match self.resources.driver.remove(path) {
+        match self.resources.remove(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
             _ => Ok(()),
         }

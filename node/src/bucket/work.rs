@@ -1,6 +1,7 @@
 //! The board on which buckets write what should be done in the background. Whoever reads it decides when.
 //!
-//! Invariant: a piece of work stands on the board once. This module does no work and knows nothing of who reads it.
+//! Invariant: a piece of work stands on the board once, so that there are at most as many of a kind as open buckets. This module does no work and knows nothing of
+//! who reads it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,6 +28,11 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether it makes a run, which takes long and much memory.
+    pub fn makes_run(self) -> bool {
+        matches!(self, Work::Flush | Work::Compact)
+    }
+
     fn rank(self) -> usize {
         match self {
             Work::Provide { .. } => 0,
@@ -88,8 +94,14 @@ impl Board {
 
     /// Takes the most urgent piece of work, of several the oldest.
     pub fn take(&self) -> Option<(Arc<Bucket>, Work)> {
+        self.take_if(|_| true)
+    }
+
+    /// As [`Board::take`], of the kinds that the taker has room for.
+    pub fn take_if(&self, has_room: impl Fn(Work) -> bool) -> Option<(Arc<Bucket>, Work)> {
         let mut list = self.list.lock();
-        let (bucket, work) = list.order.iter_mut().find_map(VecDeque::pop_front)?;
+        let is_wanted = |queue: &&mut VecDeque<(Arc<Bucket>, Work)>| queue.front().is_some_and(|(_, work)| has_room(*work));
+        let (bucket, work) = list.order.iter_mut().find(is_wanted)?.pop_front()?;
         list.known.remove(&(Arc::as_ptr(&bucket) as usize, work));
         Some((bucket, work))
     }
@@ -106,6 +118,11 @@ impl Board {
     /// Pieces of work that wait.
     pub fn len(&self) -> usize {
         self.list.lock().order.iter().map(VecDeque::len).sum()
+    }
+
+    /// Whether some work of these kinds waits.
+    pub fn has(&self, kind: impl Fn(Work) -> bool) -> bool {
+        self.list.lock().order.iter().any(|queue| queue.front().is_some_and(|(_, work)| kind(*work)))
     }
 
     /// Whether nothing waits.

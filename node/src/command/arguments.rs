@@ -13,7 +13,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::input::Format as InputFormat;
 use super::output::Format as OutputFormat;
-use super::store::Version;
+use super::store::{Version, parse_names};
 pub(crate) use altered::{Alter, Drop, Rescale};
 pub(crate) use keyed::{Compact, Delete, Lookup, Upsert};
 pub(crate) use snapshots::{At, Snapshots};
@@ -166,13 +166,15 @@ it begins at its end: rows that come to it later have smaller offsets, and are p
   aquifer scan customers --as-of 2026-01-31T12:00:00Z
   aquifer scan sales --partition country=CH/ts_day=2026-01-31 --bucket 0 --bucket 1 --meta
   aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
+  aquifer scan customers --snapshot monday --splits 4 | parallel aquifer scan customers --split '{}'
 
 A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text',
 '2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. NaN is greater than all numbers and equal to
 itself: x > 5 holds for it. Numbers are compared exactly: no float32 is 0.1. A column whose name is one of these words is written in double quotes.
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
-Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again.
+Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again. With --snapshot or --as-of
+they can be read as long as that snapshot is kept, whatever is written meanwhile: give it a tag to be sure.
 A snapshot shows the rows and the columns that there were. Of a log table, --as-of shows what was committed up to then.")]
     Scan(Scan),
     /// Snapshots of a table with a primary key: its rows as they were
@@ -253,7 +255,7 @@ pub(crate) struct Create {
     /// The columns of a parquet, arrow, csv or ndjson file
     #[arg(long, value_name = "FILE")]
     pub(crate) like: Option<PathBuf>,
-    /// Partition by these columns, as in `country,day(ts)`
+    /// Partition by these columns, as in `country,day(ts)`; a name with a comma stands in double quotes, also as in `day("a,b")`
     #[arg(long, value_name = "COLUMNS", default_value = "", hide_default_value = true)]
     pub(crate) partition_by: String,
     /// Buckets of each partition: independent logs, each in order
@@ -474,49 +476,8 @@ pub(crate) struct Bench {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names(pub(crate) Vec<String>);
 
-/// `a,b,"c,d"`: in double quotes stands what has a comma or quotes in it, these doubled.
 fn names(text: &str) -> Result<Names, String> {
-    let mut all = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() || !all.is_empty() {
-        let name = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let (name, behind) = quoted_name(quoted).ok_or("a name in double quotes does not end")?;
-                rest = behind.trim_start();
-                name
-            }
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                let name = rest[..end].trim().to_string();
-                rest = &rest[end..];
-                name
-            }
-        };
-        all.push(name);
-        match rest.strip_prefix(',') {
-            Some(behind) => rest = behind.trim_start(),
-            None if rest.is_empty() => break,
-            None => return Err("expected a comma behind a name in double quotes".into()),
-        }
-    }
-    Ok(Names(all))
-}
-
-/// The name behind an opening quote, and what follows the closing one.
-fn quoted_name(text: &str) -> Option<(String, &str)> {
-    let mut name = String::new();
-    let mut rest = text;
-    loop {
-        let (before, behind) = rest.split_once('"')?;
-        name.push_str(before);
-        match behind.strip_prefix('"') {
-            Some(behind) => {
-                name.push('"');
-                rest = behind;
-            }
-            None => return Some((name, behind)),
-        }
-    }
+    parse_names(text).map(Names).map_err(|error| error.to_string())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -630,16 +591,6 @@ mod tests {
         assert_eq!(arguments.set, [("a.b".to_string(), "1".to_string())]);
         let Verb::Create(create) = arguments.verb else { panic!("not create") };
         assert_eq!(create.set, [("c.d".to_string(), "2".to_string())]);
-    }
-
-    #[test]
-    fn names_with_commas_stand_in_quotes() {
-        let list = |text: &str| names(text).map(|names| names.0);
-        let expected = |names: &[&str]| Ok(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
-        assert_eq!(list("a, b"), expected(&["a", "b"]));
-        assert_eq!(list(r#""a,b",c, "d ""e""" "#), expected(&["a,b", "c", "d \"e\""]));
-        assert_eq!((list(""), list("a,")), (expected(&[]), expected(&["a", ""])));
-        assert!(list(r#""a"#).is_err() && list(r#""a"b"#).is_err());
     }
 
     #[test]

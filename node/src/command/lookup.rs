@@ -8,7 +8,7 @@ use aquifer_node::Error;
 use arrow::array::RecordBatch;
 
 use super::arguments::{Lookup, OnError};
-use super::input::{BATCH_ROWS, Columns, Event, Format, Input, parse_keys};
+use super::input::{BATCH_ROWS, Columns, Event, Format, Input, key_parts, parse_keys};
 use super::interrupt;
 use super::outcome::{Failure, Outcome};
 use super::output::{Output, Purpose};
@@ -39,10 +39,10 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
 
 /// The columns of the key that a prefix has.
 fn first_columns<'a>(prefix: &str, key: &'a [String]) -> aquifer_node::Result<&'a [String]> {
-    let names: Vec<&str> = prefix.split(',').filter_map(|part| part.split_once('=')).map(|(name, _)| name.trim()).collect();
-    let named = key.iter().filter(|column| names.contains(&column.as_str())).count();
+    let names: Vec<String> = key_parts(prefix).into_iter().filter_map(|(_, named)| Some(named?.0)).collect();
+    let named = key.iter().filter(|column| names.contains(column)).count();
     let first = &key[..named.max(1)];
-    match first.iter().all(|column| names.contains(&column.as_str())) {
+    match first.iter().all(|column| names.contains(column)) {
         true => Ok(first),
         false => {
             let gap = Error::invalid("no key begins with these columns").at("prefix", quote(prefix));
@@ -92,7 +92,10 @@ impl Found<'_> {
     }
 
     fn look_up_prefixes(&mut self, prefixes: &RecordBatch) -> Outcome {
-        let found = self.table.lookup_prefix(prefixes)?;
+        let found = match &self.at {
+            Some(version) => self.table.lookup_prefix_at(prefixes, version)?,
+            None => self.table.lookup_prefix(prefixes)?,
+        };
         self.keys += prefixes.num_rows() as u64;
         self.missing += found.counts.iter().filter(|count| **count == 0).count() as u64;
         self.show(&found.rows)

@@ -294,8 +294,7 @@ fn sections(segment_id: u64, bytes: &[u8]) -> Result<(u16, Counts, &[u8], &[u8])
     }
     let version = u16_at(bytes, VERSION_AT).ok_or_else(short)?;
     if version > VERSION {
-        let error = Error::unavailable("a directory of a newer version").at("version", version).at("supported", VERSION);
-        return Err(error.hint("use a newer program"));
+        return Err(Error::newer("a directory of a newer version").at("version", version).at("supported", VERSION));
     }
     let size = |at| u32_at(bytes, at).map(|size| size as usize).ok_or_else(short);
     let entries_end = HEAD_BYTES.checked_add(size(ENTRY_BYTES_AT)?).ok_or_else(short)?;

@@ -86,7 +86,7 @@ impl BatchHeader {
         let short = || bad("a batch ends inside its header");
         let version = fixed[MAGIC_AT];
         if version > 1 {
-            return Err(Error::unavailable("this batch version cannot be read").at("version", version).hint("use a newer program"));
+            return Err(Error::newer("a batch of a newer version").at("version", version));
         }
         let attributes = fixed[ATTRIBUTES_AT];
         if attributes & !APPEND_ONLY != 0 {

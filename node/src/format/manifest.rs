@@ -74,7 +74,7 @@ pub fn record<E: Serialize>(kind: u16, edits: &[E]) -> Result<Vec<u8>> {
 /// Reads a file of edits of this `kind`.
 ///
 /// Errors with `Corrupt` and the position when a bad record has good ones behind it, the file is of another kind or is somebody else's; with
-/// `Invalid` when a newer program wrote it.
+/// `Unavailable` when a newer program wrote it.
 pub fn fold<E: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<Folded<E>> {
     let mut folded = Folded { edits: Vec::new(), valid_length: 0, last_record: 0, tail: Tail::Clean };
     loop {
@@ -132,8 +132,7 @@ impl<'a> Record<'a> {
 
     fn edits<E: DeserializeOwned>(&self, kind: u16) -> Result<Vec<E>> {
         if self.version > VERSION {
-            let error = Error::invalid("a manifest of a newer version").at("version", self.version).at("supported", VERSION);
-            return Err(error.hint("use a newer program"));
+            return Err(Error::newer("a manifest of a newer version").at("version", self.version).at("supported", VERSION));
         }
         if self.kind != kind {
             return Err(Error::corrupt("a manifest of another kind").at("kind", self.kind).at("expected", kind));
@@ -141,7 +140,7 @@ impl<'a> Record<'a> {
         serde_json::from_slice(self.payload).map_err(|error| {
             // The checksum matches, so this is what was written.
             let refused = match error.is_data() {
-                true => Error::invalid("an edit that this program does not know: a newer program wrote it").hint("use a newer program"),
+                true => Error::newer("an edit that this program does not know: a newer program wrote it"),
                 false => Error::corrupt("an edit that is not JSON"),
             };
             refused.caused_by(error)

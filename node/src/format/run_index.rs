@@ -185,7 +185,7 @@ impl RunIndex {
     /// Reads an index.
     ///
     /// # Errors
-    /// Corrupt for damaged bytes, Invalid when a newer program wrote them.
+    /// Corrupt for damaged bytes, Unavailable when a newer program wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| Error::corrupt(format!("the index of a run {what}"));
         let head = bytes.get(..HEAD_BYTES).ok_or_else(|| damaged("is cut off"))?;
@@ -194,8 +194,7 @@ impl RunIndex {
         }
         let version = u16_at(head, VERSION_AT).unwrap_or_default();
         if version > VERSION {
-            let newer = Error::invalid(format!("a run of version {version}, this program reads up to {VERSION}"));
-            return Err(newer.hint("upgrade this program"));
+            return Err(Error::newer(format!("a run of version {version}, this program reads up to {VERSION}")));
         }
         let number = |at: usize| u32_at(head, at).unwrap_or_default() as usize;
         let (count, key_bytes, bloom_bytes) = (number(BLOCK_COUNT_AT), number(KEY_BYTES_AT), number(BLOOM_BYTES_AT));

@@ -15,6 +15,7 @@ pub mod futex;
 mod lock;
 pub mod page;
 pub mod probe;
+mod remains;
 pub mod sim;
 mod slab;
 pub mod sync;
@@ -35,6 +36,7 @@ pub use buffer::{Buffer, Frozen, Pool};
 pub use clock::Clock;
 pub use file::{File, FileCache};
 pub use page::Page;
+pub use remains::Remains;
 
 /// Every block on disk starts at a multiple of this many bytes, and so do buffers and the lengths of direct reads and writes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -89,6 +91,11 @@ pub trait Driver: Send + Sync {
 
     /// Removes a file. Durable after [`Driver::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// As [`Driver::remove`], for a file that may be large: its blocks are the caller's to give back bit by bit, if something comes back.
+    fn remove_gently(&self, path: &Path) -> io::Result<Option<Remains>> {
+        self.remove(path).map(|()| None)
+    }
 
     /// Removes a directory and everything in it.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where files come from")]
 
 use super::file::Handle;
+use super::remains::{self, Remains};
 use super::threads::ThreadsQueue;
 use super::transfer::{self, Transfer};
 use super::uring::{self, UringQueue};
@@ -70,6 +71,9 @@ impl Driver for System {
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(mode != Mode::Read).create_new(mode == Mode::Create);
         let descriptor = OwnedFd::from(options.open(path)?);
+        if mode == Mode::Read {
+            remains::hold(&descriptor)?;
+        }
         // Set after opening: an open that creates the file and then finds that O_DIRECT is not known would leave it behind.
         let is_direct = direct && bypass_cache(&descriptor)?;
         let handle = Handle::System { descriptor, direct: is_direct, syncs_apart: AtomicBool::new(false) };
@@ -103,6 +107,10 @@ impl Driver for System {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_gently(&self, path: &Path) -> io::Result<Option<Remains>> {
+        Remains::of(path)
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {

@@ -91,7 +91,7 @@ impl Recovered {
 
 /// Scans `open` segments, in any order: a prepared one that was too small for a batch is used after those prepared behind it.
 ///
-/// Errors: Corrupt never (a bad frame is the end, a lost segment is told beside what was found); Invalid when a newer program wrote the frames; those
+/// Errors: Corrupt never (a bad frame is the end, a lost segment is told beside what was found); Unavailable when a newer program wrote the frames; those
 /// of the device.
 pub fn recover(reach: Reach<'_>, known: Known, open: Vec<Arc<Segment>>) -> Result<Recovered> {
     let Known { end_offset, last_timestamp_ms, producers, promised_offset } = known;
@@ -261,5 +261,5 @@ impl Scan<'_> {
 }
 
 pub(in crate::log) fn newer(version: u16) -> Error {
-    Error::invalid(format!("frames of version {version}, this program reads up to {}", frame::VERSION)).hint("upgrade this program")
+    Error::newer(format!("frames of version {version}, this program reads up to {}", frame::VERSION))
 }

@@ -27,8 +27,8 @@ const BLOCK_ROWS: std::ops::RangeInclusive<usize> = 16..=4096;
 /// Rows whose width decides how many rows blocks have.
 const MEASURED_ROWS: usize = 1024;
 
-/// Bytes that are written at once.
-const WRITE_BYTES: usize = 1 << 20;
+/// Bytes that are written at once: an append that comes meanwhile waits for them.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// Blocks begin at multiples of this, so that their columns can be used where they lie.
 const ALIGNMENT: usize = 64;

@@ -1,7 +1,8 @@
 //! One column of a key's rows to one value, and what it means that a row takes its value back.
 //!
 //! Invariant: aggregating adjacent stretches and then their results gives the same, for floats but for rounding. It holds for retractions too where the
-//! value itself says what was taken back (sum, count, last_value); the other functions take back only what stands in the same merge.
+//! value itself says what was taken back (sum, count, last_value); the other functions take back only what stands before the retraction in the same merge, and
+//! forget it then (docs/merge-engines.md, "What is seen").
 
 use arrow::array::RecordBatch;
 
@@ -26,9 +27,9 @@ pub enum Function {
     Max,
     /// The smallest value.
     Min,
-    /// The newest value, also null; null once a row takes it back.
+    /// The newest value, also null; null where the newest row is a retraction.
     LastValue,
-    /// The newest value but null; null once a row takes a value back.
+    /// The newest value but null; null where the newest row with a value is a retraction.
     LastNonNullValue,
     /// The oldest value, also null.
     FirstValue,

@@ -195,7 +195,8 @@ fn work(shared: &Arc<Shared>) {
     let mut looked_at = clock.monotonic();
     loop {
         let seen = board.word.load(Ordering::Acquire);
-        if shared.stop.load(Ordering::Acquire) && board.is_empty() {
+        // Rows that are not in runs are in the log: the next open flushes them.
+        if shared.stop.load(Ordering::Acquire) && !board.has(|work| !work.makes_run()) {
             return;
         }
         if clock.monotonic().saturating_sub(looked_at) >= INTERVAL {

@@ -9,18 +9,22 @@ use arrow::array::{BinaryArray, RecordBatch};
 
 use super::*;
 use crate::bucket::resources::Limits;
+use crate::bucket::tree::Keyed;
+use crate::bucket::work::Work;
 use crate::bucket::{Address, SegmentPolicy};
 use crate::format::{BatchMeta, Compression, Encoder, Layout};
 use crate::io::page::SLOT_BYTES;
 use crate::io::sim::{Faults, Sim};
 use crate::io::{BLOCK_BYTES, Driver};
 use crate::log::writer::{HEAD_ROOM, Record};
+use crate::table::{ColumnType, Field, TableSchema, TableSpec};
+use worker::RUNS_IN_THE_MAKING_MAX;
 
 /// More than half of the first segment of a bucket.
 const LARGE_BYTES: usize = 600 << 10;
 
 fn resources(driver: Arc<dyn Driver>, dir: &Path) -> Arc<Resources> {
-    let page = driver.page(&dir.join("commit.page"), 8 * SLOT_BYTES, true).unwrap();
+    let page = driver.page(&dir.join("commit.page"), 64 * SLOT_BYTES, true).unwrap();
     let limits = Limits {
         files_open_max: 16,
         pool_bytes_max: 4 << 20,
@@ -43,23 +47,40 @@ fn simulated() -> Arc<Resources> {
 }
 
 fn bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
+    open(resources, number, None)
+}
+
+/// Of a table whose primary key is what [`record`] has.
+fn keyed_bucket(resources: &Arc<Resources>, number: u32) -> Arc<Bucket> {
+    let schema = TableSchema::new(vec![Field::new("payload", ColumnType::Binary, false)]).unwrap();
+    let mut spec = TableSpec::new("t".parse().unwrap(), 1, schema, 0);
+    spec.primary_key = vec![1];
+    open(resources, number, Some(Arc::new(Keyed::new(&Arc::new(spec)).unwrap())))
+}
+
+fn open(resources: &Arc<Resources>, number: u32, keyed: Option<Arc<Keyed>>) -> Arc<Bucket> {
     let dir: PathBuf = resources.dir.join(format!("tables/1/p0/b{number}"));
     let address = Address { dir, table_id: 1, partition_id: 0, bucket: number, slot: 2 + number as usize, table_slot: 1, serial: 0 };
     Bucket::open(
         resources,
         address,
-        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: false, expiry: None },
-        None,
+        SegmentPolicy { bytes_max: 64 << 20, retention_ms: None, retention_bytes: None, has_tree: keyed.is_some(), expiry: None },
+        keyed,
     )
     .unwrap()
 }
 
 /// One row of about so many bytes.
-fn record(resources: &Resources, bytes: usize) -> Record {
+fn rows(bytes: usize) -> RecordBatch {
     let column = BinaryArray::from_vec(vec![&vec![7; bytes]]);
-    let batch = RecordBatch::try_from_iter([("payload", Arc::new(column) as _)]).unwrap();
+    RecordBatch::try_from_iter([("payload", Arc::new(column) as _)]).unwrap()
+}
+
+/// The same for the log.
+fn record(resources: &Resources, bytes: usize) -> Record {
+    let batch = rows(bytes);
     let encoder = Encoder::new(&batch.schema(), Layout::Native, Compression::None).unwrap();
-    let meta = BatchMeta::append(1);
+    let meta = BatchMeta::append(0);
     let mut buffer = resources.pool.get((HEAD_ROOM + encoder.size_bound(&batch, &meta)).next_multiple_of(BLOCK_BYTES));
     let batch_bytes = encoder.encode(&batch, &meta, &mut buffer[HEAD_ROOM..]).unwrap();
     buffer.set_len((HEAD_ROOM + batch_bytes).next_multiple_of(BLOCK_BYTES));
@@ -140,4 +161,47 @@ fn looking_after_many_buckets_is_many_turns() {
     worker.look_after_all();
     worker.look_after_all();
     assert_eq!((0..).take_while(|_| worker.turn().unwrap()).count(), 4, "and one for the others");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a file of another store's size, as it is")]
+fn blocks_of_removed_files_are_given_back_in_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = crate::io::system::System::new(crate::io::system::Engine::Threads, "a test");
+    let resources = resources(Arc::new(driver), dir.path());
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    for name in ["one", "two"] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, vec![7; 10 << 20]).unwrap();
+        resources.remove(&path).unwrap();
+        assert!(!path.exists() && resources.has_remains());
+    }
+    while resources.has_remains() {
+        assert!(worker.turn().unwrap(), "somebody gives them back");
+        worker.rests_until = Duration::ZERO;
+    }
+}
+
+#[test]
+fn few_memtables_are_flushed_at_once_however_many_wait() {
+    let resources = simulated();
+    let buckets: Vec<_> = (0..40).map(|number| keyed_bucket(&resources, number)).collect();
+    for bucket in &buckets {
+        append(&resources, bucket, 1);
+        assert!(bucket.log.with_writer(|_| bucket.tree().unwrap().rotate()));
+        // However often it is asked for.
+        (0..3).for_each(|_| assert!(resources.board.post(bucket, Work::Flush)));
+    }
+    assert!(resources.board.len() <= 2 * buckets.len(), "a flush and a segment of each");
+    let mut worker = Worker::new(&shared(&resources, Vec::new()));
+    while worker.under_way(Work::Flush) < RUNS_IN_THE_MAKING_MAX {
+        assert!(worker.turn().unwrap());
+    }
+    // What rows wait for does not wait for them.
+    resources.board.post(&buckets[0], Work::Seal);
+    assert!(worker.turn().unwrap() && !resources.board.has(|work| work == Work::Seal));
+    while worker.turn().unwrap() {
+        assert!(worker.under_way(Work::Flush) <= RUNS_IN_THE_MAKING_MAX);
+    }
+    assert!(buckets.iter().all(|bucket| bucket.tree().unwrap().levels().runs().len() == 1));
 }

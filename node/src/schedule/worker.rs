@@ -1,8 +1,8 @@
 //! The worker: jobs done in bounded steps, so that none waits long for another.
 //!
 //! What stands on the board comes first. Work that takes long becomes a [`Job`]; unfinished jobs take turns, a step each. Those that load the device ask for
-//! a rest after a step, in which the board is still served. Invariant: one turn is one piece of work from the board or one step of a job.
-//! This module knows nothing of threads.
+//! a rest after a step, in which the board is still served. Invariants: one turn is one piece of work from the board or one step of a job; few runs are in the making at
+//! once, however many memtables wait. This module knows nothing of threads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -21,21 +21,30 @@ const ZERO_BYTES_PER_SECOND: u64 = 100 << 20;
 /// The rest after a step of zeroing.
 const ZERO_REST: Duration = Duration::from_nanos(ZERO_STEP_BYTES as u64 * 1_000_000_000 / ZERO_BYTES_PER_SECOND);
 
+/// The rest after some blocks of a removed file were given back: a step holds writes up for half a millisecond.
+const SHRINK_REST: Duration = Duration::from_millis(2);
+
 /// Buckets that are not open and are looked after at a time.
 const WALK_BUCKETS: u32 = 64;
+
+/// Flushes under way at once, and as many compactions where no thread is left for those: each holds a MiB of the run that it makes. The others wait on the board; with
+/// more at once the device would be no faster, and the first memory would come back later.
+pub(super) const RUNS_IN_THE_MAKING_MAX: usize = 4;
 
 /// Work that takes many steps.
 enum Job {
     /// The next segment of a bucket is zeroed; `None` once it is handed over or given up.
     Prepare(Arc<Bucket>, Option<Preparation>),
-    /// A flush or a compaction of a bucket.
-    Tree(Arc<Bucket>, Option<Box<TreeJob>>),
+    /// A flush or a compaction of a bucket, as the board had it.
+    Tree(Arc<Bucket>, Work, Option<Box<TreeJob>>),
     /// Buckets that were open when it began get what they need from time to time, one a step. Those closed meanwhile need nothing.
     LookAfter(VecDeque<Weak<Bucket>>),
     /// So many more buckets that are not open get what they need, one a step.
     Walk(u32),
     /// Work on a table as a whole; `None` once it is done.
     Table(Option<Steps>),
+    /// Blocks of removed files are given back to the device; `false` once all are.
+    Shrink(bool),
 }
 
 impl Job {
@@ -54,7 +63,7 @@ impl Job {
                 }
                 Ok(if self.is_urgent() { Duration::ZERO } else { ZERO_REST })
             }
-            Job::Tree(bucket, unfinished) => {
+            Job::Tree(bucket, _, unfinished) => {
                 let Some(mut job) = unfinished.take() else { return Ok(Duration::ZERO) };
                 let stepped = bucket.step(&mut job);
                 if let Ok(true) = stepped {
@@ -85,16 +94,21 @@ impl Job {
                 }
                 Ok(rest.unwrap_or_default())
             }
+            Job::Shrink(is_left) => {
+                *is_left = shared.resources.shrink();
+                Ok(SHRINK_REST)
+            }
         }
     }
 
     fn is_done(&self) -> bool {
         match self {
             Job::Prepare(_, unfinished) => unfinished.is_none(),
-            Job::Tree(_, unfinished) => unfinished.is_none(),
+            Job::Tree(_, _, unfinished) => unfinished.is_none(),
             Job::LookAfter(buckets) => buckets.is_empty(),
             Job::Walk(left) => *left == 0,
             Job::Table(unfinished) => unfinished.is_none(),
+            Job::Shrink(is_left) => !is_left,
         }
     }
 
@@ -104,7 +118,7 @@ impl Job {
             Job::Prepare(bucket, Some(preparation)) => bucket.log.with_writer(|writer| writer.room_bytes() < preparation.left_bytes()),
             // Writers may soon wait for it, and what loads the device is its own to pace.
             Job::Tree(..) => true,
-            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) | Job::Table(_) => false,
+            Job::Prepare(_, None) | Job::LookAfter(_) | Job::Walk(_) | Job::Table(_) | Job::Shrink(_) => false,
         }
     }
 }
@@ -114,7 +128,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     /// Unfinished, in the order of their turns.
     jobs: VecDeque<Job>,
-    rests_until: Duration,
+    pub(super) rests_until: Duration,
 }
 
 impl Worker {
@@ -127,9 +141,13 @@ impl Worker {
     ///
     /// Errors: that piece failed. The others are not affected.
     pub(super) fn turn(&mut self) -> Result<bool> {
-        if let Some((bucket, work)) = self.shared.resources.board.take() {
+        let has_room = |work: Work| !work.makes_run() || self.under_way(work) < RUNS_IN_THE_MAKING_MAX;
+        if let Some((bucket, work)) = self.shared.resources.board.take_if(has_room) {
             self.begin(bucket, work)?;
             return Ok(true);
+        }
+        if self.shared.resources.has_remains() && !self.jobs.iter().any(|job| matches!(job, Job::Shrink(_))) {
+            self.jobs.push_back(Job::Shrink(true));
         }
         let Some(mut job) = self.next_job() else { return Ok(false) };
         let stepped = job.step(&self.shared);
@@ -159,14 +177,19 @@ impl Worker {
                 }
                 self.shared.unless_closed(&bucket, begun.map(|_| ()))
             }
-            Work::Flush => self.begin_tree_job(&bucket, bucket.begin_flush()),
+            Work::Flush => self.begin_tree_job(&bucket, work, bucket.begin_flush()),
             Work::Compact if self.shared.compactors.take_on(&bucket) => Ok(()),
-            Work::Compact => self.begin_tree_job(&bucket, bucket.begin_compaction(Extent::Picked)),
+            Work::Compact => self.begin_tree_job(&bucket, work, bucket.begin_compaction(Extent::Picked)),
         }
     }
 
-    fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, begun: Result<Option<TreeJob>>) -> Result<()> {
-        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), Some(Box::new(job))))));
+    /// How many flushes, or compactions, are begun and not done.
+    pub(super) fn under_way(&self, work: Work) -> usize {
+        self.jobs.iter().filter(|job| matches!(job, Job::Tree(_, kind, _) if *kind == work)).count()
+    }
+
+    fn begin_tree_job(&mut self, bucket: &Arc<Bucket>, work: Work, begun: Result<Option<TreeJob>>) -> Result<()> {
+        let begun = begun.map(|job| self.jobs.extend(job.map(|job| Job::Tree(bucket.clone(), work, Some(Box::new(job))))));
         self.shared.unless_closed(bucket, begun)
     }
 

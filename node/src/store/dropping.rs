@@ -173,3 +173,6 @@ pub(super) fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

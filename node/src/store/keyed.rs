@@ -15,9 +15,10 @@ use super::dropping::why_gone;
 use super::open::{Inner, keyed};
 use super::part::Part;
 use super::scanner::ScanBatch;
-use super::snapshots::{Version, steadily_at};
-use super::split::{self, Held, Piece, PieceRows, Split, Whole};
+use super::snapshots::{At, Version, steadily_at};
+use super::split::{self, Held, Piece, PieceRows, Seen, Split, Whole};
 use super::table::Table;
+use crate::bucket::Bucket;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::lsm::sorted::Sorted;
@@ -45,7 +46,12 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
     let pinned = match store.is_writable() {
         true => {
             let open = store.bucket(entry, place.partition_id, place.bucket)?;
-            open.tree().ok_or_else(keyless)?.pin(open.view())
+            let tree = open.tree().ok_or_else(keyless)?;
+            match tree.pin(open.view()) {
+                // Whoever alters the table has not come to this bucket yet: waiting for that would be no shorter than doing it.
+                Ok(pinned) if pinned.generation() < known => pin_altered(entry, &open),
+                pinned => pinned,
+            }
         }
         false => {
             let pinned = pin_followed(store, entry, place, is_lost);
@@ -60,6 +66,12 @@ pub(super) fn pin(table: &Table, entry: &TableEntry, place: Place, is_lost: bool
         Ok(pinned) if pinned.generation() != known => Err(being_altered(table)),
         pinned => pinned.map_err(|error| error.at("table", &table.name).at("bucket", place.bucket)),
     }
+}
+
+fn pin_altered(entry: &TableEntry, open: &Arc<Bucket>) -> Result<Pinned> {
+    let keyed = keyed(&entry.spec)?.ok_or_else(keyless)?;
+    open.keep_up(&keyed)?;
+    open.tree().ok_or_else(keyless)?.pin(open.view())
 }
 
 /// As [`pin`], or Conflict when the bucket has other runs than these.
@@ -132,30 +144,43 @@ pub(super) enum Source<'a> {
 }
 
 impl Lane {
-    /// The bucket of a piece of a split, as it was when the split was made: as this process holds it, or else as it can still be found.
+    /// The bucket of a piece of a split, as it was when the split was made: as this process holds it, or else as `pin` still finds it.
     fn of_piece(
-        table: &Table,
         entry: &TableEntry,
         (piece, held): (&Piece, Option<&Held>),
         ranges: &KeyRanges,
-        is_again: bool,
+        pin: &impl Fn(&Piece) -> Result<Pinned>,
     ) -> Result<Self> {
-        let PieceRows::Keys { before, range, runs } = &piece.rows else { unreachable!("the split was checked") };
+        let PieceRows::Keys { range, .. } = &piece.rows else { unreachable!("the split was checked") };
         piece.check_partition(entry)?;
-        let partition_id = piece.partition_id;
-        let place = Place { partition_id, bucket: piece.bucket };
         let pinned = match held {
             Some(held) => held.0.clone(),
-            None => {
-                let pinned = pin_with_runs(table, entry, place, is_again, runs.as_deref())?.and_then(|pinned| pinned.before(*before));
-                let again = "make the splits again, and read them before the next flush";
-                let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
-                Arc::new(pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))?)
-            }
+            None => Arc::new(pin(piece)?),
         };
         let ranges = ranges.intersect(&KeyRanges::of(vec![range.clone()]));
-        Ok(Lane { partition: Arc::from(piece.partition.as_str()), partition_id, bucket: piece.bucket, pinned, ranges, rows: None })
+        let Piece { partition_id, bucket, .. } = *piece;
+        Ok(Lane { partition: Arc::from(piece.partition.as_str()), partition_id, bucket, pinned, ranges, rows: None })
     }
+}
+
+/// What a piece of a split of rows as they are is of, as long as that is there.
+fn pin_piece(table: &Table, entry: &TableEntry, piece: &Piece, is_again: bool) -> Result<Pinned> {
+    let PieceRows::Keys { before, runs, .. } = &piece.rows else { unreachable!("the split was checked") };
+    let place = Place { partition_id: piece.partition_id, bucket: piece.bucket };
+    let pinned = pin_with_runs(table, entry, place, is_again, runs.as_deref())?.and_then(|pinned| pinned.before(*before));
+    let again = "make the splits again, and read them before the next flush, or make them of a snapshot";
+    let explain = |error: Error| if error.kind() == Kind::Conflict { error.hint(again) } else { error };
+    pinned.map_err(|error| explain(error).at("table", &table.name).at("bucket", piece.bucket))
+}
+
+/// What a piece of a split of a snapshot is of.
+fn pin_piece_at(table: &Table, entry: &TableEntry, piece: &Piece, at: &At) -> Result<Pinned> {
+    let PieceRows::Keys { before, .. } = &piece.rows else { unreachable!("the split was checked") };
+    let pinned = at.pin(table, entry, Place { partition_id: piece.partition_id, bucket: piece.bucket })?;
+    pinned.filter(|pinned| pinned.end() == *before).ok_or_else(|| {
+        let other = Error::invalid(format!("snapshot {} does not end where a split of it does", at.id())).at("offset", before);
+        other.at("table", &table.name).at("bucket", piece.bucket).hint("make the splits again")
+    })
 }
 
 /// What a merged scan shows.
@@ -177,6 +202,8 @@ pub(super) struct Wanted<'a> {
 /// A merged scan under way.
 pub(super) struct MergedScan {
     table: Table,
+    /// The snapshot that is read.
+    snapshot: Option<u64>,
     lanes: Vec<Lane>,
     at: usize,
     /// The columns that come out or that the filter tests, by their places in the table.
@@ -196,28 +223,44 @@ impl MergedScan {
             Source::AsItWas(version) => (Some(version), false),
             Source::InColumnsOfNow(version) => (Some(version), true),
         };
+        if let Some((split, spec)) = wanted.split.and_then(|split| Some((split, split.was.as_deref()?))) {
+            // This process holds all of it, whatever became of the snapshot.
+            let entry = table.store.entry(table.id, &table.name)?;
+            let seen = Seen { spec, now_ms: split.text.now_ms, snapshot: split.text.snapshot };
+            return MergedScan::begin(
+                table,
+                (&entry, seen),
+                wanted,
+                |_| Ok(None),
+                |_| Err(Error::internal("a piece of a split is not held")),
+            );
+        }
         match version {
             None => steadily(table, |entry, is_again| {
+                let seen = Seen { spec: &entry.spec, now_ms: wanted.split.and_then(|split| split.text.now_ms), snapshot: None };
                 let pin = |place| pin(table, entry, place, is_again).map(Some);
-                MergedScan::begin(table, (entry, &entry.spec), wanted, is_again, pin)
+                MergedScan::begin(table, (entry, seen), wanted, pin, |piece| pin_piece(table, entry, piece, is_again))
             }),
             Some(version) => steadily_at(table, version, is_now, |entry, at| {
-                MergedScan::begin(table, (entry, &at.spec), wanted, false, |place| at.pin(table, entry, place))
+                wanted.split.map_or(Ok(()), |split| split.check_unaltered(&at.spec))?;
+                let seen = Seen { spec: &at.spec, now_ms: Some(at.time_ms()), snapshot: Some(at.id()) };
+                let pin = |place| at.pin(table, entry, place);
+                MergedScan::begin(table, (entry, seen), wanted, pin, |piece| pin_piece_at(table, entry, piece, at))
             }),
         }
     }
 
-    /// `spec` says what is read; `pin` has nothing of a bucket that was not there.
+    /// `pin` has nothing of a bucket that was not there.
     fn begin(
         table: &Table,
-        (entry, spec): (&TableEntry, &TableSpec),
+        (entry, Seen { spec, now_ms, snapshot }): (&TableEntry, Seen<'_>),
         wanted: &Wanted<'_>,
-        is_again: bool,
         pin: impl Fn(Place) -> Result<Option<Pinned>>,
+        pin_piece: impl Fn(&Piece) -> Result<Pinned>,
     ) -> Result<Self> {
         let (schema, mut read) = shown(spec, wanted.columns)?;
         let filter = wanted.filter.map(|text| text.parse::<Filter>().and_then(|filter| filter.bind(spec.schema()))).transpose()?;
-        let alive = Alive::of(table, spec, wanted.split.and_then(|split| split.text.now_ms))?;
+        let alive = Alive::of(table, spec, now_ms)?;
         read.extend(alive.iter().filter_map(|alive| spec.schema().index_of_id(alive.column())));
         let tested = filter.iter().flat_map(Bound::columns);
         read.extend(tested.filter_map(|column| spec.schema().index_of_id(column.id)));
@@ -234,7 +277,7 @@ impl MergedScan {
         for (index, piece) in wanted.split.iter().flat_map(|split| split.text.pieces.iter().enumerate()) {
             if may_hold(&piece.partition)? {
                 let split = wanted.split.expect("it has pieces");
-                lanes.push(Lane::of_piece(table, entry, (piece, split.held.get(index)), &ranges, is_again)?);
+                lanes.push(Lane::of_piece(entry, (piece, split.held.get(index)), &ranges, &pin_piece)?);
             }
         }
         for (&partition_id, partition) in entry.partitions.iter().filter(|_| wanted.split.is_none()) {
@@ -254,7 +297,8 @@ impl MergedScan {
                 });
             }
         }
-        Ok(MergedScan { table: table.clone(), lanes, at: 0, read, schema, filter, alive, limit: wanted.limit, spec: spec.clone() })
+        let (table, spec) = (table.clone(), spec.clone());
+        Ok(MergedScan { table, snapshot, lanes, at: 0, read, schema, filter, alive, limit: wanted.limit, spec })
     }
 
     /// The table as it is read.
@@ -262,9 +306,9 @@ impl MergedScan {
         &self.spec
     }
 
-    /// When it is, where that decides which rows are shown.
-    pub(super) fn now_ms(&self) -> Option<i64> {
-        self.alive.as_ref().map(Alive::now_ms)
+    /// What it is of, to be cut into splits.
+    pub(super) fn seen(&self) -> Seen<'_> {
+        Seen { spec: &self.spec, now_ms: self.alive.as_ref().map(Alive::now_ms), snapshot: self.snapshot }
     }
 
     /// The buckets, to be cut into splits.
@@ -278,7 +322,8 @@ impl MergedScan {
             rows: PieceRows::Keys {
                 before: lane.pinned.end(),
                 range: KeyRange::default(),
-                runs: self.alive.as_ref().map(|_| lane.pinned.run_ids().collect()),
+                // Those of a snapshot stay as they are.
+                runs: self.alive.as_ref().filter(|_| self.snapshot.is_none()).map(|_| lane.pinned.run_ids().collect()),
             },
         };
         self.lanes.iter().map(whole).collect()

@@ -33,21 +33,23 @@ pub struct Rows {
 pub(super) fn lookup(table: &Table, keys: &RecordBatch) -> Result<Rows> {
     steadily(table, |entry, is_again| {
         let pin = |place| pin(table, entry, place, is_again).map(Some);
-        lookup_in(table, entry, (&entry.spec, entry.key_plan()?), keys, pin)
+        lookup_in(table, entry, (&entry.spec, entry.key_plan()?, None), keys, pin)
     })
 }
 
 /// As [`lookup`], of the rows as a snapshot has them.
 pub(super) fn lookup_at(table: &Table, keys: &RecordBatch, version: &Version) -> Result<Rows> {
     steadily_at(table, version, false, |entry, at| {
-        lookup_in(table, entry, (&at.spec, &KeyPlan::new(&at.spec)?), keys, |place| at.pin(table, entry, place))
+        let seen = (&at.spec, &KeyPlan::new(&at.spec)?, Some(at.time_ms()));
+        lookup_in(table, entry, seen, keys, |place| at.pin(table, entry, place))
     })
 }
 
+/// Of the table as it is now, or at the moment that is given.
 fn lookup_in(
     table: &Table,
     entry: &TableEntry,
-    (spec, plan): (&TableSpec, &KeyPlan),
+    (spec, plan, now_ms): (&TableSpec, &KeyPlan, Option<i64>),
     keys: &RecordBatch,
     pin: impl Fn(Place) -> Result<Option<Pinned>>,
 ) -> Result<Rows> {
@@ -72,7 +74,7 @@ fn lookup_in(
         batches.push(of_piece.rows);
     }
     let found = in_order(spec.schema().arrow(), batches, found)?;
-    match Alive::of(table, spec, None)? {
+    match Alive::of(table, spec, now_ms)? {
         Some(alive) => alive.found(found),
         None => Ok(found),
     }

@@ -67,7 +67,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::io::probe::{MachineFact, examine_machine};
-pub use crate::table::{Assign, ChangeType, TableOptions};
+pub use crate::table::{Assign, ChangeType, TableOptions, parse_names, quoted_name};
 pub use alter::{Change, ColumnChange, Position};
 pub use inspect::{BucketStats, ExpireReport, Progress, TreeStats, WriterStats};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};

@@ -500,11 +500,14 @@ impl Inner {
         let keyed = keyed(spec)?;
         // Not under the lock of the map: a bucket may wait for the device, and the device for who looks at the map. One that is opened meanwhile is opened as the
         // catalog has it now.
-        for bucket in self.open_buckets_of(spec.id)? {
-            bucket.set_policy(segment_policy(spec));
-            keyed.as_ref().map_or(Ok(()), |keyed| bucket.alter(keyed))?;
+        let open = self.open_buckets_of(spec.id)?;
+        open.iter().for_each(|bucket| bucket.set_policy(segment_policy(spec)));
+        // One that cannot be altered now is tried again by whoever reads or writes it.
+        let mut altered = Ok(());
+        for (bucket, keyed) in open.iter().zip(keyed.iter().cycle()) {
+            altered = altered.and(bucket.alter(keyed));
         }
-        Ok(())
+        altered
     }
 
     /// The buckets of a table that are open for writing.
@@ -625,8 +628,7 @@ fn map_page(driver: &dyn Driver, dir: &Path, is_new: bool) -> Result<Page> {
 }
 
 fn newer_page(version: u16, path: &Path) -> Error {
-    let newer = Error::invalid("a commit page of a newer version").at("version", version).at("supported", page::VERSION);
-    newer.at("file", path.display()).hint("upgrade: a newer program wrote this store")
+    Error::newer("a commit page of a newer version").at("version", version).at("supported", page::VERSION).at("file", path.display())
 }
 
 fn read_catalog(resources: &Resources, dir: &Path) -> Result<Option<Catalog>> {

@@ -13,6 +13,7 @@ use super::catalog::TableEntry;
 use super::changes::{key_columns, key_spec};
 use super::keyed::{Place, pin, steadily};
 use super::lookup::LOOKUP_KEYS_MAX;
+use super::snapshots::{Version, steadily_at};
 use super::table::Table;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Result};
@@ -39,11 +40,27 @@ pub struct PrefixRows {
 ///
 /// Errors: Invalid for a table without a primary key, for columns that no key begins with, or values that are none; those of reading.
 pub(super) fn lookup_prefix(table: &Table, prefixes: &RecordBatch) -> Result<PrefixRows> {
-    steadily(table, |entry, is_again| lookup_in(table, entry, prefixes, is_again))
+    steadily(table, |entry, is_again| {
+        let pin = |place| pin(table, entry, place, is_again).map(Some);
+        lookup_in(table, entry, (&entry.spec, None), prefixes, pin)
+    })
 }
 
-fn lookup_in(table: &Table, entry: &TableEntry, prefixes: &RecordBatch, is_again: bool) -> Result<PrefixRows> {
-    let spec = &entry.spec;
+/// As [`lookup_prefix`], of the rows as a snapshot has them.
+pub(super) fn lookup_prefix_at(table: &Table, prefixes: &RecordBatch, version: &Version) -> Result<PrefixRows> {
+    steadily_at(table, version, false, |entry, at| {
+        lookup_in(table, entry, (&at.spec, Some(at.time_ms())), prefixes, |place| at.pin(table, entry, place))
+    })
+}
+
+/// Of the table as it is now, or at the moment that is given.
+fn lookup_in(
+    table: &Table,
+    entry: &TableEntry,
+    (spec, now_ms): (&TableSpec, Option<i64>),
+    prefixes: &RecordBatch,
+    pin: impl Fn(Place) -> Result<Option<Pinned>>,
+) -> Result<PrefixRows> {
     if prefixes.num_rows() > LOOKUP_KEYS_MAX {
         let many = Error::exhausted(format!("{} prefixes in one lookup, at most {LOOKUP_KEYS_MAX}", prefixes.num_rows()));
         return Err(many.at("table", &table.name).hint("look them up in several calls"));
@@ -54,12 +71,12 @@ fn lookup_in(table: &Table, entry: &TableEntry, prefixes: &RecordBatch, is_again
     // Each prefix is looked up once, however often it is asked for.
     let mut firsts: HashMap<&[u8], usize> = HashMap::new();
     let same: Vec<usize> = encoded.iter().enumerate().map(|(row, prefix)| *firsts.entry(prefix).or_insert(row)).collect();
-    let alive = Alive::of(table, spec, None)?;
+    let alive = Alive::of(table, spec, now_ms)?;
     let mut found = Found { alive, batches: Vec::new(), places: vec![Vec::new(); encoded.len()], rows: 0 };
-    for ((partition_id, bucket), mut rows) in places(entry, &prefix_spec, &prefixes)? {
+    for ((partition_id, bucket), mut rows) in places((entry, spec), &prefix_spec, &prefixes)? {
         rows.retain(|row| same[*row] == *row);
         rows.sort_unstable_by(|left, right| encoded[*left].cmp(&encoded[*right]));
-        let pinned = pin(table, entry, Place { partition_id, bucket }, is_again)?;
+        let Some(pinned) = pin(Place { partition_id, bucket })? else { continue };
         for rows in rows.chunks(RANGES_MAX) {
             let wanted: Vec<(&[u8], usize)> = rows.iter().map(|row| (&encoded[*row][..], *row)).collect();
             found.read(&pinned, &wanted).map_err(|error| error.at("table", &table.name).at("bucket", bucket))?;
@@ -106,8 +123,11 @@ fn encode(prefix_spec: &TableSpec, prefixes: &RecordBatch) -> Result<Vec<Vec<u8>
 }
 
 /// By partition and bucket the prefixes whose rows may be there.
-fn places(entry: &TableEntry, prefix_spec: &TableSpec, prefixes: &RecordBatch) -> Result<BTreeMap<(u32, u32), Vec<usize>>> {
-    let spec = &entry.spec;
+fn places(
+    (entry, spec): (&TableEntry, &TableSpec),
+    prefix_spec: &TableSpec,
+    prefixes: &RecordBatch,
+) -> Result<BTreeMap<(u32, u32), Vec<usize>>> {
     let count = prefixes.num_rows();
     let has = |id: &i32| prefix_spec.primary_key.contains(id);
     let hashed = spec.hashed_columns();

@@ -20,7 +20,7 @@ use super::part::Part;
 use super::reading::{Extras, Reading};
 use super::snapshots::{Version, until};
 use super::span::{Bound, Positions, Span, source};
-use super::split::{self, PieceRows, Place, SPLITS_MAX, Split, Whole};
+use super::split::{self, PieceRows, Place, SPLITS_MAX, Seen, Split, Whole};
 use super::table::Table;
 use crate::bucket::Bucket;
 use crate::bucket::follower::Follower;
@@ -185,11 +185,12 @@ impl ScanBuilder {
         if count == 0 || count > SPLITS_MAX {
             return wrong("a scan is cut into one split or more", format!("1 to {SPLITS_MAX}"));
         }
-        let is_elsewhere = self.at.is_some() || self.from.is_some() || self.to.is_some() || self.rows_first;
+        let is_log = self.changes || self.table.store.entry(self.table.id, &self.table.name)?.spec.primary_key.is_empty();
+        let is_elsewhere = self.at.is_some() && is_log || self.from.is_some() || self.to.is_some() || self.rows_first;
         if self.follow || self.limit.is_some() || self.split.is_some() || is_elsewhere || matches!(self.start, Start::Timestamp(_)) {
             return wrong(
                 "only a whole scan can be cut",
-                "as the table is now, without a limit, not following, and not starting at a time".into(),
+                "as the table is now, or at a snapshot, without a limit, not following, and not starting at a time".into(),
             );
         }
         let scanner = self.build()?;
@@ -198,8 +199,8 @@ impl ScanBuilder {
             Some(merged) => merged.wholes(),
             None => scanner.lanes.iter().map(Lane::whole).collect(),
         };
-        let now_ms = scanner.merged.as_ref().and_then(MergedScan::now_ms);
-        split::cut(&entry.spec, now_ms, wholes, count)
+        let of_log = Seen { spec: &entry.spec, now_ms: None, snapshot: None };
+        split::cut(scanner.merged.as_ref().map_or(of_log, MergedScan::seen), wholes, count)
     }
 
     /// Starts the scan.
@@ -225,7 +226,8 @@ impl ScanBuilder {
             let misplaced = Error::invalid("the rows of a table with a primary key have no offsets to start at or to follow");
             return Err(misplaced.at("table", &table.name).hint("read its changes: `Table::changes`, or `aquifer tail --changelog`"));
         }
-        let source = source(&table, at.as_ref(), from.as_ref(), rows_first)?;
+        let of_split = split.as_ref().and_then(Split::version);
+        let source = source(&table, at.as_ref().or(of_split.as_ref()), from.as_ref(), rows_first)?;
         let merged = match is_merged || rows_first {
             true => {
                 let wanted =

@@ -32,7 +32,7 @@ use crate::io::sync::{AtomicU32, Ordering, wait, wake_all};
 pub(super) use expire::expire;
 use list::{Edit, List, Record};
 pub(super) use tend::due as tend;
-pub(super) use travel::{check, steadily_at, until};
+pub(super) use travel::{At, check, steadily_at, until};
 
 /// Name of the list in the table's directory.
 const FILE_NAME: &str = "snapshots";

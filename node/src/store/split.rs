@@ -9,14 +9,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::TableEntry;
+use super::snapshots::Version;
 use crate::bucket::tree::Pinned;
 use crate::error::{Error, Result};
 use crate::table::TableSpec;
 use crate::table::expiry::Expiry;
 use crate::table::key_range::KeyRange;
 
-/// The version of the text that this program writes. Version 1 named partitions only, and did not say which runs it saw.
+/// The version of the text of a split of rows as they are. Version 1 named partitions only, and did not say which runs it saw.
 const VERSION: u32 = 2;
+
+/// The version of the text of a split of a snapshot, which is not to be read by a program that knows of none.
+const VERSION_OF_SNAPSHOTS: u32 = 3;
 
 /// Splits that one scan is cut into at most.
 pub const SPLITS_MAX: usize = 65_536;
@@ -27,6 +31,8 @@ pub struct Split {
     pub(super) text: Text,
     /// What this process holds of each piece, so that nothing of it goes; nothing after it came as text.
     pub(super) held: Vec<Held>,
+    /// The table as a snapshot has it, likewise.
+    pub(super) was: Option<Arc<TableSpec>>,
 }
 
 /// What the process that made a split holds of a piece of a table with a primary key.
@@ -49,6 +55,9 @@ pub(super) struct Text {
     pub(super) table_id: u32,
     /// The version of the schema.
     pub(super) schema: i16,
+    /// The snapshot that it is of, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshot: Option<u64>,
     /// About how many rows.
     pub(super) rows: u64,
     /// When it was, where rows expire: later ones do not for this scan.
@@ -102,8 +111,8 @@ impl Piece {
 }
 
 impl Split {
-    /// As text, for another process. It can be read there as long as what it sees is not merged with newer rows: until the next flush behind the offset at which the
-    /// splits were made. Where rows expire, until the next flush or compaction.
+    /// As text, for another process. A split of a snapshot can be read there as long as the snapshot is kept. One of rows as they are can be as long as what it sees is
+    /// not merged with newer rows: until the next flush behind the offset at which the splits were made; where rows expire, until the next flush or compaction.
     ///
     /// Errors: Internal; a split has nothing that JSON cannot hold.
     pub fn to_json(&self) -> Result<String> {
@@ -119,7 +128,7 @@ impl Split {
         };
         // The version first: a newer one may have other fields.
         let any: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
-        if any.get("version").and_then(serde_json::Value::as_u64).is_some_and(|version| version > u64::from(VERSION)) {
+        if any.get("version").and_then(serde_json::Value::as_u64).is_some_and(|version| version > u64::from(VERSION_OF_SNAPSHOTS)) {
             return Err(Error::invalid("a newer program wrote this split").hint("upgrade this program"));
         }
         if any.get("version").and_then(serde_json::Value::as_u64).is_some_and(|version| version < u64::from(VERSION)) {
@@ -127,7 +136,7 @@ impl Split {
                 Error::invalid("an older program wrote this split, which does not say all that it saw").hint("make the splits again")
             );
         }
-        Ok(Split { text: serde_json::from_value(any).map_err(wrong)?, held: Vec::new() })
+        Ok(Split { text: serde_json::from_value(any).map_err(wrong)?, held: Vec::new(), was: None })
     }
 
     /// About how many rows it has, before rows of one key are merged.
@@ -135,16 +144,31 @@ impl Split {
         self.text.rows
     }
 
-    /// Checks that it is one of this table as it is, of its merged rows or else of its log.
+    /// The snapshot that it is of.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.text.snapshot.map(Version::Snapshot)
+    }
+
+    /// Checks that the table, as it is or as a snapshot has it, is read as it was when the splits were made.
+    pub(super) fn check_unaltered(&self, spec: &TableSpec) -> Result<()> {
+        let text = &self.text;
+        let is_merged = text.pieces.iter().any(|piece| matches!(piece.rows, PieceRows::Keys { .. }));
+        if text.schema == spec.schema().version() && (!is_merged || text.expiry == Expiry::of(spec)?) {
+            return Ok(());
+        }
+        let altered = Error::conflict("the table was altered after the splits were made").at("table", &spec.name);
+        Err(altered.hint("make the splits again"))
+    }
+
+    /// Checks that it is one of this table, of its merged rows or else of its log.
     pub(super) fn check(&self, spec: &TableSpec, is_merged: bool) -> Result<()> {
         let text = &self.text;
         if text.table_id != spec.id {
             let other = Error::invalid("a split of another table").at("split of", &text.table).at("table", &spec.name);
             return Err(other.hint("a table that was dropped and made again is another one"));
         }
-        if text.schema != spec.schema().version() || is_merged && text.expiry != Expiry::of(spec)? {
-            let altered = Error::conflict("the table was altered after the splits were made").at("table", &spec.name);
-            return Err(altered.hint("make the splits again"));
+        if text.snapshot.is_none() {
+            self.check_unaltered(spec)?;
         }
         let fits = |piece: &Piece| matches!(piece.rows, PieceRows::Keys { .. }) == is_merged && piece.bucket < spec.buckets;
         match text.pieces.iter().all(fits) {
@@ -176,14 +200,26 @@ pub(super) enum Place {
     Key(Vec<u8>),
 }
 
+/// What a scan that is cut is of.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// The table as it is read.
+    pub(super) spec: &'a TableSpec,
+    /// When it is, where that decides which rows are shown.
+    pub(super) now_ms: Option<i64>,
+    /// The snapshot that is read.
+    pub(super) snapshot: Option<u64>,
+}
+
 /// Cuts buckets into at most `count` stretches of about as many rows, in their order.
 ///
 /// Errors: Invalid for options of the table that make no sense.
-pub(super) fn cut(spec: &TableSpec, now_ms: Option<i64>, buckets: Vec<Whole>, count: usize) -> Result<Vec<Split>> {
-    let expiry = now_ms.map_or(Ok(None), |_| Expiry::of(spec))?;
+pub(super) fn cut(seen: Seen<'_>, buckets: Vec<Whole>, count: usize) -> Result<Vec<Split>> {
+    let expiry = seen.now_ms.map_or(Ok(None), |_| Expiry::of(seen.spec))?;
+    let was = seen.snapshot.map(|_| Arc::new(seen.spec.clone()));
     let total: u64 = buckets.iter().flat_map(|bucket| &bucket.places).map(|place| place.1).sum();
     let share = total.div_ceil(count as u64).max(1);
-    let mut cutter = Cutter { spec, now_ms, expiry, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
+    let mut cutter = Cutter { seen, expiry, was, share, done: Vec::new(), pieces: Vec::new(), held: Vec::new(), rows: 0 };
     for bucket in buckets {
         cutter.add(bucket, count);
     }
@@ -192,9 +228,9 @@ pub(super) fn cut(spec: &TableSpec, now_ms: Option<i64>, buckets: Vec<Whole>, co
 }
 
 struct Cutter<'a> {
-    spec: &'a TableSpec,
-    now_ms: Option<i64>,
+    seen: Seen<'a>,
     expiry: Option<Expiry>,
+    was: Option<Arc<TableSpec>>,
     share: u64,
     done: Vec<Split>,
     pieces: Vec<Piece>,
@@ -230,9 +266,11 @@ impl Cutter<'_> {
         if pieces.is_empty() {
             return;
         }
-        let (table, table_id, schema) = (self.spec.name.to_string(), self.spec.id, self.spec.schema().version());
-        let (now_ms, expiry) = (self.now_ms, self.expiry);
-        self.done.push(Split { text: Text { version: VERSION, table, table_id, schema, rows, now_ms, expiry, pieces }, held });
+        let Seen { spec, now_ms, snapshot } = self.seen;
+        let version = if snapshot.is_some() { VERSION_OF_SNAPSHOTS } else { VERSION };
+        let (table, table_id, schema, expiry) = (spec.name.to_string(), spec.id, spec.schema().version(), self.expiry);
+        let text = Text { version, table, table_id, schema, snapshot, rows, now_ms, expiry, pieces };
+        self.done.push(Split { text, held, was: self.was.clone() });
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::alter::set_option;
 use super::lookup::{Rows, lookup, lookup_at};
 use super::open::Inner;
-use super::prefix::{PrefixRows, lookup_prefix};
+use super::prefix::{PrefixRows, lookup_prefix, lookup_prefix_at};
 use super::scanner::ScanBuilder;
 use super::snapshots::Version;
 use super::writer::{Writer, WriterOptions};
@@ -273,6 +273,13 @@ impl Table {
     /// more than [`super::PREFIX_ROWS_MAX`] rows.
     pub fn lookup_prefix(&self, prefixes: &RecordBatch) -> Result<PrefixRows> {
         lookup_prefix(self, prefixes)
+    }
+
+    /// As [`Table::lookup_prefix`], of the rows as a snapshot has them.
+    ///
+    /// Errors: as [`Table::lookup_prefix`]; NotFound when there is no such snapshot.
+    pub fn lookup_prefix_at(&self, prefixes: &RecordBatch, version: &Version) -> Result<PrefixRows> {
+        lookup_prefix_at(self, prefixes, version)
     }
 
     /// Everything that is known of it but its rows.

@@ -201,7 +201,7 @@ fn a_table_with_an_option_of_a_newer_program_is_read_and_not_written() {
         assert_eq!((spec.options.retention_ms.is_some(), open::segment_policy(&spec).retention_ms), (true, None), "nothing is dropped");
         let altered = store.alter_table("t", &[Change::set_option("retention.ms", "8d")]);
         for error in [table.writer().map(drop).unwrap_err(), altered.unwrap_err()] {
-            assert_eq!(error.kind(), crate::Kind::Invalid, "{error}");
+            assert_eq!(error.kind(), crate::Kind::Unavailable, "{error}");
             assert!(error.to_string().contains("newer program") && error.to_string().contains("quantum.mode"), "{error}");
         }
         store.create_table(&format!("other{}", store.tables().unwrap().len()), CreateTable::like(rows(0, 1).schema())).unwrap();
@@ -216,7 +216,7 @@ fn what_a_newer_program_says_in_an_edit_is_refused_not_dropped() {
     add_to_catalog(dir.path(), |created| serde_json::json!({ "table_altered": { "spec": created["spec"], "quantum": 1 } }));
     for opened in [Store::open(dir.path(), Options::default()), Store::open_read_only(dir.path(), Options::default())] {
         let error = opened.map(drop).unwrap_err();
-        assert!(error.kind() == crate::Kind::Invalid && error.to_string().contains("newer program"), "{error}");
+        assert!(error.kind() == crate::Kind::Unavailable && error.to_string().contains("newer program"), "{error}");
     }
     let catalog = [
         r#"{"opened":{"epoch":1,"quantum":1}}"#,

@@ -24,7 +24,7 @@ use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
 use crate::log::producers::Producer;
 use crate::log::writer::Record;
-use crate::table::{ChangeType, TableSpec, conform, digits};
+use crate::table::{TableSpec, conform, digits};
 
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -356,6 +356,9 @@ impl Writer {
                 Ok(())
             }
             _ => {
+                if let Some(keyed) = &self.keyed {
+                    bucket.keep_up(keyed).map_err(|error| error.at("table", &self.table.name))?;
+                }
                 let record = self.encode(&rows, cut.kinds.as_deref(), cut.bytes_bound, None)?;
                 self.hand_over(&bucket, piece, record, inline)
             }
@@ -397,19 +400,12 @@ impl Writer {
 
     /// How many of the rows behind `from` are written together, and the most bytes that a batch of them has.
     ///
-    /// Errors: Exhausted when one row alone is too large.
+    /// Errors: Exhausted when one row alone is too large, or an update.
     fn rows_that_fit(&self, rows: &RecordBatch, from: usize, kinds: Option<&[i8]>) -> Result<(usize, usize)> {
         let has_images = self.keyed.as_ref().is_some_and(|keyed| keyed.images.is_some());
         let rows_max = if has_images { STEP_ROWS_MAX } else { usize::MAX };
         let located = |error: Error| error.at("row", from).at("table", &self.table.name);
-        let (count, bytes_bound) = self.encoders.rows_that_fit(rows, from, rows_max, kinds).map_err(located)?;
-        let is_cut = from + count < rows.num_rows();
-        let before_update = ChangeType::UpdateBefore.to_byte() as i8;
-        match kinds {
-            // The row behind it says what it means.
-            Some(kinds) if has_images && is_cut && count > 1 && kinds[from + count - 1] == before_update => Ok((count - 1, bytes_bound)),
-            _ => Ok((count, bytes_bound)),
-        }
+        self.encoders.rows_that_fit(rows, from, rows_max, kinds).map_err(located)
     }
 
     fn encode(&self, rows: &RecordBatch, kinds: Option<&[i8]>, bytes_bound: usize, producer: Option<Producer>) -> Result<Record> {

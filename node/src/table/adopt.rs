@@ -17,6 +17,14 @@ pub fn supported(arrow: &Schema) -> Result<TableSchema> {
     TableSchema::new(fields(arrow)?)
 }
 
+/// The type of a column for values of one Arrow type.
+///
+/// # Errors
+/// Invalid when it has no counterpart.
+pub(super) fn kind_of(data_type: &DataType) -> Result<ColumnType> {
+    adopt_type(data_type, 1)
+}
+
 /// The fields of `arrow`, with the ids from the metadata, or 0.
 pub(super) fn fields(arrow: &Schema) -> Result<Vec<Field>> {
     arrow.fields().iter().map(|field| adopt(field, field.name(), 1).map_err(|error| error.at("column", field.name()))).collect()

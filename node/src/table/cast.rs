@@ -1,6 +1,6 @@
-//! Which Arrow types hold every value of which others, and the cast between them.
+//! Which Arrow types hold every value of which others, or the whole ones, and the cast between them.
 //!
-//! Invariant: a cast never changes a value: it succeeds or it fails. Knows types without nested fields only; `conform` and
+//! Invariant: a cast to a type that holds every value never changes one: it succeeds or it fails. Knows types without nested fields only; `conform` and
 //! `mapping` walk the nested ones.
 
 use arrow::array::{Array, ArrayRef, new_null_array};
@@ -38,17 +38,56 @@ pub(super) fn holds(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// Whether `to` is a coarser unit of the times in `from`, so that it holds those that are whole in it.
+pub(super) fn coarsens(from: &DataType, to: &DataType) -> bool {
+    use DataType::*;
+    match (from, to) {
+        (Dictionary(_, values), _) => coarsens(values, to),
+        (RunEndEncoded(_, values), _) => coarsens(values.data_type(), to),
+        (Date64, Date32 | Timestamp(TimeUnit::Second, None)) => true,
+        (Time32(_) | Time64(_), Time32(_) | Time64(_)) | (Timestamp(_, _), Timestamp(_, _)) => !holds(from, to) && holds(to, from),
+        _ => false,
+    }
+}
+
+/// The type of times as [`coarsens`] takes them when each stands for itself, and dates have a unit as timestamps do.
+pub(super) fn plain_time(from: &DataType) -> DataType {
+    match from {
+        DataType::Dictionary(_, values) => plain_time(values),
+        DataType::RunEndEncoded(_, values) => plain_time(values.data_type()),
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        plain => plain.clone(),
+    }
+}
+
 /// Casts to a type that [`holds`] the one of `array`; free when they are the same.
 ///
 /// # Errors
 /// Invalid when a value is out of range (times in a finer unit, text beyond 2 GiB).
 pub(super) fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    match array.data_type() {
-        from if from == to => Ok(array.clone()),
-        DataType::Null => Ok(new_null_array(to, array.len())),
-        from => cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() })
-            .map_err(|error| Error::invalid(format!("cannot convert {from} to {to}")).caused_by(error)),
+    let from = array.data_type();
+    match (from, to) {
+        _ if from == to => Ok(array.clone()),
+        (DataType::Null, _) => Ok(new_null_array(to, array.len())),
+        (DataType::Dictionary(_, values), _) if **values != *to => cast(&through(array, &[], values)?, to),
+        (DataType::RunEndEncoded(_, values), _) if values.data_type() != to => cast(&through(array, &[], values.data_type())?, to),
+        // Arrow multiplies dates and times of a day without a look at the range, and what stands behind nulls too; timestamps it looks at.
+        (DataType::Date64, DataType::Timestamp(_, _)) => through(array, &[DataType::Timestamp(TimeUnit::Millisecond, None)], to),
+        (DataType::Time32(given) | DataType::Time64(given), DataType::Time32(wanted) | DataType::Time64(wanted)) => {
+            let narrow = if matches!(to, DataType::Time32(_)) { DataType::Int32 } else { DataType::Int64 };
+            let moments = |unit: &TimeUnit| DataType::Timestamp(*unit, None);
+            through(array, &[DataType::Int64, moments(given), moments(wanted), DataType::Int64, narrow], to)
+        }
+        _ => through(array, &[], to),
     }
+}
+
+/// Casts from type to type.
+fn through(array: &ArrayRef, steps: &[DataType], to: &DataType) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let step = |array: ArrayRef, to: &DataType| cast_with_options(&array, to, &options);
+    let failed = |error| Error::invalid(format!("cannot convert {} to {to}", array.data_type())).caused_by(error);
+    steps.iter().chain([to]).try_fold(array.clone(), step).map_err(failed)
 }
 
 fn holds_integer(signed: bool, bits: u8, to: &DataType) -> bool {

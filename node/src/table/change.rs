@@ -30,7 +30,7 @@ impl ChangeType {
         [ChangeType::Append, ChangeType::Insert, ChangeType::UpdateBefore, ChangeType::UpdateAfter, ChangeType::Delete];
 
     /// As in log batches.
-    pub fn to_byte(self) -> u8 {
+    pub const fn to_byte(self) -> u8 {
         self as u8
     }
 

@@ -1,7 +1,7 @@
 //! Makes a batch from outside fit the schema of a table, or says exactly why it does not.
 //!
-//! Columns are matched by name; a missing nullable column becomes nulls; values are never changed, only widened; nulls stay out
-//! of non-null columns, nested ones too. Knows nothing of earlier schema versions: that is `mapping`.
+//! Columns are matched by name; a missing nullable column becomes nulls; values are never changed, only widened, and times put into a coarser
+//! unit when they are whole in it; nulls stay out of non-null columns, nested ones too. Knows nothing of earlier schema versions: that is `mapping`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,13 +11,17 @@ use arrow::array::{
     StructArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field as ArrowField, Fields};
 use arrow::error::ArrowError;
 
-use super::cast::{cast, holds};
+use super::adopt::kind_of;
+use super::cast::{cast, coarsens, holds, plain_time};
 use super::digits;
+use super::literal::print_value;
 use super::nearest::did_you_mean;
+use super::scalar::ScalarRef;
 use super::schema::TableSchema;
 use crate::error::{Error, Result};
 
@@ -25,7 +29,8 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Invalid, naming the column, and the first row (from 0) where one is to blame: an unknown or doubled column, a missing
-/// non-null one, a type that does not hold the values, a decimal of more digits than its type has, a null in a non-null column.
+/// non-null one, a type that does not hold the values, a time that is not whole in the unit of its column, a decimal of more digits than
+/// its type has, a null in a non-null column.
 pub fn conform(batch: &RecordBatch, schema: &TableSchema) -> Result<RecordBatch> {
     let target = schema.arrow();
     let source = batch.schema_ref();
@@ -109,7 +114,7 @@ fn places(from: &Fields, to: &Fields) -> Fit<Vec<Option<usize>>> {
 }
 
 fn fit(array: &ArrayRef, to: &ArrowField, valid: Option<&NullBuffer>) -> Fit<ArrayRef> {
-    let fitted = fit_type(array, to.data_type())?;
+    let fitted = fit_type(array, to.data_type(), valid)?;
     if !to.is_nullable()
         && let Some(row) = first_null(fitted.as_ref(), valid)
     {
@@ -125,7 +130,7 @@ fn first_null(array: &dyn Array, valid: Option<&NullBuffer>) -> Option<usize> {
     (0..array.len()).find(|&row| nulls.is_null(row) && valid.is_none_or(|valid| valid.is_valid(row)))
 }
 
-fn fit_type(array: &ArrayRef, to: &DataType) -> Fit<ArrayRef> {
+fn fit_type(array: &ArrayRef, to: &DataType, valid: Option<&NullBuffer>) -> Fit<ArrayRef> {
     let from = array.data_type();
     match (from, to) {
         _ if from == to => Ok(array.clone()),
@@ -138,13 +143,39 @@ fn fit_type(array: &ArrayRef, to: &DataType) -> Fit<ArrayRef> {
         (DataType::LargeList(_), DataType::List(element)) => fit_list(Lists::new(array.as_list::<i64>())?, element),
         (DataType::FixedSizeList(_, _), DataType::List(element)) => fit_list(Lists::fixed(array.as_fixed_size_list())?, element),
         (DataType::Map(_, _), DataType::Map(entries, _)) => fit_map(array.as_map(), entries),
-        (DataType::Dictionary(_, values), _) if values.is_nested() => fit_type(&cast(array, values).map_err(Misfit::new)?, to),
-        _ if holds(from, to) => cast(array, to).map_err(Misfit::new),
+        (DataType::Dictionary(_, values), _) if values.is_nested() => fit_type(&cast(array, values).map_err(Misfit::new)?, to, valid),
+        _ if holds(from, to) => fit_range(array, to),
+        _ if coarsens(from, to) => fit_coarser(array, to, valid),
         _ => {
             let error = Error::invalid(format!("{from} does not fit {to} without loss"));
             Err(Misfit::new(error.hint("convert the data, or widen the column with `alter`")))
         }
     }
+}
+
+/// The same values in another type, if all are in its range.
+fn fit_range(array: &ArrayRef, to: &DataType) -> Fit<ArrayRef> {
+    cast(array, to).map_err(|error| {
+        let row = (0..array.len()).find(|&row| cast(&array.slice(row, 1), to).is_err());
+        Misfit { row, ..Misfit::new(error) }
+    })
+}
+
+/// Times in a coarser unit, if each is whole in it; what stands behind a null is not looked at.
+fn fit_coarser(array: &ArrayRef, to: &DataType, valid: Option<&NullBuffer>) -> Fit<ArrayRef> {
+    let fine = cast(array, &plain_time(array.data_type())).map_err(Misfit::new)?;
+    let coarse = fit_range(&fine, to)?;
+    let back = cast(&coarse, fine.data_type()).map_err(Misfit::new)?;
+    let changed = distinct(&fine, &back)?;
+    let first = changed.values().set_indices().find(|&row| valid.is_none_or(|valid| valid.is_valid(row)));
+    let Some(row) = first else { return Ok(coarse) };
+    let kind = |data_type| kind_of(data_type).map_err(Misfit::new);
+    let value = match ScalarRef::at(&fine, row) {
+        Some(value) => print_value(value, &kind(fine.data_type())?),
+        None => "a value".to_string(),
+    };
+    let error = Error::invalid(format!("{value} is not whole in {}", kind(to)?)).hint("round it, or create the table with a finer unit");
+    Err(Misfit { row: Some(row), ..Misfit::new(error) })
 }
 
 /// Lists of any kind: offsets that start at 0, the elements between the first and the last, which lists are null.

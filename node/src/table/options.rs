@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::expiry::{EXPIRE_TIME, TIME_FIELD};
+use super::names::{parse_names, print_names};
 use super::nearest::did_you_mean;
 use super::quantity::{parse_bytes, parse_duration_ms, print_bytes, print_duration_ms};
 use crate::error::{Error, Result};
@@ -169,7 +170,7 @@ impl TableOptions {
         let located = |error: Error| error.at("option", name);
         match name {
             "compression" => self.compression = parse_compression(value).map_err(located)?,
-            "statistics.columns" => self.statistics = parse_statistics(value),
+            "statistics.columns" => self.statistics = parse_statistics(value)?,
             "retention.ms" => self.retention_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
             "retention.bytes" => self.retention_bytes = parse_limit(value, parse_bytes).map_err(located)?,
             EXPIRE_TIME => self.record_expire_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
@@ -213,7 +214,7 @@ impl TableOptions {
                 Statistics::Times => "times".to_string(),
                 Statistics::All => "*".to_string(),
                 Statistics::None => "none".to_string(),
-                Statistics::Columns(names) => names.join(","),
+                Statistics::Columns(names) => print_columns(names),
             },
             "retention.ms" => limit(self.retention_ms, print_duration_ms),
             "retention.bytes" => limit(self.retention_bytes, print_bytes),
@@ -260,11 +261,10 @@ impl TableOptions {
     /// Whether this program knows all options that were set.
     ///
     /// # Errors
-    /// Invalid when a newer program set one: what it asks for is not known, so nothing may be written.
+    /// Unavailable when a newer program set one: what it asks for is not known, so nothing may be written.
     pub fn check_known(&self) -> Result<()> {
         let Some((name, _)) = self.unknown.first_key_value() else { return Ok(()) };
-        let newer =
-            Error::invalid("the table was written by a newer program, with an option that this one does not know").at("option", name);
+        let newer = Error::newer("the table was written by a newer program, with an option that this one does not know").at("option", name);
         Err(newer.hint("upgrade to write to it; it can be read"))
     }
 
@@ -292,12 +292,21 @@ fn parse_compression(value: &str) -> Result<Compression> {
         .ok_or_else(|| Error::invalid(format!("`{value}` is not a compression")).hint("one of none, lz4, zstd, zstd:1 to zstd:22"))
 }
 
-fn parse_statistics(value: &str) -> Statistics {
-    match value {
+fn parse_statistics(value: &str) -> Result<Statistics> {
+    Ok(match value {
         "times" => Statistics::Times,
         "*" => Statistics::All,
         "none" | "" => Statistics::None,
-        names => Statistics::Columns(names.split(',').map(|name| name.trim().to_string()).collect()),
+        names => Statistics::Columns(parse_names(names)?),
+    })
+}
+
+fn print_columns(names: &[String]) -> String {
+    let text = print_names(names);
+    match text.as_str() {
+        // One column that is called like one of the other choices.
+        "times" | "*" | "none" => format!("\"{text}\""),
+        _ => text,
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) const LOOKUP_HELP: &str = "Examples:
   aquifer lookup customers --keys wanted.csv
   aquifer lookup sales --prefix country=CH
   aquifer lookup customers --key id=7 --snapshot 3
+  aquifer lookup sales --prefix country=CH --as-of 2026-01-31T12:00:00Z
 
 Rows come in the order of the keys. How many keys have no row is said on stderr. With --prefix all rows come whose key begins so;
 that is fast where the --bucket-key of the table is part of it, else all buckets are asked.";

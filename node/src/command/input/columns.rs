@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::column::Named;
 use super::row_kind::RowKinds;
 use crate::command::quote::quote;
+use crate::command::store::quoted_name;
 
 pub(crate) struct Columns {
     table: SchemaRef,
@@ -55,7 +56,7 @@ impl Columns {
     }
 }
 
-/// Keys as the user types them, `COLUMN=VALUE` for each column of the key, between commas; a value may hold commas.
+/// Keys as the user types them, `COLUMN=VALUE` for each column of the key, between commas; a value may hold commas, and a name in double quotes too.
 ///
 /// Errors: Invalid, with the key, for a column that is missing, unknown or named twice, and for a value that its column does not hold.
 pub(crate) fn parse_keys(texts: &[String], table: &Schema, key: &[String]) -> Result<RecordBatch> {
@@ -72,13 +73,12 @@ pub(crate) fn parse_keys(texts: &[String], table: &Schema, key: &[String]) -> Re
 fn parse_key(text: &str, columns: &mut [Named]) -> Result<()> {
     let mut values: Vec<Option<String>> = vec![None; columns.len()];
     let mut at = None;
-    for part in text.split(',') {
-        let named = part.split_once('=').map(|(name, value)| (name.trim(), value));
-        let column = named.and_then(|(name, _)| columns.iter().position(|column| column.name == name));
+    for (part, named) in key_parts(text) {
+        let column = named.as_ref().and_then(|(name, _)| columns.iter().position(|column| column.name == *name));
         match (column, named, at) {
             (Some(column), Some((name, value)), _) => {
                 if values[column].replace(value.to_string()).is_some() {
-                    return Err(Error::invalid(format!("column {} is named twice", quote(name))));
+                    return Err(Error::invalid(format!("column {} is named twice", quote(&name))));
                 }
                 at = Some(column);
             }
@@ -95,6 +95,26 @@ fn parse_key(text: &str, columns: &mut [Named]) -> Result<()> {
     Ok(())
 }
 
+/// What stands between the commas of a key, and the name and the value where it begins with a name.
+pub(crate) fn key_parts(text: &str) -> Vec<(&str, Option<(String, &str)>)> {
+    let mut parts = Vec::new();
+    let mut rest = Some(text);
+    while let Some(text) = rest {
+        let begin = text.trim_start();
+        // Quotes that are not those of a name belong to a value.
+        let quoted = quoted_name(begin).ok().flatten().and_then(|(name, behind)| Some((name, behind.trim_start().strip_prefix('=')?)));
+        let value_at = quoted.as_ref().map_or(0, |(_, behind)| text.len() - behind.len());
+        let end = text[value_at..].find(',').map_or(text.len(), |comma| value_at + comma);
+        let named = match quoted {
+            Some((name, _)) => Some((name, &text[value_at..end])),
+            None => text[..end].split_once('=').map(|(name, value)| (name.trim().to_string(), value)),
+        };
+        parts.push((&text[..end], named));
+        rest = text.get(end + 1..);
+    }
+    parts
+}
+
 fn form(columns: &[Named]) -> String {
     let columns: Vec<_> = columns.iter().map(|column| format!("{}=..", column.name)).collect();
     format!("the table's keys look like {}", columns.join(","))
@@ -107,9 +127,23 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     fn parse(texts: &[&str]) -> Result<RecordBatch> {
-        let fields = [("text", DataType::Utf8), ("number", DataType::Int64), ("other", DataType::Utf8)];
+        parse_of(["text", "number"], texts)
+    }
+
+    fn parse_of(key: [&str; 2], texts: &[&str]) -> Result<RecordBatch> {
+        let fields = [(key[0], DataType::Utf8), (key[1], DataType::Int64), ("other", DataType::Utf8)];
         let table = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, false)).to_vec());
-        parse_keys(&texts.iter().map(ToString::to_string).collect::<Vec<_>>(), &table, &["text".into(), "number".into()])
+        parse_keys(&texts.iter().map(ToString::to_string).collect::<Vec<_>>(), &table, &key.map(String::from))
+    }
+
+    #[test]
+    fn columns_of_keys_with_commas_stand_in_quotes() {
+        let texts = [r#""a,b"=x, "y"="z,"n=m"=1"#, r#" "n=m" =2,"a,b"=,"#];
+        let keys = parse_of(["a,b", "n=m"], &texts).unwrap();
+        assert_eq!(keys.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), [r#"x, "y"="z"#, ","]);
+        assert_eq!(keys.column(1).as_primitive::<Int64Type>().values(), &[1, 2]);
+        let plain = parse(&[r#""number"=3,"text"="quoted""#]).unwrap();
+        assert_eq!(plain.column(0).as_string::<i32>().value(0), "\"quoted\"");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use clap::ValueEnum;
 use super::arguments::OnError;
 use chunks::Chunks;
 use columnar::Columnar;
-pub(super) use columns::{Columns, parse_keys};
+pub(super) use columns::{Columns, key_parts, parse_keys};
 pub(super) use infer::infer;
 pub(super) use meta::way_out;
 pub(super) use row_kind::{RowKind, row_kind, row_kinds};

@@ -4,6 +4,7 @@
 //! whole or not at all. A closed pipe is no error. Knows nothing of the store.
 
 mod destination;
+mod parquet;
 mod table;
 mod text;
 mod value;
@@ -16,20 +17,11 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use clap::ValueEnum;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 use super::outcome::Failure;
 use destination::Destination;
 pub(super) use destination::{Reader, write_line, write_text};
 pub(super) use value::print_utc_ms;
-
-/// Bytes of a parquet row group in memory at most.
-const ROW_GROUP_BYTES: usize = 32 << 20;
-
-/// Rows of a parquet row group at most.
-const ROW_GROUP_ROWS: usize = 1 << 20;
 
 /// How rows are printed.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +77,7 @@ enum Sink {
     Table(table::Table),
     Text(text::Text),
     Arrow(Box<StreamWriter<Destination>>),
-    Parquet(Box<ArrowWriter<Destination>>),
+    Parquet(Box<parquet::Parquet>),
 }
 
 /// Takes rows of one schema.
@@ -112,13 +104,14 @@ impl Output {
             Format::Json => Sink::Text(text::Text::json(destination)),
             Format::Csv => Sink::Text(text::Text::csv(destination, &schema)?),
             Format::Arrow => Sink::Arrow(Box::new(StreamWriter::try_new(destination, &schema).map_err(arrow_failed)?)),
-            Format::Parquet => Sink::Parquet(Box::new(parquet(destination, schema.clone())?)),
+            Format::Parquet => Sink::Parquet(Box::new(parquet::Parquet::new(destination, &schema)?)),
         };
         Ok(Output { sink, schema, rows: 0 })
     }
 
     /// Writes rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        let rows_before = self.rows;
         self.rows += batch.num_rows() as u64;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options).map_err(arrow_failed)?;
@@ -126,13 +119,7 @@ impl Output {
             Sink::Table(table) => table.write(&batch),
             Sink::Text(text) => text.write(&batch),
             Sink::Arrow(writer) => writer.write(&batch).map_err(arrow_failed),
-            Sink::Parquet(writer) => {
-                writer.write(&batch).map_err(parquet_failed)?;
-                if writer.in_progress_size() >= ROW_GROUP_BYTES {
-                    writer.flush().map_err(parquet_failed)?;
-                }
-                Ok(())
-            }
+            Sink::Parquet(parquet) => parquet.write(&batch, rows_before),
         }
     }
 
@@ -152,7 +139,7 @@ impl Output {
             Sink::Table(table) => table.finish()?,
             Sink::Text(text) => text.finish()?,
             Sink::Arrow(writer) => writer.into_inner().map_err(arrow_failed)?.finish()?,
-            Sink::Parquet(writer) => writer.into_inner().map_err(parquet_failed)?.finish()?,
+            Sink::Parquet(parquet) => parquet.finish()?,
         }
         Ok(self.rows)
     }
@@ -164,27 +151,10 @@ fn without_metadata(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
-fn parquet(destination: Destination, schema: SchemaRef) -> Result<ArrowWriter<Destination>, Failure> {
-    let level = ZstdLevel::try_new(1).map_err(|error| Error::internal(error.to_string()))?;
-    let properties =
-        WriterProperties::builder().set_compression(Compression::ZSTD(level)).set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
-    ArrowWriter::try_new(destination, schema, Some(properties)).map_err(parquet_failed)
-}
-
 fn arrow_failed(error: arrow::error::ArrowError) -> Failure {
     match error {
         arrow::error::ArrowError::IoError(_, error) => Failure::writing(error),
         other => Error::internal(format!("arrow is not written: {other}")).into(),
-    }
-}
-
-fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
-    match error {
-        parquet::errors::ParquetError::External(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => Failure::writing(*error),
-            Err(other) => Error::internal(format!("parquet is not written: {other}")).into(),
-        },
-        other => Error::invalid(format!("parquet is not written: {other}")).into(),
     }
 }
 

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int8Array,
-    Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray, Time32SecondArray, Time64NanosecondArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array,
+    Int8Array, Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray, Time32MillisecondArray, Time32SecondArray,
+    Time64NanosecondArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::concat_batches;
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema};
 use proptest::prelude::*;
 
@@ -65,7 +66,7 @@ fn plain(rows: usize) -> impl Strategy<Value = Vec<(&'static str, ArrayRef)>> {
             ("day", Arc::new(Date32Array::from(days))),
             ("second", Arc::new(Time32SecondArray::from(seconds))),
             ("nanosecond", Arc::new(Time64NanosecondArray::from(nanoseconds))),
-            ("s", Arc::new(TimestampSecondArray::from(moments.clone()))),
+            ("s", Arc::new(TimestampSecondArray::from(moments.iter().map(|s| s.map(|s| s / 1000)).collect::<Vec<_>>()))),
             ("ms", Arc::new(TimestampMillisecondArray::from(moments).with_timezone("UTC"))),
             ("us", Arc::new(TimestampMicrosecondArray::from(instants.clone()).with_timezone("Europe/Amsterdam"))),
             ("ns", Arc::new(TimestampNanosecondArray::from(instants))),
@@ -131,9 +132,18 @@ fn read(path: &Path, schema: SchemaRef) -> RecordBatch {
         match input.next().unwrap() {
             Event::Rows(batch) => batches.push(batch),
             Event::Idle => {}
-            Event::End => return concat_batches(&schema, &batches).unwrap(),
+            Event::End => {
+                let schema = batches.first().map_or(schema, RecordBatch::schema);
+                return concat_batches(&schema, &batches).unwrap();
+            }
         }
     }
+}
+
+/// The rows in the units of this schema.
+fn in_units_of(schema: &SchemaRef, rows: &RecordBatch) -> RecordBatch {
+    let columns = rows.columns().iter().zip(schema.fields()).map(|(array, field)| cast(array, field.data_type()).unwrap());
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
 }
 
 proptest! {
@@ -144,8 +154,12 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let rows = batch(columns.into_iter().chain(more).collect());
         for format in [Format::Json, Format::Csv, Format::Arrow, Format::Parquet] {
-            let back = read(&written(&directory, format, &[rows.clone(), rows.slice(0, 1)]), rows.schema());
+            let mut back = read(&written(&directory, format, &[rows.clone(), rows.slice(0, 1)]), rows.schema());
             let expected = concat_batches(&rows.schema(), [&rows, &rows.slice(0, 1)]).unwrap();
+            if format == Format::Parquet {
+                // It has no seconds: a table takes them back.
+                back = in_units_of(&rows.schema(), &back);
+            }
             let differs = (0..rows.num_columns()).find(|place| back.column(*place) != expected.column(*place));
             prop_assert_eq!(differs.map(|place| expected.schema().field(place).name().clone()), None, "{}", format.name());
             prop_assert_eq!(back.schema(), expected.schema());
@@ -157,6 +171,48 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let rows = batch(vec![("a", Arc::new(StringArray::from(texts)))]);
         prop_assert_eq!(read(&written(&directory, Format::Csv, std::slice::from_ref(&rows)), rows.schema()), rows);
+    }
+}
+
+#[test]
+fn parquet_holds_seconds_as_milliseconds_for_every_reader() {
+    let directory = tempfile::tempdir().unwrap();
+    let moments = || Arc::new(TimestampSecondArray::from(vec![Some(-1), None])) as ArrayRef;
+    let zoned = TimestampSecondArray::from(vec![2, 3]).with_timezone("Europe/Amsterdam");
+    let fields = Fields::from(vec![Field::new("x", moments().data_type().clone(), true)]);
+    let rows = batch(vec![
+        ("moment", moments()),
+        ("zoned", Arc::new(zoned)),
+        ("time", Arc::new(Time32SecondArray::from(vec![86_399, 0]))),
+        ("nested", Arc::new(StructArray::new(fields, vec![moments()], None))),
+    ]);
+    let path = written(&directory, Format::Parquet, std::slice::from_ref(&rows));
+    // As a reader that knows parquet and nothing of what Arrow notes in it.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(fs::File::open(&path).unwrap(), options).unwrap().build().unwrap();
+    let seen: Vec<_> = reader.map(Result::unwrap).collect();
+    let seen = concat_batches(&seen[0].schema(), &seen).unwrap();
+    assert_eq!(seen.column(0).as_ref(), &TimestampMillisecondArray::from(vec![Some(-1000), None]));
+    assert_eq!(seen.column(1).as_ref(), &TimestampMillisecondArray::from(vec![2000, 3000]).with_timezone("UTC"));
+    assert_eq!(seen.column(2).as_ref(), &Time32MillisecondArray::from(vec![86_399_000, 0]));
+    assert_eq!(seen.column(3).as_struct().column(0), seen.column(0));
+    // And as one that does: the zone is kept.
+    let back = read(&path, rows.schema());
+    assert_eq!(back.column(1).as_ref(), &TimestampMillisecondArray::from(vec![2000, 3000]).with_timezone("Europe/Amsterdam"));
+    assert_eq!(in_units_of(&rows.schema(), &back), rows);
+}
+
+#[test]
+fn times_that_parquet_cannot_hold_are_refused_by_column_and_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let columns: [ArrayRef; 2] =
+        [Arc::new(TimestampSecondArray::from(vec![0, i64::MAX])), Arc::new(Time32SecondArray::from(vec![0, i32::MIN]))];
+    for column in columns {
+        let rows = batch(vec![("at", column)]);
+        let mut output = Output::open(Format::Parquet, Some(&directory.path().join("rows")), rows.schema(), Purpose::Rows).unwrap();
+        output.write(&rows.slice(0, 1)).unwrap();
+        let Err(Failure::Error(error, 1)) = output.write(&rows) else { panic!("{rows:?}") };
+        assert!(error.to_string().contains("the coarsest unit of parquet, column at, row 2; leave the row out"), "{error}");
     }
 }
 

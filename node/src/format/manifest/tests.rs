@@ -73,8 +73,8 @@ fn a_newer_version_is_named() {
     let crc = checksum(&bytes);
     put(&mut bytes, CRC_AT, crc.to_le_bytes());
     let error = fold::<Edit>(3, &bytes).unwrap_err();
-    assert_eq!(error.to_string(), "a manifest of a newer version, version 9, supported 1, position 0; use a newer program");
-    assert_eq!(error.kind(), Kind::Invalid);
+    assert_eq!(error.to_string(), "a manifest of a newer version, version 9, supported 1, position 0; upgrade this program");
+    assert_eq!(error.kind(), Kind::Unavailable);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn other_kinds_and_unknown_edits_are_refused() {
     assert_eq!(fold::<Edit>(4, &bytes).unwrap_err().kind(), Kind::Corrupt);
     let unknown = record(3, &[serde_json::json!({ "Painted": 1 })]).unwrap();
     let error = fold::<Edit>(3, &unknown).unwrap_err();
-    assert!(error.kind() == Kind::Invalid && error.to_string().contains("does not know"), "{error}");
+    assert!(error.kind() == Kind::Unavailable && error.to_string().contains("does not know"), "{error}");
 }
 
 proptest! {

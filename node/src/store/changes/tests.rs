@@ -11,6 +11,8 @@ use crate::error::Kind;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Options, Store, Table, Writer};
 
+mod pairs;
+
 const DIR: &str = "/store";
 
 /// A row but for its key.

@@ -15,6 +15,7 @@ use crate::io::sim::{Faults, Sim};
 use crate::log::writer::{HEAD_ROOM, Record};
 use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table};
 
+mod altering;
 mod engines;
 mod expiry;
 mod memory;

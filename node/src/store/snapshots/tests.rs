@@ -17,6 +17,8 @@ use crate::io::Driver;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Next, Options, ScanBatch, Start, Store};
 
+mod travel;
+
 const DIR: &str = "/store";
 
 type Model = BTreeMap<i64, i64>;

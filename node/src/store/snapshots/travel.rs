@@ -48,6 +48,16 @@ impl At {
         Ok((entry, At { spec, record, keyed }))
     }
 
+    /// Its number.
+    pub(in crate::store) fn id(&self) -> u64 {
+        self.record.id
+    }
+
+    /// When it was: rows that expired later are in it.
+    pub(in crate::store) fn time_ms(&self) -> i64 {
+        self.record.time_ms
+    }
+
     /// What the snapshot has of a bucket; `None` when that had no rows.
     ///
     /// Errors: NotFound when the snapshot expired meanwhile, or runs that the manifest named went: it is worth while to look again.

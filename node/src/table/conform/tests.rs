@@ -182,6 +182,74 @@ fn what_would_lose_values_is_refused() {
 }
 
 #[test]
+fn times_that_are_whole_in_a_coarser_unit_fit_it() {
+    use arrow::array::{Date32Array, Time32MillisecondArray, Time32SecondArray, Time64NanosecondArray, TimestampMillisecondArray};
+    let moments = TimestampMillisecondArray::from(vec![Some(-2000), None, Some(i64::MAX / 1000 * 1000)]);
+    let seconds = TimestampSecondArray::from(vec![Some(-2), None, Some(i64::MAX / 1000)]);
+    let packed = arrow::compute::cast(&moments, &DataType::Dictionary(DataType::Int8.into(), moments.data_type().clone().into()));
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1, 2, 3]), &moments).expect("runs");
+    let cases: Vec<(ArrayRef, &str, ArrayRef)> = vec![
+        (array(moments.clone()), "timestamp(s)", array(seconds.clone())),
+        (array(moments.with_timezone("+00:00")), "timestamp(s, UTC)", array(seconds.clone().with_timezone("UTC"))),
+        (packed.expect("dictionary"), "timestamp(s)", array(seconds.clone())),
+        (array(runs), "timestamp(s)", array(seconds)),
+        (array(TimestampMicrosecondArray::from(vec![5000])), "timestamp(ms)", array(TimestampMillisecondArray::from(vec![5]))),
+        (array(Time32MillisecondArray::from(vec![5000])), "time(s)", array(Time32SecondArray::from(vec![5]))),
+        (array(Time64NanosecondArray::from(vec![7_000_000])), "time(ms)", array(Time32MillisecondArray::from(vec![7]))),
+        (array(Date64Array::from(vec![86_400_000])), "timestamp(s)", array(TimestampSecondArray::from(vec![86_400]))),
+        (array(Date64Array::from(vec![-86_400_000])), "date", array(Date32Array::from(vec![-1]))),
+    ];
+    for (given, kind, expected) in cases {
+        let conformed = conform(&batch(&[("a", given)]), &schema(&[("a", kind)])).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert_eq!(conformed.column(0), &expected, "{kind}");
+    }
+}
+
+#[test]
+fn times_that_are_not_whole_are_refused_by_value_and_row() {
+    let millis = |values: Vec<Option<i64>>| array(arrow::array::TimestampMillisecondArray::from(values));
+    let refusal = |kind: &str, given: ArrayRef| conform(&batch(&[("a", given)]), &schema(&[("a", kind)])).expect_err(kind).to_string();
+    let advice = "; round it, or create the table with a finer unit";
+    let error = refusal("timestamp(s)", millis(vec![Some(1000), None, Some(-1), Some(1)]));
+    assert_eq!(error, format!("1969-12-31T23:59:59.999 is not whole in timestamp(s), column a, row 2{advice}"));
+    let error = refusal("time(s)", array(arrow::array::Time64NanosecondArray::from(vec![1])));
+    assert_eq!(error, format!("00:00:00.000000001 is not whole in time(s), column a, row 0{advice}"));
+    let error = refusal("date", array(Date64Array::from(vec![0, 1000])));
+    assert_eq!(error, format!("1970-01-01T00:00:01.000 is not whole in date, column a, row 1{advice}"));
+    // A number that the bits of the column do not hold.
+    assert!(refusal("time(s)", array(arrow::array::Time64MicrosecondArray::from(vec![1 << 53]))).contains("row 0"));
+
+    let hidden = structs(vec![("x", millis(vec![Some(1), Some(1000)]))], vec![false, true]);
+    conform(&batch(&[("a", hidden)]), &schema(&[("a", "struct<x: timestamp(s)>")])).expect("a null struct hides its fields");
+    let shown = structs(vec![("x", millis(vec![Some(1000), Some(1)]))], vec![true, true]);
+    assert!(refusal("struct<x: timestamp(s)>", shown).contains("column a.x, row 1"));
+    let mut lists = ListBuilder::new(arrow::array::TimestampMillisecondBuilder::new());
+    lists.append_value([Some(1000), Some(2000)]);
+    lists.append_value([Some(2500)]);
+    assert!(refusal("list<timestamp(s)>", array(lists.finish())).contains("column a, row 1"));
+}
+
+#[test]
+fn times_out_of_the_range_of_a_finer_unit_are_refused_by_row() {
+    use arrow::array::{Time32SecondArray, Time64MicrosecondArray};
+    let packed = |values: ArrayRef| array(DictionaryArray::try_new(Int8Array::from(vec![0, 1]), values).expect("dictionary"));
+    let cases = [
+        (array(TimestampSecondArray::from(vec![0, i64::MAX])), "timestamp(ms)"),
+        (array(Time32SecondArray::from(vec![86_399, i32::MAX])), "time(ms)"),
+        (packed(array(Time32SecondArray::from(vec![86_399, i32::MIN]))), "time(ms)"),
+        (array(Time64MicrosecondArray::from(vec![86_399, i64::MAX])), "time(ns)"),
+        (array(Date64Array::from(vec![0, i64::MAX])), "timestamp(us)"),
+    ];
+    for (given, kind) in cases {
+        let error = conform(&batch(&[("a", given.clone())]), &schema(&[("a", kind)])).expect_err(kind).to_string();
+        assert!(error.starts_with("cannot convert") && error.contains("column a, row 1"), "{error}");
+        conform(&batch(&[("a", given.slice(0, 1))]), &schema(&[("a", kind)])).expect(kind);
+    }
+    let hidden = Time32SecondArray::new(vec![1, i32::MAX].into(), Some(vec![true, false].into()));
+    conform(&batch(&[("a", array(hidden))]), &schema(&[("a", "time(us)")])).expect("what stands behind a null is not data");
+}
+
+#[test]
 fn misfits_name_the_column_and_the_row() {
     let ints = |values: Vec<Option<i32>>| array(Int32Array::from(values));
     let cases = [

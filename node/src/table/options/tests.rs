@@ -18,6 +18,8 @@ fn values_are_parsed_and_printed() {
         ("compression=zstd:22", "zstd:22"),
         ("compression=lz4", "lz4"),
         ("statistics.columns=a, b", "a,b"),
+        ("statistics.columns=\"a,b\",c", "\"a,b\",c"),
+        ("statistics.columns=\"none\"", "\"none\""),
         ("statistics.columns=none", "none"),
         ("retention.ms=7d", "7d"),
         ("retention.ms=none", "none"),

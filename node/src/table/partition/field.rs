@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::table::names::{parse_list, quoted_name};
 use crate::table::nearest::did_you_mean;
 use crate::table::schema::TableSchema;
 use crate::table::types::ColumnType;
@@ -77,23 +78,42 @@ pub struct PartitionField {
 }
 
 impl PartitionField {
-    /// Parses `--partition-by`: `c,day(ts)`.
+    /// Parses `--partition-by`: `c,day(ts),"a,b",day("c,d")`.
     ///
     /// # Errors
     /// Invalid for unknown columns and transforms, with what was probably meant, and for types that cannot be used.
     pub fn parse_list(text: &str, schema: &TableSchema) -> Result<Vec<PartitionField>> {
-        let fields = text.split(',').map(|part| PartitionField::parse(part.trim(), schema)).collect::<Result<Vec<_>>>()?;
+        let fields = parse_list(text, |text| PartitionField::parse_first(text, schema))?;
         PartitionField::check(&fields, schema)?;
         Ok(fields)
+    }
+
+    /// The field that a text begins with, and what is behind it.
+    fn parse_first<'a>(text: &'a str, schema: &TableSchema) -> Result<(PartitionField, &'a str)> {
+        if let Some((column, behind)) = quoted_name(text)? {
+            return Ok((PartitionField::of(Transform::Identity, &column, schema)?, behind));
+        }
+        let (plain, behind) = text.split_at(text.find(',').unwrap_or(text.len()));
+        if let Some((transform, _)) = plain.split_once('(').filter(|_| schema.column(plain.trim()).is_err())
+            && let Some((column, behind)) = quoted_name(text[transform.len() + 1..].trim_start())?
+        {
+            let open = || Error::invalid(format!("`)` is missing behind \"{column}\"")).hint("partition by as in day(\"a,b\")");
+            let behind = behind.trim_start().strip_prefix(')').ok_or_else(open)?;
+            return Ok((PartitionField::of(Transform::parse(transform.trim())?, &column, schema)?, behind));
+        }
+        Ok((PartitionField::parse(plain.trim(), schema)?, behind))
     }
 
     fn parse(text: &str, schema: &TableSchema) -> Result<PartitionField> {
         let call = text.strip_suffix(')').and_then(|text| text.split_once('('));
         // A column may be called `day(ts)`, as files from elsewhere do.
         let Some((transform, column)) = call.filter(|_| schema.column(text).is_err()) else {
-            return Ok(PartitionField { source: schema.column(text)?.id, transform: Transform::Identity, name: text.to_string() });
+            return PartitionField::of(Transform::Identity, text, schema);
         };
-        let (transform, column) = (Transform::parse(transform.trim())?, column.trim());
+        PartitionField::of(Transform::parse(transform.trim())?, column.trim(), schema)
+    }
+
+    fn of(transform: Transform, column: &str, schema: &TableSchema) -> Result<PartitionField> {
         let source = schema.column(column)?.id;
         let name = if transform == Transform::Identity { column.to_string() } else { format!("{column}_{transform}") };
         Ok(PartitionField { source, transform, name })

@@ -56,7 +56,11 @@ fn fields_are_parsed_and_refused() {
     let parsed = PartitionField::parse_list("c, day(ts),year(ts),identity(n)", &schema).expect("fields");
     assert_eq!(parsed.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["c", "ts_day", "ts_year", "n"]);
     let cases = [
-        ("", "unknown column ``"),
+        ("c,", "unknown column ``"),
+        ("\"c,n", "does not end"),
+        ("\"c\"n", "expected a comma"),
+        ("day(\"ts\"", "`)` is missing"),
+        ("day(\"tz\")", "did you mean `ts`?"),
         ("d y(ts)", "unknown transform"),
         ("dya(ts)", "did you mean `day`?"),
         ("day(tz)", "did you mean `ts`?"),
@@ -70,6 +74,17 @@ fn fields_are_parsed_and_refused() {
         let error = PartitionField::parse_list(text, &schema).expect_err(text).to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn columns_with_commas_stand_in_quotes() {
+    let fields = [("a,b", "utf8"), ("c,d", "date"), ("day(e)", "date"), ("x \"y\"", "int32"), ("year(\"q\")", "int32")];
+    let fields = fields.map(|(name, kind)| Field::new(name, parse_type(kind).expect(kind), true));
+    let schema = TableSchema::new(fields.to_vec()).expect("schema");
+    let list = r#""a,b", year( "c,d" ),"x ""y""",day("day(e)"),day(e),year("q")"#;
+    let parsed = PartitionField::parse_list(list, &schema).expect("fields");
+    let expected = ["a,b", "c,d_year", "x \"y\"", "day(e)_day", "day(e)", "year(\"q\")"];
+    assert_eq!(parsed.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What tables keep of rows and options that only some merges look at: that retractions alone made a row, and blanks around a delimiter.
 
+use arrow::array::ListArray;
+use arrow::datatypes::Int32Type;
+
 use super::*;
 
 type Totals = (Option<i64>, Option<i64>);
@@ -95,4 +98,49 @@ fn blanks_around_a_delimiter_are_kept() {
     store.alter_table("t", &[Change::set_option("fields.name.list-agg-delimiter", " ")]).unwrap();
     table.writer().unwrap().upsert(&names(&["c"])).unwrap();
     assert_eq!(joined(), "a, b c");
+}
+
+type Tagged = (Option<&'static str>, &'static [i32]);
+
+/// A row of key 1 with a name and tags.
+fn tagged((name, tags): Tagged) -> RecordBatch {
+    let tags = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(tags.iter().copied().map(Some))]);
+    let (key, name): (ArrayRef, ArrayRef) = (Arc::new(Int64Array::from(vec![1])), Arc::new(StringArray::from(vec![name])));
+    RecordBatch::try_from_iter_with_nullable([("key", key, false), ("name", name, true), ("tags", Arc::new(tags) as ArrayRef, true)])
+        .unwrap()
+}
+
+fn shown(table: &Table) -> (Option<String>, Vec<i32>) {
+    let found = table.scan().build().unwrap().map(|found| found.unwrap().batch).next().unwrap();
+    let (names, tags) = (found.column(1).as_string::<i32>(), found.column(2).as_list::<i32>().value(0));
+    (names.iter().next().unwrap().map(str::to_string), tags.as_primitive::<Int32Type>().values().to_vec())
+}
+
+/// The example of docs/merge-engines.md: what stands behind each row.
+fn check_seen(changelog: &str, flushes: bool, expected: [Tagged; 3]) {
+    let store = Store::open_with(Sim::new(1, Faults::default()), DIR, options()).unwrap();
+    let create = CreateTable::like(tagged((None, &[])).schema()).primary_key(&["key"]).option("merge-engine", "aggregation");
+    let create = create.option("fields.tags.aggregate-function", "collect").option("changelog-producer", changelog);
+    let table = store.create_table("t", create.option("fields.name.aggregate-function", "last_non_null_value")).unwrap();
+    let written: [(ChangeType, Tagged); 3] =
+        [(ChangeType::Insert, (Some("a"), &[1])), (ChangeType::Delete, (Some("a"), &[1])), (ChangeType::UpdateAfter, (None, &[2]))];
+    for ((kind, row), (name, tags)) in written.into_iter().zip(expected) {
+        table.writer().unwrap().apply(&tagged(row), &[kind]).unwrap();
+        if flushes {
+            store.flush("t").unwrap();
+        }
+        assert_eq!(shown(&table), (name.map(str::to_string), tags.to_vec()), "{changelog}, {kind}, flushes: {flushes}");
+    }
+    store.flush("t").unwrap();
+    store.compact("t", true).unwrap();
+    assert_eq!(shown(&table), (expected[2].0.map(str::to_string), expected[2].1.to_vec()), "{changelog}, flushes: {flushes}");
+}
+
+#[test]
+fn what_a_retraction_sees_is_what_stands_in_the_same_merge() {
+    let seen: [Tagged; 3] = [(Some("a"), &[1]), (None, &[]), (None, &[2])];
+    check_seen("input", false, seen);
+    check_seen("input", true, [(Some("a"), &[1]), (Some("a"), &[1]), (Some("a"), &[1, 2])]);
+    check_seen("lookup", false, seen);
+    check_seen("lookup", true, seen);
 }
