@@ -14,7 +14,7 @@ use super::{Address, Found, beyond_reach, find, here, ledger, lost_behind, owner
 use crate::error::{Error, Kind, Result};
 use crate::io::Entry;
 use crate::io::page::{self, Gauges};
-use crate::io::sync::Mutex;
+use crate::io::sync::{AtomicUsize, Mutex, Ordering};
 use crate::log::recovery;
 use crate::log::segment::Segment;
 use crate::log::view::View;
@@ -41,6 +41,8 @@ pub struct Follower {
     keyed: Mutex<Option<Arc<Keyed>>>,
     /// The index over the log, made when it is first asked for.
     tree: Mutex<Option<Arc<Tree>>>,
+    /// Memtables that it had when the manifest was last asked whether they are in runs; for who holds the tree.
+    looked_at: AtomicUsize,
 }
 
 /// Bytes that are of no use, see [`Follower::leftovers`].
@@ -68,7 +70,8 @@ impl Follower {
     pub fn open(resources: &Arc<Resources>, address: Address, writer: WriterState, keyed: Option<Arc<Keyed>>) -> Result<Arc<Self>> {
         let view = Arc::new(View::new(Vec::new(), 0, 0, resources.recent.clone()));
         let (recovered, keyed, tree) = (Mutex::new(None), Mutex::new(keyed), Mutex::new(None));
-        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered, keyed, tree });
+        let looked_at = AtomicUsize::new(0);
+        let follower = Arc::new(Follower { resources: resources.clone(), address, view, recovered, keyed, tree, looked_at });
         follower.refresh(writer)?;
         Ok(follower)
     }
@@ -108,9 +111,9 @@ impl Follower {
         let mut tries = 0;
         loop {
             tries += 1;
-            let tree = match known.take().filter(|tree| !self.is_behind(tree)) {
-                Some(tree) => tree,
-                None => self.open_tree(&keyed).map_err(|error| here(&self.address, error))?,
+            let tree = match known.take() {
+                Some(tree) if !self.is_behind(&tree)? => tree,
+                _ => self.open_tree(&keyed).map_err(|error| here(&self.address, error))?,
             };
             match self.replay(&tree) {
                 Ok(()) => {
@@ -148,9 +151,19 @@ impl Follower {
         Ok(Some((runs, kept.end_offset)))
     }
 
-    fn is_behind(&self, tree: &Tree) -> bool {
+    /// Whether runs have rows by now that are in its memtables, and those are many, or the log has rows no more that it needs. What the writer has not flushed either stays
+    /// in memory, however many memtables that fills here: made anew, it would be the same.
+    fn is_behind(&self, tree: &Tree) -> Result<bool> {
         let levels = tree.levels();
-        levels.memtables.len() > tree::WAITING_MAX || levels.active().end_offset() < self.view.start()
+        let memtables = levels.memtables.len();
+        if levels.active().end_offset() < self.view.start() {
+            return Ok(true);
+        }
+        if memtables <= tree::WAITING_MAX.max(self.looked_at.load(Ordering::Relaxed)) {
+            return Ok(false);
+        }
+        self.looked_at.store(memtables, Ordering::Relaxed);
+        Ok(self.state()?.flushed_to > levels.flushed_to)
     }
 
     /// Makes its tree that of a table that was altered, unless it is already.
@@ -164,6 +177,7 @@ impl Follower {
     }
 
     fn open_tree(&self, keyed: &Arc<Keyed>) -> Result<Arc<Tree>> {
+        self.looked_at.store(0, Ordering::Relaxed);
         let mut folds = 0;
         loop {
             let state = self.manifest()?.unwrap_or_default();

@@ -5,12 +5,14 @@
 //! run goes once neither the tree nor a snapshot has it, and no reader of this process holds it. This module knows nothing of what snapshots a table has.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use super::manifest::Edit;
+use super::manifest::{Edit, FILE_NAME, State};
+use super::resources::Resources;
 use super::tree::Tree;
 use super::upkeep::TreeJob;
-use super::{Bucket, here};
+use super::{Bucket, here, ledger};
 use crate::error::{Error, Result};
 use crate::io::sync::{Mutex, Ordering};
 use crate::log::commit::Log;
@@ -143,6 +145,15 @@ impl Drop for Keep {
 pub fn cut(buckets: &[Arc<Bucket>], snapshot_id: u64) -> Result<Vec<Keep>> {
     let logs: Vec<&Log> = buckets.iter().map(|bucket| &bucket.log).collect();
     Log::with_all(&logs, || buckets.iter().map(|bucket| bucket.cut(snapshot_id)).collect())
+}
+
+/// Whether opening the bucket in this directory for [`Bucket::release`] is worth while, by its manifest alone.
+///
+/// # Errors
+/// Corrupt for a damaged manifest; those of the device.
+pub fn keeps_any(resources: &Resources, dir: &Path, is_gone: impl Fn(u64) -> bool) -> Result<bool> {
+    let folded = ledger::read::<State>(&*resources.driver, &resources.pool, &dir.join(FILE_NAME))?;
+    Ok(folded.is_some_and(|folded| folded.state.kept.keys().any(|id| is_gone(*id))))
 }
 
 impl Bucket {

@@ -423,7 +423,7 @@ impl Bucket {
     pub fn is_idle(&self) -> bool {
         let busy = self.log.with_writer(|writer| writer.in_flight() + writer.queued() > 0 || writer.poison().is_some());
         // What its readers hold is known here only: opened again, it would take the files away.
-        let is_read = self.tree.as_ref().is_some_and(|tree| !tree.dropped.lock().is_empty() || tree.keeping.is_read());
+        let is_read = self.tree.as_ref().is_some_and(|tree| tree.is_pinned() || !tree.dropped.lock().is_empty() || tree.keeping.is_read());
         !busy && !is_read && self.to_seal.lock().is_empty() && self.dropped.lock().is_empty()
     }
 

@@ -140,6 +140,8 @@ pub struct Tree {
     pub(super) dropped: Mutex<Vec<Arc<Run>>>,
     /// Runs that snapshots keep.
     pub(super) keeping: Keeping,
+    /// Held by all who have pinned it.
+    pins: Arc<()>,
     /// Changes when a flush or a compaction ends.
     pub(super) progress: AtomicU32,
     /// Why rows that are durable are not in the memtable.
@@ -174,6 +176,7 @@ impl Tree {
             is_compacting: AtomicBool::new(false),
             dropped: Mutex::default(),
             keeping: Keeping::default(),
+            pins: Arc::default(),
             progress: AtomicU32::new(0),
             failed: Mutex::default(),
             flush_failed: Mutex::default(),
@@ -350,7 +353,12 @@ impl Tree {
         let Shape { keyed, levels } = Shape::clone(&self.shape());
         // The active memtable may grow, but once it is another's turn it does not. What is in runs is durable, whatever the view says yet.
         let end = view.end().min(levels.active().end_offset()).max(levels.flushed_to);
-        Ok(Pinned { keyed, levels, end })
+        Ok(Pinned { keyed, levels, end, _pin: Some(self.pins.clone()) })
+    }
+
+    /// Whether a reader has pinned it: opened again meanwhile, the bucket would not know whose runs it merges and takes away.
+    pub(super) fn is_pinned(&self) -> bool {
+        Arc::strong_count(&self.pins) > 1
     }
 
     /// Bytes of memtables that wait to be flushed.
@@ -448,12 +456,14 @@ pub struct Pinned {
     keyed: Arc<Keyed>,
     levels: Arc<Levels>,
     end: u64,
+    /// The tree's.
+    _pin: Option<Arc<()>>,
 }
 
 impl Pinned {
     /// What some runs have, which hold rows of the log before `end`.
     pub fn of_runs(keyed: Arc<Keyed>, runs: Vec<Arc<Run>>, end: u64) -> Self {
-        Pinned { keyed, levels: Arc::new(Levels::new(runs, end, Rules::default())), end }
+        Pinned { keyed, levels: Arc::new(Levels::new(runs, end, Rules::default())), end, _pin: None }
     }
 
     /// Offset in the log up to which rows count.

@@ -315,7 +315,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Merges runs until none is left to be picked; all of them into one when `full`.
+    /// Merges runs until none is left to be picked; when `full`, all those that are there now into one.
     ///
     /// # Errors
     /// As [`Bucket::step`].
@@ -323,30 +323,28 @@ impl Bucket {
         self.compact_to(if full { Extent::All } else { Extent::Picked })
     }
 
-    /// Merges runs until none of this extent is left to be merged.
+    /// Merges runs until none is left to be picked; or all those that are there now, once: more may come for as long as rows do.
     ///
     /// # Errors
     /// As [`Bucket::step`].
     pub(super) fn compact_to(self: &Arc<Self>, extent: Extent) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        // What has expired in a single run goes once, as what its rows say does; then nothing is left to do but what came meanwhile.
-        let mut alone = match extent {
-            Extent::Picked => false,
-            Extent::All => self.expires(),
-            Extent::Plain => self.expires() || tree.shape().keyed.function.marks_retracted(),
-        };
-        let is_left = |alone| match extent {
+        // What has expired in a single run goes, as what its rows say does.
+        let is_left = || match extent {
             Extent::Picked => tree.picked().is_some(),
-            Extent::All | Extent::Plain => whole(&tree.levels(), alone).is_some(),
+            Extent::All => whole(&tree.levels(), self.expires()).is_some(),
+            Extent::Plain => whole(&tree.levels(), self.expires() || tree.shape().keyed.function.marks_retracted()).is_some(),
         };
-        while is_left(alone) && !self.is_closed() {
+        while is_left() && !self.is_closed() {
             let seen = tree.progress.load(Ordering::Acquire);
             match self.begin_compaction(extent)? {
                 Some(mut job) => {
                     while self.step(&mut job)? {}
-                    alone = false;
+                    if extent != Extent::Picked {
+                        break;
+                    }
                 }
-                None if is_left(alone) => self.wait_for_another(tree, seen)?,
+                None if is_left() => self.wait_for_another(tree, seen)?,
                 None => {}
             }
         }

@@ -24,6 +24,9 @@ const BLOCK_BYTES_GOAL: usize = 16 << 10;
 /// Rows of a block at most and at least.
 const BLOCK_ROWS: std::ops::RangeInclusive<usize> = 16..=4096;
 
+/// A block with so many times the bytes that it should have gets fewer rows, and so does the next one.
+const BLOCK_BYTES_EXCESS: usize = 4;
+
 /// Rows whose width decides how many rows blocks have.
 const MEASURED_ROWS: usize = 1024;
 
@@ -42,7 +45,8 @@ pub struct RunBuilder {
     encoder: Encoder,
     schema: SchemaRef,
     schema_id: i16,
-    block_rows: Option<usize>,
+    /// Rows of the next block, and bytes that it should have.
+    blocks: Option<(usize, usize)>,
     buffer: Buffer,
     filled: usize,
     written: u64,
@@ -69,7 +73,7 @@ impl RunBuilder {
             encoder,
             schema: schema.arrow().clone(),
             schema_id: schema.version(),
-            block_rows: None,
+            blocks: None,
             buffer: reach.pool.get(WRITE_BYTES),
             filled: 0,
             written: 0,
@@ -93,20 +97,32 @@ impl RunBuilder {
         let lengths = lengths(&slots);
         let schema = self.schema.clone();
         let columns = tile.outcome().copies(&schema, &slots, &lengths);
-        let per_block = match self.block_rows {
-            Some(rows) => rows,
-            None => *self.block_rows.insert(block_rows(&tile.first_rows(MEASURED_ROWS)?)),
+        let (mut per_block, goal) = match self.blocks {
+            Some(known) => known,
+            None => blocks_for(&tile.first_rows(MEASURED_ROWS)?),
         };
         tile.hash_keys(&mut self.hashes);
-        for start in (0..count).step_by(per_block) {
+        let mut start = 0;
+        while start < count {
             let rows = per_block.min(count - start);
             let kinds = tile.kinds().map(|kinds| &kinds[start..start + rows]);
             let deletes = kinds.map_or(0, |kinds| kinds.iter().filter(|kind| **kind == ChangeType::Delete.to_byte()).count());
             let telling = kinds.filter(|kinds| kinds.iter().any(|kind| is_telling(*kind)));
-            let length = self.encode(&columns, start, rows, telling)?;
+            // The fewest rows are a block however large they are.
+            let bytes_max = if rows > *BLOCK_ROWS.start() { goal * BLOCK_BYTES_EXCESS } else { usize::MAX };
+            let Some(length) = self.encode(&columns, (start, rows), telling, bytes_max)? else {
+                per_block = (rows / 2).max(*BLOCK_ROWS.start());
+                continue;
+            };
             self.lengths.push((length, rows, deletes));
             self.first_keys.push(key_bytes(tile.key(start), &mut [0; 8]).to_vec());
+            start += rows;
+            // Rows have become small again.
+            if rows == per_block && length * BLOCK_BYTES_EXCESS < goal {
+                per_block = (per_block * 2).min(*BLOCK_ROWS.end());
+            }
         }
+        self.blocks = Some((per_block, goal));
         self.last_key = key_bytes(tile.key(count - 1), &mut [0; 8]).to_vec();
         Ok(())
     }
@@ -116,8 +132,14 @@ impl RunBuilder {
         self.written + self.filled as u64
     }
 
-    /// Encodes a block where it is written from; how long it is.
-    fn encode(&mut self, columns: &[ColumnCopy<'_>], start: usize, rows: usize, kinds: Option<&[u8]>) -> Result<usize> {
+    /// Encodes a block where it is written from: how long it is; `None` when it would have more bytes than it may.
+    fn encode(
+        &mut self,
+        columns: &[ColumnCopy<'_>],
+        (start, rows): (usize, usize),
+        kinds: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<Option<usize>> {
         let kinds: Option<Vec<i8>> = kinds.map(|kinds| kinds.iter().map(|kind| *kind as i8).collect());
         let meta = BatchMeta { change_types: kinds.as_deref(), ..BatchMeta::append(self.schema_id) };
         // The next block is about as long as the last one; that it does not fit is found only when most of it has been copied.
@@ -128,6 +150,7 @@ impl RunBuilder {
             }
             let out = &mut self.buffer[self.filled..];
             room = out.len();
+            let out = &mut out[..room.min(bytes_max)];
             let encoded = self
                 .encoder
                 .encode_columns(rows, &meta, out, |block| columns.iter().try_for_each(|column| copy(column, start, rows, block)))?;
@@ -136,7 +159,10 @@ impl RunBuilder {
                 let length = written.next_multiple_of(ALIGNMENT);
                 self.buffer[self.filled + written..self.filled + length].fill(0);
                 self.filled += length;
-                return Ok(length);
+                return Ok(Some(length));
+            }
+            if room >= bytes_max {
+                return Ok(None);
             }
             room *= 2;
         }
@@ -217,11 +243,11 @@ fn copy(column: &ColumnCopy<'_>, start: usize, rows: usize, block: &mut Columns<
     Ok(())
 }
 
-/// A power of two, so that rows of a block have about the bytes that they should.
-fn block_rows(rows: &RecordBatch) -> usize {
+/// How many rows blocks should have, by rows that are there, so that they have about the bytes that they should; and these.
+fn blocks_for(rows: &RecordBatch) -> (usize, usize) {
     let bytes = value_bytes(rows) as usize / rows.num_rows().max(1);
     // A table of many columns gets larger blocks: each column should have some rows.
     let goal = BLOCK_BYTES_GOAL.max(rows.num_columns() << 10);
     let count = (goal / bytes.max(1)).clamp(*BLOCK_ROWS.start(), *BLOCK_ROWS.end());
-    1 << (usize::BITS - 1 - count.leading_zeros())
+    (1 << (usize::BITS - 1 - count.leading_zeros()), goal)
 }

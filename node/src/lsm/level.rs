@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::pick::Size;
 use super::run::{Run, key_bytes};
 use super::sections::{self, Span};
 use crate::table::key::Keys;
@@ -40,9 +41,14 @@ impl Level {
         &self.runs
     }
 
-    /// Bytes of their blocks.
-    pub fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.meta().bytes()).sum()
+    /// What they have together.
+    pub fn size(&self) -> Size {
+        self.runs.iter().map(|run| run.size()).sum()
+    }
+
+    /// Whether one of them was found damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.runs.iter().any(|run| run.is_damaged())
     }
 
     /// Some of `keys`, in order, by the run that may have them: each run, and which of `wanted` these are.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::level::Level;
 use super::memtable::Memtable;
-use super::pick::{Rules, pick};
+use super::pick::{Rules, Size, pick};
 use super::run::Run;
 
 /// See the head of this module.
@@ -45,15 +45,16 @@ impl Levels {
         &self.rules
     }
 
-    /// The runs to merge next: whole levels; with `each`, every run counts for itself.
+    /// The runs to merge next: whole levels; with `each`, every run counts for itself. Only what is newer than a run that was found damaged is merged: what has
+    /// that one would be given up at its end, again and again.
     pub fn picked(&self, each: bool) -> Option<Range<usize>> {
-        if each {
-            let bytes: Vec<u64> = self.runs.iter().map(|run| run.meta().bytes()).collect();
-            return pick(&self.rules, &bytes);
-        }
-        let bytes: Vec<u64> = self.levels.iter().map(Level::bytes).collect();
-        let start = |level: usize| self.levels[..level].iter().map(|level| level.runs().len()).sum();
-        pick(&self.rules, &bytes).map(|picked| start(picked.start)..start(picked.end))
+        let each_run = || self.runs.iter().map(|run| (1, run.is_damaged(), run.size())).collect();
+        let each_level = || self.levels.iter().map(|level| (level.runs().len(), level.is_damaged(), level.size())).collect();
+        let units: Vec<(usize, bool, Size)> = if each { each_run() } else { each_level() };
+        let first = units.iter().rposition(|(_, is_damaged, _)| *is_damaged).map_or(0, |damaged| damaged + 1);
+        let sizes: Vec<Size> = units[first..].iter().map(|unit| unit.2).collect();
+        let start = |unit: usize| units[..unit].iter().map(|unit| unit.0).sum();
+        pick(&self.rules, &sizes).map(|picked| start(first + picked.start)..start(first + picked.end))
     }
 
     fn with_runs(mut self, runs: Vec<Arc<Run>>) -> Levels {

@@ -1,41 +1,75 @@
-//! Which runs to merge next: universal compaction.
+//! Which levels to merge next: universal compaction.
 //!
-//! A pure function of sizes; what it calls a run is a level, of one file or several (see `sections`). Invariants: only neighbours are merged, so that runs stay in the order of their age; a pick leaves fewer runs.
+//! A pure function of sizes. Invariants: only neighbours are merged, so that levels stay in the order of their age; a pick leaves fewer levels. This module knows
+//! nothing of what levels are made of (see `sections`).
 
 use std::ops::Range;
 
-/// When runs are merged.
+/// When levels are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Runs from which on some are merged.
+    /// Levels from which on some are merged.
     pub trigger: usize,
-    /// An older run is merged with newer ones when it has at most so many times their bytes.
+    /// An older level is merged with newer ones when it has at most so many times their bytes.
     pub ratio: u64,
+    /// All are merged when newer ones together have more than so many times the bytes of the oldest: about so many times what is needed may be stored.
+    pub amplification: u64,
+    /// All are merged when newer ones delete one in so many rows of the oldest.
+    pub deleted_part: u64,
     /// Bytes of a file of merged rows, about: more become several files, with other keys each.
     pub file_bytes: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { trigger: 8, ratio: 2, file_bytes: 256 << 20 }
+        Rules { trigger: 8, ratio: 2, amplification: 2, deleted_part: 2, file_bytes: 256 << 20 }
     }
 }
 
-/// The runs to merge, by their place among `bytes` (older ones first); `None` when all is well.
-///
-/// At least half of the runs are taken: to force the number down by the newest two alone would write the newer one of them again with each flush.
-pub fn pick(rules: &Rules, bytes: &[u64]) -> Option<Range<usize>> {
-    if bytes.len() < rules.trigger.max(2) {
+/// What is known of a level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Rows that say that their key is gone.
+    pub deletes: u64,
+}
+
+impl std::iter::Sum for Size {
+    fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
+        let add =
+            |sum: Size, size: Size| Size { bytes: sum.bytes + size.bytes, rows: sum.rows + size.rows, deletes: sum.deletes + size.deletes };
+        sizes.fold(Size::default(), add)
+    }
+}
+
+/// The levels to merge, by their place among `sizes` (older ones first); `None` when all is well.
+pub fn pick(rules: &Rules, sizes: &[Size]) -> Option<Range<usize>> {
+    if wastes_space(rules, sizes) {
+        return Some(0..sizes.len());
+    }
+    if sizes.len() < rules.trigger.max(2) {
         return None;
     }
+    // At least half of them: to force the number down by the newest two alone would write the newer one of them again with each flush.
     let least = (rules.trigger / 2).max(2);
-    let mut start = bytes.len() - 1;
-    let mut taken = bytes[start];
-    while start > 0 && (bytes.len() - start < least || bytes[start - 1] <= taken.saturating_mul(rules.ratio)) {
+    let mut start = sizes.len() - 1;
+    let mut taken = sizes[start].bytes;
+    while start > 0 && (sizes.len() - start < least || sizes[start - 1].bytes <= taken.saturating_mul(rules.ratio)) {
         start -= 1;
-        taken += bytes[start];
+        taken += sizes[start].bytes;
     }
-    Some(start..bytes.len())
+    Some(start..sizes.len())
+}
+
+/// Whether much of what is stored is rows that newer ones have replaced or deleted.
+fn wastes_space(rules: &Rules, sizes: &[Size]) -> bool {
+    let Some((oldest, newer)) = sizes.split_first() else { return false };
+    let newer: Size = newer.iter().copied().sum();
+    newer.bytes > oldest.bytes.saturating_mul(rules.amplification)
+        || newer.deletes > 0 && newer.deletes.saturating_mul(rules.deleted_part) >= oldest.rows
 }
 
 #[cfg(test)]
@@ -44,36 +78,61 @@ mod tests {
 
     use super::*;
 
+    fn sizes(bytes: &[u64]) -> Vec<Size> {
+        bytes.iter().map(|bytes| Size { bytes: *bytes, rows: *bytes, deletes: 0 }).collect()
+    }
+
+    fn picked(bytes: &[u64]) -> Option<Range<usize>> {
+        pick(&Rules::default(), &sizes(bytes))
+    }
+
     proptest! {
         #[test]
-        fn runs_stay_few_and_each_byte_is_written_seldom(sizes in proptest::collection::vec(1_u64..100, 1..400)) {
+        fn levels_stay_few_and_each_byte_is_written_seldom(flushes in proptest::collection::vec((1_u64..100, 0_u64..4), 1..400)) {
             let rules = Rules::default();
-            let (mut runs, mut written, mut flushed): (Vec<u64>, u64, u64) = Default::default();
-            for size in sizes {
-                runs.push(size);
-                flushed += size;
-                while let Some(picked) = pick(&rules, &runs) {
-                    prop_assert!(picked.len() >= 2 && picked.end == runs.len());
-                    let merged: u64 = runs[picked.clone()].iter().sum();
-                    written += merged;
-                    runs.splice(picked, [merged]);
+            let (mut levels, mut written, mut flushed): (Vec<Size>, u64, u64) = Default::default();
+            for (bytes, part) in flushes {
+                levels.push(Size { bytes, rows: bytes, deletes: bytes * part / 4 });
+                flushed += bytes;
+                while let Some(picked) = pick(&rules, &levels) {
+                    prop_assert!(picked.len() >= 2 && picked.end == levels.len());
+                    let merged: Size = levels[picked.clone()].iter().copied().sum();
+                    written += merged.bytes;
+                    // What is deleted goes with its delete where nothing older is left.
+                    let gone = if picked.start == 0 { merged.deletes.min(merged.rows / 2) } else { 0 };
+                    let (rows, deletes) = (merged.rows - 2 * gone, if picked.start == 0 { 0 } else { merged.deletes });
+                    let left = (rows > 0).then_some(Size { bytes: rows, rows, deletes });
+                    levels.splice(picked, left);
                 }
-                prop_assert!(runs.len() < rules.trigger);
+                prop_assert!(levels.len() < rules.trigger);
+                let newer: Size = levels.iter().skip(1).copied().sum();
+                let oldest = levels.first().copied().unwrap_or_default();
+                prop_assert!(newer.bytes <= 2 * oldest.bytes && (newer.deletes == 0 || 2 * newer.deletes < oldest.rows), "{levels:?}");
             }
             let logarithm = 64 - flushed.leading_zeros() as u64;
-            prop_assert!(written <= flushed * (logarithm), "{written} bytes written for {flushed}");
+            prop_assert!(written <= flushed * (logarithm + 3), "{written} bytes written for {flushed}");
         }
     }
 
     #[test]
-    fn few_runs_are_left_alone() {
-        assert_eq!(pick(&Rules::default(), &[]), None);
-        assert_eq!(pick(&Rules::default(), &[1, 2, 3, 4, 5, 6, 7]), None);
+    fn few_levels_are_left_alone() {
+        assert_eq!(picked(&[]), None);
+        assert_eq!(picked(&[1]), None);
+        assert_eq!(picked(&[20, 7, 6, 5, 4, 3, 2]), None);
     }
 
     #[test]
-    fn a_large_old_run_is_spared() {
-        assert_eq!(pick(&Rules::default(), &[10_000, 10, 10, 10, 10, 10, 10, 10]), Some(1..8));
-        assert_eq!(pick(&Rules::default(), &[10; 8]), Some(0..8));
+    fn a_large_old_level_is_spared() {
+        assert_eq!(picked(&[10_000, 10, 10, 10, 10, 10, 10, 10]), Some(1..8));
+        assert_eq!(picked(&[40, 10, 10, 10, 10, 10, 10, 10]), Some(0..8));
+    }
+
+    #[test]
+    fn what_was_replaced_or_deleted_goes_in_time() {
+        assert_eq!(picked(&[10, 10, 10]), None);
+        assert_eq!(picked(&[10, 10, 11]), Some(0..3), "newer levels have more than twice the bytes");
+        let deletes = |deletes| [Size { bytes: 10_000, rows: 100, deletes: 0 }, Size { bytes: 10, rows: 60, deletes }];
+        assert_eq!(pick(&Rules::default(), &deletes(49)), None);
+        assert_eq!(pick(&Rules::default(), &deletes(50)), Some(0..2), "half of the rows are gone");
     }
 }

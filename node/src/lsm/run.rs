@@ -11,11 +11,13 @@ use arrow::buffer::Buffer;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::pick::Size;
 use super::rows::{Chunk, Reader};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::log_batch::BatchHeader;
 use crate::format::run_index::Block;
 use crate::format::{RunIndex, bloom};
+use crate::io::sync::{AtomicBool, Ordering};
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Frozen, Pool};
 use crate::table::key::KeyRef;
 
@@ -104,6 +106,8 @@ pub struct Run {
     reach: Reach,
     /// Held open where another process may remove the file.
     held: Option<File>,
+    /// A block was found damaged since it was opened.
+    is_damaged: AtomicBool,
 }
 
 /// What a check of a run found.
@@ -155,11 +159,18 @@ impl Run {
         let file = reach.files.open(&*reach.driver, &path, true).map_err(|error| Error::io("open", &path, error))?;
         let bytes = read(&reach, &path, &file, meta.index_at..meta.index_at + u64::from(meta.index_bytes))?;
         let index = RunIndex::decode(&bytes).map_err(|error| error.at("run", path.display()))?;
-        Ok(Run { meta, path, index, reach, held: holds.then_some(file) })
+        Ok(Run { meta, path, index, reach, held: holds.then_some(file), is_damaged: AtomicBool::new(false) })
     }
 
     fn read(&self, range: Range<u64>) -> Result<Frozen> {
-        read(&self.reach, &self.path, &self.file()?, range)
+        read(&self.reach, &self.path, &self.file()?, range).inspect_err(|error| self.note(error))
+    }
+
+    /// Remembers that it is damaged.
+    fn note(&self, error: &Error) {
+        if error.kind() == Kind::Corrupt {
+            self.is_damaged.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Reads everything and checks it: checksums, the order of keys, and that index and filter tell of every row.
@@ -198,12 +209,22 @@ impl Run {
 
     /// A run that was just made.
     pub(super) fn made(reach: Reach, dir: &Path, meta: RunMeta, index: RunIndex) -> Self {
-        Run { meta, path: run_path(dir, meta.id), index, reach, held: None }
+        Run { meta, path: run_path(dir, meta.id), index, reach, held: None, is_damaged: AtomicBool::new(false) }
     }
 
     /// What the manifest says of it.
     pub fn meta(&self) -> RunMeta {
         self.meta
+    }
+
+    /// What it has, for who picks.
+    pub fn size(&self) -> Size {
+        Size { bytes: self.meta.bytes(), rows: self.meta.rows, deletes: self.meta.deletes }
+    }
+
+    /// Whether a block was found damaged since it was opened.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 
     /// Its file.
@@ -265,7 +286,9 @@ impl Run {
     }
 
     pub(super) fn too_short(&self, bytes: u64) -> Error {
-        too_short(&self.path, bytes)
+        let error = too_short(&self.path, bytes);
+        self.note(&error);
+        error
     }
 
     /// The rows of a block, from its bytes.
@@ -273,6 +296,7 @@ impl Run {
         let block = self.index.blocks()[number];
         let here = |error: Error| {
             let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
+            self.note(&error);
             error.at("run", self.path.display()).at("block", number).at("position", block.position).hint(hint)
         };
         let header = BatchHeader::read(bytes).map_err(here)?;

@@ -62,6 +62,8 @@ struct RunRows {
 struct Window {
     chunk: Arc<Chunk>,
     rows: Range<usize>,
+    /// Bytes of a row, about.
+    row_bytes: u64,
 }
 
 struct Input {
@@ -218,12 +220,19 @@ impl Sorted {
         Ok(Some(Tile::new(chunks, outcome, numbers)))
     }
 
-    /// Brings rows of each source into memory: in proportion to what is left of it, so that they end at about the same key.
+    /// Brings rows of each source into memory: in proportion to what is left of it, so that they end at about the same key. Fewer where they are large, however
+    /// large rows are elsewhere.
     fn fill(&mut self) -> Result<()> {
         let left: u64 = self.inputs.iter().map(|input| input.rows_left).sum();
+        let bytes_max = (TILE_BYTES_MAX / self.inputs.len().max(1) as u64).max(READ_BYTES);
         for input in &mut self.inputs {
-            input.share = (self.tile_rows as u64 * input.rows_left).div_ceil(left.max(1)).max(1) as usize;
-            while input.rows_in_memory() < input.share && input.load(&self.reader, &self.ranges)? {}
+            let share = (self.tile_rows as u64 * input.rows_left).div_ceil(left.max(1)).max(1) as usize;
+            let wants_more = |input: &Input| match input.rows_in_memory() {
+                0 => true,
+                rows => rows < share && input.bytes_in_memory() < bytes_max,
+            };
+            while wants_more(input) && input.load(&self.reader, &self.ranges)? {}
+            input.share = share.min(input.rows_in_memory());
         }
         Ok(())
     }
@@ -338,6 +347,14 @@ impl Input {
         }
     }
 
+    /// Bytes of rows that were loaded for this, about.
+    fn bytes_in_memory(&self) -> u64 {
+        match &self.source {
+            Source::Memory(_) => 0,
+            Source::Run(run) => run.windows.iter().map(|window| window.rows.len() as u64 * window.row_bytes).sum(),
+        }
+    }
+
     /// A row in memory, counted from the next one.
     fn row(&self, mut number: usize) -> (Arc<Chunk>, usize) {
         match &self.source {
@@ -414,18 +431,19 @@ impl Input {
         let Source::Run(run) = &mut self.source else { return Ok(false) };
         let chunks = run.load(reader)?;
         let is_some = !chunks.is_empty();
-        for chunk in chunks.into_iter().map(Arc::new) {
+        for (chunk, row_bytes) in chunks {
+            let chunk = Arc::new(chunk);
             let wanted = ranges.rows(&chunk.keys);
             self.rows_left -= (chunk.rows() - wanted.iter().map(Range::len).sum::<usize>()) as u64;
-            run.windows.extend(wanted.into_iter().map(|rows| Window { chunk: chunk.clone(), rows }));
+            run.windows.extend(wanted.into_iter().map(|rows| Window { chunk: chunk.clone(), rows, row_bytes }));
         }
         Ok(is_some)
     }
 }
 
 impl RunRows {
-    /// The next blocks.
-    fn load(&mut self, reader: &Reader) -> Result<Vec<Chunk>> {
+    /// The next blocks, each with the bytes of a row.
+    fn load(&mut self, reader: &Reader) -> Result<Vec<(Chunk, u64)>> {
         let Some((run, next)) = self.blocks.front_mut() else { return Ok(Vec::new()) };
         let (run, blocks) = (run.clone(), &run.index().blocks()[next.clone()]);
         let (mut count, mut bytes) = (0, 0);
@@ -433,15 +451,17 @@ impl RunRows {
             bytes += u64::from(blocks[count].length);
             count += 1;
         }
+        let row_bytes: Vec<u64> = blocks[..count].iter().map(|block| u64::from(block.length) / u64::from(block.rows.max(1))).collect();
         let numbers = next.start..next.start + count;
         next.start = numbers.end;
         if next.start == next.end {
             self.blocks.pop_front();
         }
-        match self.is_cached {
-            true => numbers.map(|number| cached(&run, reader, number)).collect(),
-            false => run.read_blocks(reader, numbers),
-        }
+        let chunks: Vec<Chunk> = match self.is_cached {
+            true => numbers.map(|number| cached(&run, reader, number)).collect::<Result<_>>()?,
+            false => run.read_blocks(reader, numbers)?,
+        };
+        Ok(chunks.into_iter().zip(row_bytes).collect())
     }
 }
 

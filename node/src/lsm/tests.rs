@@ -33,7 +33,7 @@ mod parts;
 const DIR: &str = "/bucket";
 
 /// Merged often, to many small files.
-const RULES: Rules = Rules { trigger: 3, ratio: 2, file_bytes: 2048 };
+const RULES: Rules = Rules { trigger: 3, ratio: 2, amplification: 2, deleted_part: 2, file_bytes: 2048 };
 
 /// A tree in a simulated directory.
 struct Tree {
@@ -83,7 +83,11 @@ impl Tree {
     /// Puts rows through the form of a log batch into the memtable.
     fn add(&mut self, keys: ArrayRef, values: &[Option<i64>]) {
         let notes: StringArray = values.iter().map(|value| value.map(note)).collect();
-        let columns: Vec<ArrayRef> = vec![keys, Arc::new(Int64Array::from(values.to_vec())), Arc::new(notes)];
+        self.add_columns(vec![keys, Arc::new(Int64Array::from(values.to_vec())), Arc::new(notes)], values);
+    }
+
+    /// As [`Tree::add`], of any columns; what has no value is a delete.
+    fn add_columns(&mut self, columns: Vec<ArrayRef>, values: &[Option<i64>]) {
         let batch = RecordBatch::try_new(self.encoder.schema().clone(), columns).unwrap();
         let kind = |value: &Option<i64>| if value.is_none() { ChangeType::Delete } else { ChangeType::Insert };
         let kinds: Vec<i8> = values.iter().map(|value| kind(value).to_byte() as i8).collect();

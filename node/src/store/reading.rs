@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray, UInt32Array};
-use arrow::compute::filter_record_batch;
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray, UInt32Array,
+};
+use arrow::compute::{and_kleene, filter_record_batch, or_kleene};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::Mutex;
 
@@ -19,7 +21,7 @@ use crate::log::stored::Stored;
 use crate::table::filter::{Bound, Filter};
 use crate::table::mapping::Mapping;
 use crate::table::partition::Partitioner;
-use crate::table::{ChangeType, ColumnStatistics, ScalarRef, TableSchema, TableSpec};
+use crate::table::{ChangeType, Changelog, ColumnStatistics, ScalarRef, TableSchema, TableSpec};
 
 /// How batches of one schema version are read.
 struct Version {
@@ -53,6 +55,8 @@ pub(super) struct Reading {
     /// How many of them come out.
     shown: usize,
     filter: Option<Bound>,
+    /// What rows must pass that take others away, where these may have nothing but a key; the same filter without.
+    filter_of_keys: Option<Bound>,
     schema: SchemaRef,
     extras: Extras,
     has_partitions: bool,
@@ -78,6 +82,8 @@ impl Reading {
                 read.push(column.name.clone());
             }
         }
+        let has_keys_alone = !spec.primary_key.is_empty() && spec.changelog()? == Changelog::Input;
+        let filter_of_keys = filter.as_ref().filter(|_| has_keys_alone).map(|filter| filter.of_columns(&spec.primary_key));
         let has_partitions = !spec.partition_by.is_empty();
         if extras.place {
             fields.extend(has_partitions.then(|| Field::new("_partition", DataType::Utf8, false)));
@@ -86,7 +92,7 @@ impl Reading {
         fields.extend(extras.op.then(|| Field::new("_op", DataType::Utf8, false)));
         let (schema, versions) = (Arc::new(Schema::new(fields)), Mutex::default());
         let spec = ArcSwap::from_pointee(spec);
-        Ok(Reading { spec, newest, wanted, read, shown, filter, schema, extras, has_partitions, versions })
+        Ok(Reading { spec, newest, wanted, read, shown, filter, filter_of_keys, schema, extras, has_partitions, versions })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -112,7 +118,7 @@ impl Reading {
 
     /// Whether a batch with these statistics may hold a wanted row. What cannot be read rules nothing out.
     fn may_match(&self, schema_id: i16, bytes: &[u8], rows: u64) -> bool {
-        let (Some(filter), spec) = (&self.filter, self.spec.load()) else { return true };
+        let (Some(filter), spec) = (self.filter_of_keys.as_ref().or(self.filter.as_ref()), self.spec.load()) else { return true };
         let Some(written) = spec.schema_at(schema_id) else { return true };
         let Ok(known) = statistics::decode(written.arrow(), bytes) else { return true };
         filter.may_match(&|id| {
@@ -158,13 +164,29 @@ impl Reading {
             return Err(Error::corrupt("a batch has fewer rows than offsets").at("offset", stored.first_offset));
         }
         let rows = if count == all.num_rows() { all } else { all.slice(skip, count) };
-        let passed = self.filter.as_ref().map(|filter| filter.evaluate(&rows)).transpose()?;
+        let passed = self.passed(&rows, stored, (offsets.start - stored.first_offset) as usize)?;
         let shown = self.show(rows, stored, place, offsets)?;
         let kept = match passed {
             None => shown,
             Some(passed) => filter_record_batch(&shown, &passed).map_err(|error| Error::internal("cannot filter rows").caused_by(error))?,
         };
         Ok((kept.num_rows() > 0).then_some(kept))
+    }
+
+    /// Which rows pass, of which the first is this one of the batch; `None` when there is no filter.
+    fn passed(&self, rows: &RecordBatch, stored: &Stored, first: usize) -> Result<Option<BooleanArray>> {
+        let Some(filter) = &self.filter else { return Ok(None) };
+        let passed = filter.evaluate(rows)?;
+        let (Some(of_keys), Some(kinds)) = (&self.filter_of_keys, stored.kinds()?) else { return Ok(Some(passed)) };
+        let takes_away = |kind: &u8| matches!(ChangeType::from_byte(*kind), Some(ChangeType::Delete | ChangeType::UpdateBefore));
+        let kinds = &kinds[first..first + rows.num_rows()];
+        if !kinds.iter().any(takes_away) {
+            return Ok(Some(passed));
+        }
+        let takes_away: BooleanArray = kinds.iter().map(|kind| Some(takes_away(kind))).collect();
+        let failed = |error| Error::internal("cannot filter changes").caused_by(error);
+        let taken_away = and_kleene(&takes_away, &of_keys.evaluate(rows)?).map_err(failed)?;
+        or_kleene(&passed, &taken_away).map(Some).map_err(failed)
     }
 
     /// The columns that come out, with what else is wanted of each row.

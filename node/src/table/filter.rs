@@ -138,6 +138,13 @@ impl Bound {
         prune::may_match(self, statistics)
     }
 
+    /// The same for rows of which only the columns with these field ids are known: all of them pass that would with some values in the others.
+    #[must_use]
+    pub fn of_columns(&self, known: &[i32]) -> Bound {
+        let is_known = |column: usize| known.contains(&self.columns[column].id);
+        Bound { columns: self.columns.clone(), root: self.root.relaxed(&is_known) }
+    }
+
     /// Which keys rows may have that pass, where keys have the columns with these field ids: all of them unless the filter tests the first ones.
     ///
     /// # Errors
@@ -158,6 +165,23 @@ enum Node {
     In { column: usize, values: Vec<Value>, negated: bool },
     Like { column: usize, pattern: ArrayRef, prefix: String, ignores_case: bool, negated: bool },
     IsNull { column: usize, negated: bool },
+}
+
+impl Node {
+    /// With tests of columns that are not known passed: nothing is negated, so no row that would pass is lost.
+    fn relaxed(&self, is_known: &impl Fn(usize) -> bool) -> Node {
+        let all = |nodes: &[Node]| nodes.iter().map(|node| node.relaxed(is_known)).collect();
+        let is_tested = match self {
+            Node::And(nodes) => return Node::And(all(nodes)),
+            Node::Or(nodes) => return Node::Or(all(nodes)),
+            Node::Constant(_) => true,
+            Node::CompareColumns { left, right, .. } => is_known(*left) && is_known(*right),
+            Node::Compare { column, .. } | Node::In { column, .. } | Node::Like { column, .. } | Node::IsNull { column, .. } => {
+                is_known(*column)
+            }
+        };
+        if is_tested { self.clone() } else { Node::Constant(true) }
+    }
 }
 
 /// A literal of a column's type, for statistics and, as an array of one row, for Arrow's kernels.

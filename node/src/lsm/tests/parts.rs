@@ -238,3 +238,29 @@ fn keys_that_come_in_order_are_written_once_and_then_stay() {
     assert!(left > before.len() / 2, "{left} of {} files are as they were", before.len());
     assert!(tree.scan(tree.next_offset).iter().map(|(_, value)| *value).eq(0..6_000));
 }
+
+#[test]
+fn rows_of_very_different_size_come_in_tiles_and_blocks_of_a_size() {
+    let mut tree = Tree::new(false);
+    // Small rows first, by which the rows of a block are guessed; then some that are each as large as many blocks.
+    let keys: Vec<i64> = (0..40_000).collect();
+    tree.add(Arc::new(Int64Array::from(keys.clone())), &keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+    for key in 40_000..40_400 {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![key])),
+            Arc::new(Int64Array::from(vec![key])),
+            Arc::new(StringArray::from(vec!["x".repeat(100_000)])),
+        ];
+        tree.add_columns(columns, &[Some(key)]);
+    }
+    tree.flush();
+    let run = tree.levels.runs()[0].clone();
+    assert!(run.index().blocks().iter().all(|block| block.rows <= 16 || block.length <= 64 << 10), "blocks are cut by bytes");
+    let mut sorted = tree.sorted(tree.levels.levels(), &[], true);
+    let (mut rows, mut largest) = (0, 0);
+    while let Some(tile) = sorted.next_tile().unwrap() {
+        rows += tile.rows();
+        largest = largest.max(crate::table::rows::value_bytes(&tile.batch().unwrap()));
+    }
+    assert!(rows == 40_400 && largest < 16 << 20, "{rows} rows, {largest} bytes in one tile");
+}

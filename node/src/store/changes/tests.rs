@@ -406,3 +406,42 @@ fn what_a_log_holds_is_fixed_and_what_makes_no_sense_is_refused() {
     let input = store.create_table("other", keyed()).unwrap();
     assert_eq!(input.describe().unwrap().changelog.as_deref(), Some("input"));
 }
+
+/// Keys and what changes say of them, of those that pass a filter.
+fn told(table: &Table, filter: &str) -> Vec<String> {
+    let batches = table.changes().filter(filter).build().unwrap().map(|found| found.unwrap().batch);
+    batches.flat_map(|batch| read(&batch)).map(|(key, _, op)| format!("{op} {key}")).collect()
+}
+
+#[test]
+fn deletes_pass_a_filter_of_columns_that_they_do_not_have() {
+    for changelog in ["input", "lookup"] {
+        let sim = Sim::new(1, Faults::default());
+        let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+        let create = CreateTable::like(rows(&[]).schema()).primary_key(&["key"]).option("changelog-producer", changelog);
+        let table = store.create_table("t", create.option("statistics.columns", "*")).unwrap();
+        let mut writer = table.writer().unwrap();
+        let row = |key, text: &str| (key, Some((Some(key), Some(text.to_string()))));
+        writer.upsert(&rows(&[row(1, "x"), row(2, "y"), row(3, "x")])).unwrap();
+        writer.delete(&rows(&[row(1, ""), row(2, "")]).project(&[0]).unwrap()).unwrap();
+        let (of_text, of_both, of_key) = (told(&table, "text = 'x'"), told(&table, "key < 2 and text = 'x'"), told(&table, "key = 2"));
+        match changelog {
+            "input" => {
+                assert_eq!(of_text, ["+U 1", "+U 3", "-D 1", "-D 2"]);
+                assert_eq!((of_both, of_key), (vec!["+U 1".into(), "-D 1".into()], vec!["+U 2".to_string(), "-D 2".into()]));
+                assert_eq!(told(&table, "key = 9 or not (text = 'x' or key > 0)"), [""; 0], "no text makes these pass");
+                // A batch that is found by its statistics.
+                let many: Vec<Write> = (100..20_100).map(|key| row(key, "")).collect();
+                writer.delete(&rows(&many).project(&[0]).unwrap()).unwrap();
+                drop(writer);
+                store.close().unwrap();
+                let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+                assert_eq!(told(&store.table("t").unwrap(), "text = 'x'").len(), 4 + many.len());
+            }
+            _ => {
+                assert_eq!(of_text, ["+I 1", "+I 3", "-D 1"], "whole rows are tested");
+                assert_eq!((of_both, of_key), (vec!["+I 1".into(), "-D 1".into()], vec!["+I 2".to_string(), "-D 2".into()]));
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::store::{Change, ChangeType, CreateTable, Options, Start, Store, Table
 mod altering;
 mod engines;
 mod expiry;
+mod held;
 mod memory;
 mod parts;
 mod retracted;
@@ -328,6 +329,41 @@ fn a_damaged_block_is_found_and_named_and_the_others_are_read() {
     assert!(problems.len() == 1 && problems[0].what.contains(".run") && problems[0].what.contains("block 0"), "{problems:?}");
     let error = store.table("t").unwrap().lookup(&rows(&[(0, 0)])).map(|_| ()).unwrap_err();
     assert!(error.kind() == Kind::Corrupt && error.to_string().contains(".run"), "{error}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "damages a file behind the store's back")]
+fn a_damaged_run_is_not_merged_again_and_again_and_newer_ones_are() {
+    let (dir, store) = real();
+    let table = store.create_table("t", create(1).option("write-only", "true")).unwrap();
+    let write = |store: &Store, table: &Table, round: i64| {
+        let all: Vec<(u8, i64)> = (0..=255).map(|key| (key, round)).collect();
+        table.writer().unwrap().upsert(&rows(&all)).unwrap();
+        store.flush("t").unwrap();
+    };
+    (0..9).for_each(|round| write(&store, &table, round));
+    store.close().unwrap();
+    let bucket = dir.path().join(format!("tables/{}/p0/b0", table.id));
+    let mut runs: Vec<_> = std::fs::read_dir(bucket)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension() == Some("run".as_ref()))
+        .collect();
+    runs.sort();
+    let mut bytes = std::fs::read(&runs[4]).unwrap();
+    bytes[700] ^= 1;
+    std::fs::write(&runs[4], bytes).unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    let table = store.table("t").unwrap();
+    let count = || store.stats(Some("t")).unwrap()[0].tree.as_ref().map(|tree| (tree.runs, tree.compaction_due));
+    assert_eq!(count(), Some((9, true)));
+    assert_eq!(store.compact("t", false).unwrap_err().kind(), Kind::Corrupt);
+    store.compact("t", false).unwrap();
+    assert_eq!(count(), Some((6, false)), "what is damaged stays as it is, with what is older");
+    (9..13).for_each(|round| write(&store, &table, round));
+    store.compact("t", false).unwrap();
+    assert_eq!(count(), Some((6, false)), "what is newer was merged");
+    assert_eq!(store.compact("t", true).unwrap_err().kind(), Kind::Corrupt, "who asks for it hears why");
 }
 
 #[test]

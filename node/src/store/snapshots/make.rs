@@ -1,4 +1,4 @@
-//! Making a snapshot: a cut through all buckets, then one after the other brings its rows into runs and keeps them, then the list has it.
+//! Making a snapshot: buckets are opened, a cut goes through all of them, then one after the other brings its rows into runs and keeps them, then the list has it.
 //!
 //! Invariants: it gets into the list when all buckets keep their runs, or never; a number is never tried twice. What is left of one that came to nothing is released. This module
 //! knows nothing of how a bucket keeps runs.
@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::catalog::TableEntry;
 use super::super::table::Table;
+use super::expire::next_place;
 use super::list::{Edit, Record};
 use super::{Snapshot, Turn, tags};
 use crate::bucket::Bucket;
@@ -50,61 +52,108 @@ pub(super) struct Making {
     turn: Turn,
 }
 
-impl Making {
-    fn begin(table: &Table, tag: Option<&str>) -> Result<Self> {
-        let store = &table.store;
-        let snapshots = store.snapshots_of(&*table.keyed_entry()?)?;
-        let turn = snapshots.begin(store.resources.driver.is_single_threaded())?;
-        Self::begin_with(table, tag, turn).map_err(|error| error.at("table", &table.name))
+/// A snapshot whose buckets are opened, one after the other, to be cut together.
+pub(super) struct Opening {
+    tag: Option<String>,
+    /// Partition and bucket, in order.
+    places: Vec<((u32, u32), Arc<Bucket>)>,
+    tries: u32,
+    turn: Option<Turn>,
+}
+
+impl Opening {
+    fn new(table: &Table, tag: Option<&str>, turn: Turn) -> Result<Self> {
+        table.keyed_entry()?.spec.check_writable()?;
+        Ok(Opening { tag: tag.map(str::to_string), places: Vec::new(), tries: 0, turn: Some(turn) })
     }
 
     /// As background work: `None` when somebody else makes one.
     pub(super) fn try_begin(table: &Table) -> Result<Option<Self>> {
         let Some(turn) = table.store.snapshots_of(&*table.keyed_entry()?)?.try_begin() else { return Ok(None) };
-        Self::begin_with(table, None, turn).map(Some).map_err(|error| error.at("table", &table.name))
+        Self::new(table, None, turn).map(Some).map_err(|error| error.at("table", &table.name))
     }
 
-    fn begin_with(table: &Table, tag: Option<&str>, turn: Turn) -> Result<Self> {
+    /// Opens the next bucket, or cuts them when all are open: then the snapshot is begun.
+    pub(super) fn step(&mut self, table: &Table) -> Result<Option<Making>> {
+        let entry = table.keyed_entry()?;
+        let stepped = match next_place(&entry, self.places.last().map(|(place, _)| *place)) {
+            None => self.cut(table, &entry),
+            Some((partition_id, bucket)) => match table.store.bucket(&entry, partition_id, bucket) {
+                Ok(open) => {
+                    self.places.push(((partition_id, bucket), open));
+                    Ok(None)
+                }
+                // Its partition was dropped since: the next look at the table has it no more.
+                Err(_) if !self.has_partition(table, partition_id)? => self.again().map(|()| None),
+                Err(error) => Err(error),
+            },
+        };
+        stepped.map_err(|error| error.at("table", &table.name))
+    }
+
+    fn has_partition(&self, table: &Table, partition_id: u32) -> Result<bool> {
+        Ok(table.keyed_entry()?.partitions.contains_key(&partition_id))
+    }
+
+    fn again(&mut self) -> Result<()> {
+        self.tries += 1;
+        match self.tries < TRIES_MAX {
+            true => Ok(()),
+            false => Err(Error::conflict("partitions kept coming and going while a snapshot was made").hint("try again")),
+        }
+    }
+
+    /// `None` when there are other partitions than the buckets that were cut are of.
+    fn cut(&mut self, table: &Table, entry: &TableEntry) -> Result<Option<Making>> {
         let store = &table.store;
-        for _ in 0..TRIES_MAX {
-            let entry = table.keyed_entry()?;
-            entry.spec.check_writable()?;
-            let mut places = Vec::new();
-            for &partition_id in entry.partitions.keys() {
-                for bucket in 0..entry.spec.buckets {
-                    places.push(((partition_id, bucket), store.bucket(&entry, partition_id, bucket)?));
-                }
+        self.places.retain(|((partition_id, _), _)| entry.partitions.contains_key(partition_id));
+        let opened: Vec<Arc<Bucket>> = self.places.iter().map(|(_, bucket)| bucket.clone()).collect();
+        let turn = self.turn.as_ref().expect("a snapshot is cut once");
+        // Before the list is locked: who has it locked waits for no bucket.
+        let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
+        let id = {
+            let mut held = turn.0.held.lock();
+            if let Some(tag) = &self.tag {
+                tags::check_free(held.ledger.state(), tag)?;
             }
-            let opened: Vec<Arc<Bucket>> = places.iter().map(|(_, bucket)| bucket.clone()).collect();
-            // Before the list is locked: who has it locked waits for no bucket.
-            let kept = opened.iter().filter_map(|bucket| bucket.last_kept()).max().unwrap_or(0);
-            let id = {
-                let mut held = turn.0.held.lock();
-                if let Some(tag) = tag {
-                    tags::check_free(held.ledger.state(), tag)?;
-                }
-                let id = 1 + held.ledger.state().last_id.max(kept).max(held.unsure.last().copied().unwrap_or(0));
-                held.unsure.insert(id);
-                id
-            };
-            let time_ms = store.resources.driver.clock().wall_ms();
-            let keeps = cut(&opened, id);
-            let partitions = || -> Result<Vec<u32>> { Ok(table.keyed_entry()?.partitions.keys().copied().collect()) };
-            let is_whole = partitions().map(|now| now.iter().eq(entry.partitions.keys()));
-            match keeps.and_then(|keeps| Ok((keeps, is_whole?))) {
-                Ok((keeps, true)) => {
-                    let buckets = places.into_iter().zip(keeps).map(|((place, bucket), keep)| (place, bucket, keep)).collect();
-                    return Ok(Making { spec: entry.spec.clone(), id, time_ms, tag: tag.map(str::to_string), buckets, at: 0, turn });
-                }
-                // A partition came meanwhile, and perhaps rows in it that are older than the cut.
-                Ok(_) => _ = turn.0.held.lock().unsure.remove(&id),
-                Err(error) => {
-                    turn.0.held.lock().unsure.remove(&id);
-                    return Err(error);
-                }
+            let id = 1 + held.ledger.state().last_id.max(kept).max(held.unsure.last().copied().unwrap_or(0));
+            held.unsure.insert(id);
+            id
+        };
+        let time_ms = store.resources.driver.clock().wall_ms();
+        let keeps = cut(&opened, id);
+        let is_whole = table.keyed_entry().map(|now| now.partitions.keys().eq(entry.partitions.keys()));
+        match keeps.and_then(|keeps| Ok((keeps, is_whole?))) {
+            Ok((keeps, true)) => {
+                let places = std::mem::take(&mut self.places);
+                let buckets = places.into_iter().zip(keeps).map(|((place, bucket), keep)| (place, bucket, keep)).collect();
+                let turn = self.turn.take().expect("a snapshot is cut once");
+                Ok(Some(Making { spec: entry.spec.clone(), id, time_ms, tag: self.tag.take(), buckets, at: 0, turn }))
+            }
+            // A partition came meanwhile, and perhaps rows in it that are older than the cut.
+            Ok(_) => {
+                turn.0.held.lock().unsure.remove(&id);
+                self.again().map(|()| None)
+            }
+            Err(error) => {
+                turn.0.held.lock().unsure.remove(&id);
+                Err(error)
             }
         }
-        Err(Error::conflict("new partitions kept coming while a snapshot was made").hint("try again"))
+    }
+}
+
+impl Making {
+    fn begin(table: &Table, tag: Option<&str>) -> Result<Self> {
+        let store = &table.store;
+        let snapshots = store.snapshots_of(&*table.keyed_entry()?)?;
+        let turn = snapshots.begin(store.resources.driver.is_single_threaded())?;
+        let mut opening = Opening::new(table, tag, turn).map_err(|error| error.at("table", &table.name))?;
+        loop {
+            if let Some(making) = opening.step(table)? {
+                return Ok(making);
+            }
+        }
     }
 
     /// Does all of it.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::catalog::{Catalog, TableEntry};
 use super::super::open::Inner;
 use super::super::table::Table;
-use super::expire::{expire, expired};
-use super::make::Making;
+use super::expire::{Expiring, expired};
+use super::make::{Making, Opening};
 use crate::error::Result;
 use crate::schedule::Steps;
 use crate::table::TableName;
@@ -79,26 +79,42 @@ fn wants(store: &Inner, entry: &TableEntry) -> Result<Wants> {
 }
 
 fn steps(store: Weak<Inner>, table_id: u32, name: TableName, wants: Wants) -> Steps {
-    let mut making: Option<Making> = None;
-    let mut is_begun = !wants.snapshot;
+    let mut stage = if wants.snapshot { Stage::Begin } else { Stage::Made };
     Box::new(move || {
         let Some(store) = store.upgrade() else { return Ok(None) };
         if !store.catalog_seen().tables.contains_key(&table_id) {
             return Ok(None);
         }
         let table = Table::new(store.clone(), table_id, name.clone());
-        if !is_begun {
-            is_begun = true;
-            making = Making::try_begin(&table)?;
-            return Ok(Some(Duration::ZERO));
-        }
-        if let Some(unfinished) = &mut making {
-            let stepped = unfinished.step(&table)?;
-            if stepped.is_none() {
-                making = None;
-            }
-            return Ok(Some(stepped.unwrap_or_default()));
-        }
-        expire(&store, &*store.entry(table_id, &table.name)?).map(|_| None)
+        let mut rest = Duration::ZERO;
+        stage = match std::mem::replace(&mut stage, Stage::Made) {
+            Stage::Begin => Opening::try_begin(&table)?.map_or(Stage::Made, Stage::Opening),
+            Stage::Opening(mut opening) => opening.step(&table)?.map_or(Stage::Opening(opening), |making| Stage::Making(Box::new(making))),
+            Stage::Making(mut making) => match making.step(&table)? {
+                None => Stage::Made,
+                Some(busy) => {
+                    rest = busy;
+                    Stage::Making(making)
+                }
+            },
+            Stage::Made => match Expiring::begin(&store, &*store.entry(table_id, &table.name)?)? {
+                None => return Ok(None),
+                Some(expiring) => Stage::Expiring(expiring),
+            },
+            Stage::Expiring(mut expiring) => match expiring.step(&store)? {
+                false => return Ok(None),
+                true => Stage::Expiring(expiring),
+            },
+        };
+        Ok(Some(rest))
     })
+}
+
+/// What is done next.
+enum Stage {
+    Begin,
+    Opening(Opening),
+    Making(Box<Making>),
+    Made,
+    Expiring(Expiring),
 }

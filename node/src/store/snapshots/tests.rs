@@ -17,6 +17,7 @@ use crate::io::Driver;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Next, Options, ScanBatch, Start, Store};
 
+mod steps;
 mod travel;
 
 const DIR: &str = "/store";

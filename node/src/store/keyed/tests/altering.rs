@@ -78,7 +78,7 @@ const FIRST_ROWS: i64 = 20_000;
 /// Threads that each write to a key of their own.
 const WRITERS: i64 = 2;
 
-fn numbered(rows: impl Iterator<Item = (i64, i64)> + Clone) -> RecordBatch {
+pub(super) fn numbered(rows: impl Iterator<Item = (i64, i64)> + Clone) -> RecordBatch {
     let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
     let keys = column(rows.clone().map(|(key, _)| key).collect());
     RecordBatch::try_from_iter([("key", keys), ("value", column(rows.map(|(_, value)| value).collect()))]).unwrap()

@@ -121,3 +121,31 @@ fn the_largest_memtable_of_the_store_is_flushed_though_nobody_writes_to_it() {
     assert!(!busy.iter().any(is_in_runs), "those that have less stay");
     assert!(idle.store.resources.memtables.bytes() <= BUDGET_BYTES / 2 + BATCH_BYTES);
 }
+
+/// What the writer has not flushed is read from the log once, however little memory who follows has for it.
+#[test]
+fn a_follower_with_less_memory_keeps_what_it_replayed() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, Options { memtable_bytes_max: 64 << 20, ..Options::default() }).unwrap();
+    let table = store.create_table("t", CreateTable::like(large(0, 0).schema()).primary_key(&["key"])).unwrap();
+    let mut writer = table.writer().unwrap();
+    let mut write = |batches: std::ops::Range<i64>| batches.for_each(|batch| drop(writer.upsert(&large(0, batch)).unwrap()));
+    write(0..20);
+    let outside = Store::open_read_only_with(sim.clone(), DIR, options()).unwrap().table("t").unwrap();
+    let tree = || {
+        let rows: usize = outside.scan().columns(&["key"]).build().unwrap().map(|found| found.unwrap().batch.num_rows()).sum();
+        let entry = outside.store.entry(outside.id, &outside.name).unwrap();
+        let follower = outside.store.follower(&entry, 0, 0).unwrap();
+        (rows, follower.tree(outside.store.writer_state().unwrap(), false).unwrap().unwrap())
+    };
+    let (rows, first) = tree();
+    assert!(rows == 2_000 && first.levels().memtables.len() > 4, "more than the writer would let wait");
+    assert!(Arc::ptr_eq(&first, &tree().1), "nothing was flushed");
+    write(20..25);
+    let (rows, second) = tree();
+    assert!(rows == 2_500 && Arc::ptr_eq(&first, &second), "nothing was flushed");
+    store.flush("t").unwrap();
+    write(25..30);
+    let (rows, third) = tree();
+    assert!(rows == 3_000 && third.levels().memtables.len() < first.levels().memtables.len(), "what is in runs is in memory no more");
+}
