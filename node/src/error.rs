@@ -136,9 +136,15 @@ impl Error {
 
     /// As [`Error::at`], in the place of a value of that name: what is known here is said in other terms than where it went wrong.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+    pub fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.without(name).at(name, value)
+    }
+
+    /// Without a named value: what it says is not true of what the caller knows.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
         self.0.context.retain(|(known, _)| *known != name);
-        self.at(name, value)
+        self
     }
 
     /// Says what to do about it. An empty hint says nothing.

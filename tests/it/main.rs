@@ -43,5 +43,6 @@ mod rescaling;
 mod retention;
 mod round_trips;
 mod starts;
+mod too_large;
 mod types;
 mod versions;

@@ -156,8 +156,9 @@ impl Oracle {
         }
     }
 
-    /// The store says that this row is durable at this offset.
-    pub(crate) fn is_at(&mut self, table: u64, place: &Place, offset: u64, row: u64, says: &str) -> Finding {
+    /// The store says that this row is durable at this offset. Who says so may have begun when the log had rows from `began_at` on: such a one may know of
+    /// rows that were dropped since. `None` says that it begins now.
+    pub(crate) fn is_at(&mut self, table: u64, place: &Place, offset: u64, row: u64, began_at: Option<u64>, says: &str) -> Finding {
         let here = || format!("{says}: table {table}, bucket {place:?}, offset {offset}, row {row}");
         let Some(fact) = self.facts.get_mut(&row) else { return Err(format!("{}: never sent", here())) };
         let Some(model) = self.tables.get_mut(&table) else { return Err(format!("{}: the table is dropped", here())) };
@@ -174,7 +175,7 @@ impl Oracle {
             (None, Standing::At(other)) => Err(format!("{}: it is at {other} too", here())),
             (None, Standing::Gone) => Err(format!("{}: it was gone after a crash", here())),
             // Rows may have been dropped by retention before their answer was taken, and a reader beside the writer holds the segment that it reads.
-            (None, Standing::Sent) if offset < log.start && !says.starts_with("acknowledged") && says != "followed" => {
+            (None, Standing::Sent) if offset < began_at.map_or(log.start, |began_at| began_at.min(log.start)) => {
                 Err(format!("{}: before the start {}", here(), log.start))
             }
             (None, Standing::Sent) => {

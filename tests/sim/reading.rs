@@ -18,6 +18,8 @@ pub(crate) struct Reader {
     scanner: Scanner,
     columns: Vec<Column>,
     from_earliest: bool,
+    /// Where the logs began when it was made; one that is not here came later.
+    starts: BTreeMap<Place, u64>,
     positions: BTreeMap<Place, u64>,
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn read_everything(history: &mut History, store: &Store, when: &str) 
         let scanner = store.table(&name).and_then(|table| table.scan().build()).map_err(failed)?;
         for next in scanner {
             let next = next.map_err(failed)?;
-            history.take_in(number, &next, None, &mut positions, when)?;
+            history.take_in(number, &next, None, &mut positions, None, when)?;
         }
         for stats in stats {
             let place = (stats.partition, stats.bucket);
@@ -72,6 +74,7 @@ impl History {
         next: &ScanBatch,
         columns: Option<&[Column]>,
         positions: &mut BTreeMap<Place, u64>,
+        began_at: Option<u64>,
         says: &str,
     ) -> Finding {
         let place = place_of(next);
@@ -83,7 +86,7 @@ impl History {
         positions.insert(place.clone(), next.next_offset);
         let rows = self.rows_of(table, next, columns, says)?;
         for (row, offset) in rows.into_iter().zip(next.first_offset..) {
-            self.oracle.is_at(table, &place, offset, row, says)?;
+            self.oracle.is_at(table, &place, offset, row, began_at, says)?;
         }
         Ok(())
     }
@@ -186,7 +189,7 @@ impl History {
             if !(next.first_offset..next.next_offset).contains(&offset) || !seen.insert((place.clone(), offset)) {
                 return Err(format!("scan: table {table}, bucket {place:?}: offset {offset} twice, or out of place"));
             }
-            self.oracle.is_at(table, &place, offset, row, "scan")?;
+            self.oracle.is_at(table, &place, offset, row, None, "scan")?;
         }
         Ok(())
     }
@@ -223,10 +226,11 @@ impl History {
         let from_earliest = !self.random.one_in(3);
         let start = if from_earliest { Start::Earliest } else { Start::Latest };
         let (name, columns) = (self.oracle.tables[&table].name.clone(), self.oracle.tables[&table].columns.clone());
+        let starts = self.known_ends(table).into_iter().map(|(place, (start, _))| (place, start)).collect();
         self.say(|| format!("follow table {table} from {start:?}, own process: {is_own}"));
         match store.table(&name).and_then(|table| table.scan().start(start).follow(true).build()) {
             Ok(scanner) => {
-                self.readers.push(Reader { table, is_own, scanner, columns, from_earliest, positions: BTreeMap::new() });
+                self.readers.push(Reader { table, is_own, scanner, columns, from_earliest, starts, positions: BTreeMap::new() });
                 Ok(())
             }
             Err(error) => self.excuse_at(table, "follow", &error),
@@ -267,8 +271,10 @@ impl History {
             return Err(format!("a reader from the start begins at {} of {place:?}", next.first_offset));
         }
         let says = if reader.is_own { "followed" } else { "followed from outside" };
+        // Only beside the writer does it hold segments that are dropped meanwhile.
+        let began_at = reader.is_own.then(|| reader.starts.get(&place).copied().unwrap_or(0));
         let mut positions = std::mem::take(&mut reader.positions);
-        let taken = self.take_in(reader.table, next, Some(&reader.columns), &mut positions, says);
+        let taken = self.take_in(reader.table, next, Some(&reader.columns), &mut positions, began_at, says);
         reader.positions = positions;
         taken
     }

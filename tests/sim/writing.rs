@@ -298,7 +298,7 @@ impl History {
             }
             let place = (ack.partition.to_string(), ack.bucket);
             for (row, offset) in rows.into_iter().zip(ack.first_offset..) {
-                self.oracle.is_at(table, &place, offset, row, "acknowledged")?;
+                self.oracle.is_at(table, &place, offset, row, Some(0), "acknowledged")?;
             }
         }
         Ok(())
@@ -471,7 +471,7 @@ impl History {
             return Err(format!("batch {sequence} of writer {} at {before} was sent again and answered {ack:?}", self.numbered[index].id));
         }
         for (row, offset) in rows.iter().zip(ack.first_offset..) {
-            self.oracle.is_at(table, &place, offset, *row, "acknowledged by number")?;
+            self.oracle.is_at(table, &place, offset, *row, Some(0), "acknowledged by number")?;
         }
         self.numbered[index].batches[which].is_acknowledged = true;
         Ok(())

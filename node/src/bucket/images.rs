@@ -217,7 +217,7 @@ impl Bucket {
             }
         }
         let changes = changes(&*imaging.function, imaging.image, written, &steps, (&slots, &found.rows))?;
-        let records = self.records(&imaging.encoders, &changes)?;
+        let records = self.records(&imaging.encoders, &keyed.reader, &changes)?;
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
         Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true, is_merged: false }, records))
@@ -231,13 +231,15 @@ impl Bucket {
         move |slot, row| known.is_some_and(|(expiry, column)| expiry.kept(&slot.batch.column(column).slice(row, 1), now_ms).is_some())
     }
 
-    fn records(&self, encoders: &Encoders, changes: &Changes) -> Result<Vec<Record>> {
+    fn records(&self, encoders: &Encoders, reader: &Reader, changes: &Changes) -> Result<Vec<Record>> {
         let kinds: Vec<i8> = changes.kinds.iter().map(|kind| *kind as i8).collect();
         let rows = changes.batch.num_rows();
         let mut records = Vec::with_capacity(1);
         let mut from = 0;
         while from < rows {
-            let (count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds))?;
+            // Who wrote knows of no row of these, but of keys.
+            let located = |error: Error| error.at("key", reader.keys().text(reader.schema(), &changes.batch, from));
+            let (count, bytes_bound) = encoders.rows_that_fit(&changes.batch, from, rows, Some(&kinds)).map_err(located)?;
             let part = if count == rows { changes.batch.clone() } else { changes.batch.slice(from, count) };
             records.push(encoders.record(&self.resources.pool, &part, Some(&kinds[from..from + count]), bytes_bound, None)?);
             from += count;

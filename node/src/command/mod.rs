@@ -4,6 +4,8 @@
 //! Knows the engine by its door only.
 
 #![allow(clippy::disallowed_methods, reason = "the command line reads clocks and files of the user, not of the store")]
+// It panics when stderr is a pipe that nobody reads any more.
+#![deny(clippy::print_stderr, reason = "`outcome::tell` says it")]
 
 mod arguments;
 mod bench;

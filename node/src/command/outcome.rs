@@ -2,6 +2,7 @@
 //!
 //! Invariant: whoever fails prints once, here. Knows nothing of verbs.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use aquifer_node::{Error, Kind};
@@ -82,14 +83,18 @@ impl Failure {
     }
 }
 
+/// Says something on stderr. If nobody listens any more, what is being done goes on: nothing can be done about a stderr that is gone.
+pub(crate) fn tell(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints what has to be said and returns the exit code.
 pub(crate) fn conclude(outcome: Outcome, as_json: bool) -> u8 {
     match outcome {
         Ok(()) | Err(Failure::ClosedPipe) => DONE,
         Err(Failure::Interrupted(code) | Failure::Reported(code)) => code,
         Err(Failure::Error(error, code)) => {
-            // Nothing can be done about a stderr that is gone.
-            let _ = writeln!(io::stderr(), "{}", if as_json { json_line(&error) } else { line(&error) });
+            tell(if as_json { json_line(&error) } else { line(&error) });
             code
         }
     }

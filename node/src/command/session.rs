@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
 use super::config::Config;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, tell};
 use super::output::{Format, Output, Purpose, Reader, write_line, write_text};
 use super::report::Report;
 use super::store::Store;
@@ -41,7 +41,7 @@ impl Session {
     /// Closes a store that was written to, and says what its background work could not do: nothing that was acknowledged is lost by it, but nobody else would hear of it.
     pub(crate) fn close(&self, store: Store) -> Outcome {
         for failure in store.take_background_failures() {
-            eprintln!("aquifer: background work failed: {failure}");
+            tell(format_args!("aquifer: background work failed: {failure}"));
         }
         Ok(store.close()?)
     }
@@ -57,7 +57,7 @@ impl Session {
     fn tell_io(&self, store: &Store) {
         if self.config.verbose {
             let (driver, reason) = store.io();
-            eprintln!("{}: io {driver} ({reason}), durability {:?}", store.dir().display(), self.config.options.durability);
+            tell(format_args!("{}: io {driver} ({reason}), durability {:?}", store.dir().display(), self.config.options.durability));
         }
     }
 
@@ -149,7 +149,7 @@ impl Session {
     /// Says that something was done, to people only.
     pub(crate) fn say(&self, text: &str) {
         if !self.config.quiet {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 }

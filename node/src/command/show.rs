@@ -2,7 +2,7 @@
 //!
 //! Invariant: changes nothing. Knows nothing of how rows are stored.
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, tell};
 use super::output::{Format, print_utc_ms};
 use super::report::{Cell, Report};
 use super::session::Session;
@@ -65,7 +65,7 @@ pub(crate) fn stats(session: &Session, table: Option<&str>) -> Outcome {
     for BucketStats { table, partition, bucket, damage, .. } in &all {
         if let Some(damage) = damage {
             let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
-            eprintln!("aquifer: damaged: table {table}{partition}, bucket {bucket}: {damage}");
+            tell(format_args!("aquifer: damaged: table {table}{partition}, bucket {bucket}: {damage}"));
         }
     }
     let report = if all.iter().any(|found| found.tree.is_some()) { with_trees(all) } else { of_logs(all) };

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::arguments::{Append, Delete, Feed, OnError, Upsert};
 use super::changes::Changes;
 use super::input::{Columns, Event, Input, way_out};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, tell};
 use super::output::write_line;
 use super::progress::{Pace, Progress};
 use super::report::Report;
@@ -182,33 +182,66 @@ impl Run {
         }
     }
 
-    /// Sends a batch behind `sent` rows; of one with a row that does not fit the table, the rows before it.
+    /// Sends a batch behind `sent` rows.
     fn send(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
         let Err(error) = self.hand_over(batch) else { return Ok(()) };
-        if let Some(row) = row_of(&error).filter(|_| self.on_error == OnError::Skip && error.kind() == Kind::Exhausted) {
-            return self.send_without(batch, row, sent, &error);
+        if self.on_error == OnError::Skip && is_too_large(&error) {
+            return self.send_without_large(batch, sent);
         }
-        if let Some(row) = row_of(&error) {
+        self.send_before_bad(batch, sent, error)
+    }
+
+    /// Sends the rows before one that does not fit the table, and fails.
+    fn send_before_bad(&mut self, batch: &RecordBatch, sent: u64, mut error: Error) -> Outcome {
+        // The row is the first bad one of its column and bucket: another may have one before it, which is told then.
+        while let Some(row) = bad_row(&error) {
             // Of an update that has no second row, the first is not written either.
-            let rows_before = match &self.deed {
-                Deed::Upsert(changes) if row > 0 && changes.is_before_update(batch, row - 1) => row - 1,
-                _ => row,
-            };
-            // The row is the first bad one of its column: another column may have one before it, which is told then.
-            self.send(&batch.slice(0, rows_before), sent)?;
-            return Err(Failure::of_data(error.at("rows_before_batch", sent)));
+            let rows_before = if row > 0 && self.is_before_update(batch, row - 1) { row - 1 } else { row };
+            match self.hand_over(&batch.slice(0, rows_before)) {
+                Ok(()) => return Err(Failure::of_data(error.at("rows_before_batch", sent))),
+                Err(earlier) => error = earlier,
+            }
         }
         Err(Failure::of_data(without_meta(batch, error)))
     }
 
-    /// Sends a batch without a row that is too large.
-    fn send_without(&mut self, batch: &RecordBatch, row: usize, sent: u64, error: &Error) -> Outcome {
-        // Others before it may be too large as well: it is the first in its bucket.
-        self.send(&batch.slice(0, row), sent)?;
-        eprintln!("aquifer: left out row {}: {}", sent + row as u64 + 1, error.message());
-        self.skipped += 1;
-        let behind = row + 1;
-        self.send(&batch.slice(behind, batch.num_rows() - behind), sent + behind as u64)
+    /// Sends a batch that has rows which are too large without these: a part that has one is cut in halves until the row is alone. All of a part is looked at when it is
+    /// tried, so that cut at one row after the other, a batch of such rows would never end.
+    fn send_without_large(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
+        let mut parts = vec![(0, batch.num_rows())];
+        while let Some((from, to)) = parts.pop() {
+            let (rows, sent) = (batch.slice(from, to - from), sent + from as u64);
+            let Err(error) = self.hand_over(&rows) else { continue };
+            if !is_too_large(&error) {
+                return self.send_before_bad(&rows, sent, error);
+            }
+            match self.middle(&rows).map(|middle| from + middle) {
+                Some(middle) => parts.extend([(middle, to), (from, middle)]),
+                None => self.leave_out(&rows, sent, &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a batch can be cut in halves; `None` for a row, and for the two of an update.
+    fn middle(&self, batch: &RecordBatch) -> Option<usize> {
+        let half = batch.num_rows() / 2;
+        let middle = if half > 0 && self.is_before_update(batch, half - 1) { half + 1 } else { half };
+        (0 < middle && middle < batch.num_rows()).then_some(middle)
+    }
+
+    fn is_before_update(&self, batch: &RecordBatch, row: usize) -> bool {
+        matches!(&self.deed, Deed::Upsert(changes) if changes.is_before_update(batch, row))
+    }
+
+    /// Says that a row, or the two of an update, are left out.
+    fn leave_out(&mut self, rows: &RecordBatch, sent: u64, error: &Error) {
+        let first = sent + 1;
+        match rows.num_rows() {
+            1 => tell(format_args!("aquifer: left out row {first}: {}", error.message())),
+            _ => tell(format_args!("aquifer: left out rows {first} and {}, an update: {}", first + 1, error.message())),
+        }
+        self.skipped += rows.num_rows() as u64;
     }
 
     /// All rows of a batch, or none and an error.
@@ -319,8 +352,14 @@ fn ack_line(ack: &Ack, rows_total: u64) -> String {
 }
 
 /// The row of the batch that does not fit, from 0, if it was refused for that: then nothing of it was sent.
-fn row_of(error: &Error) -> Option<usize> {
-    error.context().find(|(name, _)| *name == "row").and_then(|(_, row)| row.parse().ok())
+fn bad_row(error: &Error) -> Option<usize> {
+    let value = |wanted: &str| error.context().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    value("row").filter(|_| value("rows_failed").is_none())?.parse().ok()
+}
+
+/// Whether a batch was refused for a row that is too large for it.
+fn is_too_large(error: &Error) -> bool {
+    error.kind() == Kind::Exhausted && bad_row(error).is_some()
 }
 
 /// What became of a batch, with how to leave out what `--meta` added to its rows, if it was refused for that.

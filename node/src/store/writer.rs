@@ -24,7 +24,7 @@ use crate::bucket::{Bucket, Pending};
 use crate::error::{Error, Result};
 use crate::log::producers::Producer;
 use crate::log::writer::Record;
-use crate::table::{TableSpec, conform};
+use crate::table::{TableSpec, conform, digits};
 
 /// What a writer may be told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +83,9 @@ pub(super) struct Cut {
 }
 
 /// Appends rows to a table. Made by [`Table::writer`].
+///
+/// An error that has a `row` is about that row of the batch, counted from 0: nothing of the batch was sent, and without the row it can be tried again.
+/// One that has `rows_failed` has no `row`: some of the rows may be durable.
 pub struct Writer {
     pub(super) table: Table,
     /// Where its rows pass on their way to the log.
@@ -303,13 +306,14 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are, but for nulls: whoever gives a column that
-    /// may hold some fits only as long as it holds none.
+    /// The rows as the table has them. Rows of a schema that fitted before are taken as they are, but for what a schema does not say: whoever gives a column
+    /// that may hold nulls fits only as long as it holds none, and a decimal may have more digits than its type.
     fn fit(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         if self.fitting.as_ref().is_some_and(|fitting| Arc::ptr_eq(fitting, batch.schema_ref())) {
             let wanted = self.spec.schema().arrow().fields().iter();
             let mut columns = wanted.zip(batch.columns());
-            return match columns.any(|(wanted, column)| !wanted.is_nullable() && column.null_count() > 0) {
+            let has_nulls = columns.any(|(wanted, column)| !wanted.is_nullable() && column.null_count() > 0);
+            return match has_nulls || digits::may_have_more(batch) {
                 // Which says where.
                 true => conform(batch, self.spec.schema()),
                 false => Ok(batch.clone()),
@@ -450,6 +454,8 @@ impl Writer {
     }
 
     fn note_failure(&mut self, error: Error, rows: u64) {
+        // A row of what a bucket made of the rows, not one of the batch.
+        let error = error.without("row");
         let failed = self.failed.get_or_insert(Failed { error, rows: 0 });
         failed.rows += rows;
     }

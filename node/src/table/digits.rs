@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, RecordBatch};
 use arrow::compute::nullif;
-use arrow::datatypes::{DataType, Decimal128Type};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef};
 
 use super::literal::print_value;
 use super::scalar::ScalarRef;
@@ -31,23 +31,31 @@ pub(super) fn check(rows: &RecordBatch) -> Result<()> {
     Ok(())
 }
 
-/// Rows as readers see them: null in place of a value with too many digits. Such values are totals, in columns that may be null.
+/// Whether [`check`] may find something; cheap.
+pub fn may_have_more(rows: &RecordBatch) -> bool {
+    rows.columns().iter().any(has_more)
+}
+
+/// Rows as readers see them: null in place of a value with too many digits. Such values are totals, in columns that may be null; another column has no place for a null.
 ///
 /// # Errors
 /// Internal; arrays stay as long as they are.
 pub fn shown(rows: RecordBatch) -> Result<RecordBatch> {
-    let has_more = |array: &ArrayRef| limited(array).is_some_and(|(values, limit)| may_exceed(values, limit));
-    if !rows.columns().iter().any(has_more) {
+    if !may_have_more(&rows) {
         return Ok(rows);
     }
     let failed = |error| Error::internal("totals are no column").caused_by(error);
-    let show = |array: &ArrayRef| -> Result<ArrayRef> {
-        let Some((values, limit)) = limited(array) else { return Ok(array.clone()) };
+    let show = |(array, field): (&ArrayRef, &FieldRef)| -> Result<ArrayRef> {
+        let Some((values, limit)) = limited(array).filter(|_| field.is_nullable()) else { return Ok(array.clone()) };
         let beyond: BooleanArray = (0..values.len()).map(|row| Some(exceeds(values, row, limit))).collect();
         Ok(Arc::new(nullif(values, &beyond).map_err(failed)?))
     };
-    let columns = rows.columns().iter().map(show).collect::<Result<Vec<_>>>()?;
+    let columns = rows.columns().iter().zip(rows.schema_ref().fields()).map(show).collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(rows.schema(), columns).map_err(failed)
+}
+
+fn has_more(array: &ArrayRef) -> bool {
+    limited(array).is_some_and(|(values, limit)| may_exceed(values, limit))
 }
 
 /// The values of a column of decimals, and the least number that has too many digits.
@@ -85,5 +93,13 @@ mod tests {
     fn totals_with_too_many_digits_are_shown_as_null() {
         let seen = shown(rows(vec![Some(99_999), Some(100_000), None, Some(i128::MIN)])).unwrap();
         assert_eq!(seen, rows(vec![Some(99_999), None, None, None]));
+    }
+
+    #[test]
+    fn a_column_that_must_not_be_null_stays_as_it_is() {
+        let (total, price) = (rows(vec![Some(100_000)]), rows(vec![Some(100_000)]));
+        let columns = [("price", price.column(0).clone(), false), ("total", total.column(0).clone(), true)];
+        let seen = shown(RecordBatch::try_from_iter_with_nullable(columns).unwrap()).unwrap();
+        assert_eq!((seen.column(0), seen.column(1)), (price.column(0), rows(vec![None]).column(0)));
     }
 }

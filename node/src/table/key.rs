@@ -12,12 +12,17 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 
+use super::literal::print_value;
+use super::scalar::ScalarRef;
 use super::schema::TableSchema;
 use super::types::ColumnType;
 use crate::error::{Error, Result};
 
 /// A key of more bytes than this is refused.
 pub const KEY_BYTES_MAX: usize = 32 << 10;
+
+/// Characters of a value of a key that a message shows.
+const SHOWN_CHARS_MAX: usize = 64;
 
 /// Stands for a zero byte within text or bytes.
 const ESCAPED_ZERO: [u8; 2] = [0, 0xFF];
@@ -208,6 +213,19 @@ impl KeyEncoder {
     /// Whether keys are numbers.
     pub fn is_number(&self) -> bool {
         self.is_number
+    }
+
+    /// The key of a row as people read it, for messages: `user=7,page=/cart`. A long value is cut off.
+    pub fn text(&self, schema: &TableSchema, batch: &RecordBatch, row: usize) -> String {
+        let part = |(column, name): (&usize, &String)| {
+            let value = ScalarRef::at(batch.column(*column), row).map(|value| print_value(value, &schema.fields()[*column].kind));
+            let value = value.unwrap_or_default();
+            match value.char_indices().nth(SHOWN_CHARS_MAX) {
+                Some((end, _)) => format!("{name}={}...", &value[..end]),
+                None => format!("{name}={value}"),
+            }
+        };
+        self.columns.iter().zip(&self.names).map(part).collect::<Vec<_>>().join(",")
     }
 
     /// Checks that the keys of a batch are not too long, without making them where that is plain from their longest texts.

@@ -17,6 +17,7 @@ use arrow::array::RecordBatch;
 use super::ground::Ground;
 use super::{Lines, ROUNDS, VERSION, rows};
 use crate::command::arguments::Bench;
+use crate::command::outcome::tell;
 
 /// Bytes of a batch in the log, when nothing else is asked for.
 const RECORD_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
@@ -141,7 +142,7 @@ impl Case for Appends {
 impl Drop for Appends {
     fn drop(&mut self) {
         for failure in self.store.take_background_failures() {
-            eprintln!("background work failed: {failure}");
+            tell(format_args!("background work failed: {failure}"));
         }
     }
 }

@@ -8,6 +8,7 @@ use aquifer_node::store::{Durability, Options, Store};
 use aquifer_node::{Error, Result};
 
 use crate::command::interrupt;
+use crate::command::outcome::tell;
 
 /// See the head of this module.
 pub(super) struct Ground {
@@ -65,7 +66,7 @@ fn remove(dir: &Path, made: Option<&Path>) {
     // Whoever still writes there may make a file meanwhile: then the second time removes it.
     let removed = std::fs::remove_dir_all(dir).or_else(|_| std::fs::remove_dir_all(dir));
     if let Err(error) = removed {
-        eprintln!("{} stays behind: {error}", dir.display());
+        tell(format_args!("{} stays behind: {error}", dir.display()));
     }
     if let Some(made) = made {
         // It stays when somebody put something into it.

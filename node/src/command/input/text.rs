@@ -17,6 +17,7 @@ use super::record_end::RecordEnd;
 use super::rows::Rows;
 use super::{BATCH_BYTES_MAX, Event, IDLE, LINGER, PATIENCE, refuse_binary, shown};
 use crate::command::arguments::OnError;
+use crate::command::outcome::tell;
 use crate::command::quote::printable;
 
 /// Bytes of one csv record or JSON line at most.
@@ -286,7 +287,7 @@ impl Text {
         let shown = &self.buffer[self.at..self.at + len.min(SHOWN_BYTES_MAX)];
         let shown = printable(String::from_utf8_lossy(shown).trim_end());
         let place = if column.is_empty() { String::new() } else { format!(", column {column}") };
-        eprintln!("aquifer: left out line {}{place}: {}: {shown}", self.line, fault.what);
+        tell(format_args!("aquifer: left out line {}{place}: {}: {shown}", self.line, fault.what));
         self.skipped += 1;
         Ok(())
     }

@@ -208,6 +208,9 @@ impl Making {
 
     fn commit(&mut self, table: &Table) -> Result<Snapshot> {
         let store = &table.store;
+        // No partition goes meanwhile that the tag is to keep.
+        let gate = self.tag.as_ref().map(|_| store.gate(table.id)).transpose()?;
+        let _within = gate.as_ref().map(|gate| gate.enter());
         let entry = match table.keyed_entry() {
             Ok(entry) => entry,
             Err(error) => return Err(self.give_up(error)),
@@ -216,9 +219,10 @@ impl Making {
             return Err(self.give_up(Error::conflict("the table was altered while a snapshot of it was made").hint("try again")));
         }
         let mut record = self.record();
-        // No partition goes meanwhile that the tag is to keep.
-        let gate = self.tag.as_ref().map(|_| store.gate(table.id)).transpose()?;
-        let _within = gate.as_ref().map(|gate| gate.enter());
+        // Those that went before make it be begun again.
+        if let Some(Err(lost)) = self.tag.as_ref().map(|_| tags::check_whole(&entry, &record)) {
+            return Err(self.give_up(lost));
+        }
         let mut held = self.turn.0.held.lock();
         let list = held.ledger.state();
         if let Some(Err(taken)) = self.tag.as_deref().map(|tag| tags::check_free(list, tag)) {
@@ -239,5 +243,42 @@ impl Making {
             let _ = self.turn.0.release(bucket);
         }
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Faults, Sim};
+    use crate::store::{CreateTable, Options, Store, Version};
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    #[test]
+    fn a_tag_is_not_given_to_a_snapshot_that_lost_a_partition_while_it_was_made() {
+        let store = Store::open_with(Sim::new(1, Faults::default()), "/store", Options::default()).unwrap();
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let rows = RecordBatch::try_from_iter([("key", keys)]).unwrap();
+        let table = store.create_table("t", CreateTable::like(rows.schema()).primary_key(&["key"]).partition_by("key")).unwrap();
+        table.writer().unwrap().upsert(&rows).unwrap();
+        let partitions = table.describe().unwrap().partitions;
+        let mut making = Making::begin(&table, Some("kept")).unwrap();
+        while making.at < making.buckets.len() {
+            making.step(&table).unwrap();
+        }
+        store.drop_partition("t", &partitions[1]).unwrap();
+        let lost = making.finish(&table).unwrap_err();
+        assert!(lost.kind() == Kind::Conflict && lost.to_string().contains("a partition was dropped"), "{lost}");
+        assert!(table.snapshots().unwrap().is_empty());
+        drop(making);
+        // Begun again, it is whole, and keeps what it has.
+        let made = make(&table, Some("kept")).unwrap();
+        assert_eq!(made.tags, ["kept"]);
+        assert_eq!(store.drop_partition("t", &partitions[0]).unwrap_err().kind(), Kind::Conflict);
+        // One without a tag keeps nothing, and gets none once a partition of it is gone.
+        table.delete_tag("kept").unwrap();
+        store.drop_partition("t", &partitions[0]).unwrap();
+        let late = table.create_tag("late", &Version::Snapshot(made.id)).unwrap_err();
+        assert!(late.kind() == Kind::Conflict && late.to_string().contains("--create --tag"), "{late}");
+        assert!(table.snapshots().unwrap()[0].tags.is_empty());
     }
 }

@@ -5,7 +5,7 @@
 use super::super::catalog::TableEntry;
 use super::super::open::Inner;
 use super::super::table::Table;
-use super::list::{Edit, List};
+use super::list::{Edit, List, Record};
 use super::{Snapshot, Version};
 use crate::error::{Error, Result};
 
@@ -27,6 +27,18 @@ pub(super) fn check_free(list: &List, tag: &str) -> Result<()> {
     let Some(id) = list.tags.get(tag) else { return Ok(()) };
     let taken = Error::conflict(format!("the tag {tag} exists already: it names snapshot {id}"));
     Err(taken.hint("choose another name, or delete the tag first"))
+}
+
+/// Checks that a snapshot that is to be kept still has its rows. For who is within the table's gate, with the table as it is there.
+///
+/// Errors: Conflict when they went with a partition.
+pub(super) fn check_whole(entry: &TableEntry, record: &Record) -> Result<()> {
+    let has_rows = |ends: &[u64]| ends.iter().any(|end| *end > 0);
+    if record.ends.iter().all(|(partition, ends)| entry.partitions.contains_key(partition) || !has_rows(ends)) {
+        return Ok(());
+    }
+    let lost = Error::conflict("a partition was dropped that the snapshot has rows of: a tag cannot keep them").at("snapshot", record.id);
+    Err(lost.hint("tag a newer snapshot: `aquifer snapshots TABLE --create --tag TAG`"))
 }
 
 impl Inner {
@@ -56,16 +68,19 @@ impl Table {
     /// Gives a snapshot a name: it does not expire until the tag is deleted.
     ///
     /// # Errors
-    /// Invalid for what is no tag, or a log table; Conflict when the tag exists; NotFound when the snapshot does not.
+    /// Invalid for what is no tag, or a log table; Conflict when the tag exists, or a partition was dropped that the snapshot has rows of; NotFound when the
+    /// snapshot does not exist.
     pub fn create_tag(&self, tag: &str, version: &Version) -> Result<Snapshot> {
         check(tag).map_err(|error| error.at("table", &self.name))?;
-        let entry = self.keyed_entry()?;
         // No partition goes meanwhile that the tag is to keep.
         let gate = self.store.gate(self.id)?;
         let within = gate.enter();
+        let entry = self.keyed_entry()?;
         let tagged = self.store.edit_snapshots(&entry, |list| {
             check_free(list, tag)?;
-            let id = list.find(version)?.id;
+            let record = list.find(version)?;
+            check_whole(&entry, record)?;
+            let id = record.id;
             Ok((vec![Edit::Tagged { tag: tag.to_string(), id }], id))
         });
         drop(within);

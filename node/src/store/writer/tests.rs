@@ -1,6 +1,6 @@
 //! What a writer holds in memory, and what it refuses before it sends anything.
 
-use arrow::array::{Int64Array, StringArray};
+use arrow::array::{Decimal128Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
@@ -91,6 +91,26 @@ fn a_row_that_cannot_be_taken_is_found_before_any_other_of_its_batch_is_sent() {
     assert!(null.contains("column name") && null.contains("row 1"), "{null}");
     writer.append(&named(&given, &[Some("x"); 64])).unwrap();
     assert_eq!(stored(), 128);
+}
+
+#[test]
+fn decimals_of_too_many_digits_are_refused_in_every_batch_of_a_schema() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let schema = Arc::new(Schema::new(vec![Field::new("price", DataType::Decimal128(5, 2), false)]));
+    let prices = |values: &[i128]| {
+        let values = Decimal128Array::from(values.to_vec()).with_precision_and_scale(5, 2).unwrap();
+        RecordBatch::try_new(schema.clone(), vec![Arc::new(values)]).unwrap()
+    };
+    let table = store.create_table("t", CreateTable::like(schema.clone())).unwrap();
+    let mut writer = table.writer().unwrap();
+    for _ in 0..2 {
+        writer.append(&prices(&[99_999, -99_999])).unwrap();
+        let refused = writer.append(&prices(&[1, 100_000])).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid);
+        assert!(refused.to_string().contains("1000.00 has more digits than decimal128(5,2) holds, column price, row 1"), "{refused}");
+    }
+    assert_eq!(table.scan().build().unwrap().map(|batch| batch.unwrap().batch.num_rows()).sum::<usize>(), 4);
 }
 
 #[test]
