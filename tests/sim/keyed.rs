@@ -19,6 +19,9 @@ use arrow::datatypes::Int64Type;
 use crate::history::DIR;
 use crate::random::Random;
 
+/// Runs of a snapshot were released because it was out of the list, by an edit that a power cut took.
+const FOUND_SOMETHING: [u64; 1] = [2_508_539_912];
+
 /// Fresh seeds of a run that nobody asked more of.
 const SEEDS: u64 = 60;
 
@@ -399,7 +402,10 @@ fn failing(seeds: impl Iterator<Item = u64>, lies: bool) -> Vec<(u64, String)> {
 fn no_history_of_a_keyed_table_loses_a_row() {
     let seeds = match crate::setting("AQUIFER_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => crate::fresh_seeds(crate::setting("AQUIFER_SIM_SEEDS").unwrap_or(SEEDS)),
+        None => {
+            let fresh = crate::fresh_seeds(crate::setting("AQUIFER_SIM_SEEDS").unwrap_or(SEEDS));
+            FOUND_SOMETHING.into_iter().chain(fresh).collect()
+        }
     };
     let found = failing(seeds.into_iter(), false);
     for (seed, finding) in &found {

@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     /// Where the logs began when it was made; one that is not here came later.
     starts: BTreeMap<Place, u64>,
     positions: BTreeMap<Place, u64>,
+    /// It looked while the device failed; what it met there it may tell when the device is well again, if the store was opened anew meanwhile.
+    met_failures: bool,
 }
 
 fn place_of(batch: &ScanBatch) -> Place {
@@ -230,7 +232,8 @@ impl History {
         self.say(|| format!("follow table {table} from {start:?}, own process: {is_own}"));
         match store.table(&name).and_then(|table| table.scan().start(start).follow(true).build()) {
             Ok(scanner) => {
-                self.readers.push(Reader { table, is_own, scanner, columns, from_earliest, starts, positions: BTreeMap::new() });
+                let (positions, met_failures) = (BTreeMap::new(), self.weather.fails_now);
+                self.readers.push(Reader { table, is_own, scanner, columns, from_earliest, starts, positions, met_failures });
                 Ok(())
             }
             Err(error) => self.excuse_at(table, "follow", &error),
@@ -251,6 +254,7 @@ impl History {
     /// Whether the reader can go on.
     fn poll(&mut self, reader: &mut Reader) -> Finding<bool> {
         self.say(|| format!("poll a reader of table {}, own process: {}", reader.table, reader.is_own));
+        reader.met_failures |= self.weather.fails_now;
         for _ in 0..self.random.between(1, 30) {
             let timeout = Duration::from_micros(self.random.below(2) * 500);
             match reader.scanner.next_within(Some(timeout)) {
@@ -310,6 +314,9 @@ impl History {
         }
         let fell_behind = error.kind() == Kind::Invalid && model.is_some_and(|table| table.has_retention);
         if dropped && error.kind() == Kind::NotFound || fell_behind {
+            return Ok(());
+        }
+        if reader.met_failures && !reader.is_own && error.kind() != Kind::Corrupt {
             return Ok(());
         }
         self.excuse(if reader.is_own { "next" } else { "next from outside" }, error)

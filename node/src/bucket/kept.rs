@@ -204,6 +204,11 @@ impl Bucket {
         !self.manifest.lock().state().kept.is_empty()
     }
 
+    /// The snapshots that it keeps runs for.
+    pub fn kept_ids(&self) -> Vec<u64> {
+        self.manifest.lock().state().kept.keys().copied().collect()
+    }
+
     /// The newest snapshot that it keeps runs for.
     pub fn last_kept(&self) -> Option<u64> {
         self.manifest.lock().state().kept.last_key_value().map(|(id, _)| *id)

@@ -27,6 +27,7 @@ use super::table::Table;
 use super::table_dir;
 use crate::bucket::Bucket;
 use crate::bucket::ledger::{self, Ledger};
+use crate::bucket::resources::Resources;
 use crate::error::{Error, Result};
 use crate::io::sync::{AtomicU32, Ordering, wait, wake_all};
 pub(super) use expire::expire;
@@ -165,6 +166,7 @@ impl Table {
 
 /// The snapshots of a table that this process writes.
 pub(super) struct Snapshots {
+    resources: Arc<Resources>,
     held: Mutex<Held>,
     /// 1 while one is being made.
     making: AtomicU32,
@@ -183,9 +185,14 @@ impl Snapshots {
         !held.ledger.state().snapshots.contains_key(&id) && !held.unsure.contains(&id)
     }
 
-    /// Releases what a bucket keeps for snapshots that are not in the list.
+    /// Releases what a bucket keeps for snapshots that are not in the list. That one is out of the list is made durable first: what was read of an edit whose
+    /// write had failed may not be there any more after a power cut.
     fn release(&self, bucket: &Bucket) -> Result<()> {
-        bucket.release(|id| self.is_gone(id))
+        if bucket.kept_ids().into_iter().any(|id| self.is_gone(id)) {
+            self.held.lock().ledger.settle(&*self.resources.driver, &self.resources.pool)?;
+            bucket.release(|id| self.is_gone(id))?;
+        }
+        Ok(())
     }
 
     /// Waits until nobody makes one; then it is the caller's turn.
@@ -237,7 +244,8 @@ impl Inner {
         let dir = table_dir(&self.dir, entry.spec.id);
         let ledger = Ledger::open(&*self.resources.driver, &self.resources.pool, &dir, FILE_NAME, DIRECTORIES_ABOVE);
         let ledger = ledger.map_err(|error| error.at("table", &entry.spec.name))?;
-        let opened = Arc::new(Snapshots { held: Mutex::new(Held { ledger, unsure: BTreeSet::new() }), making: AtomicU32::new(0) });
+        let held = Mutex::new(Held { ledger, unsure: BTreeSet::new() });
+        let opened = Arc::new(Snapshots { resources: self.resources.clone(), held, making: AtomicU32::new(0) });
         known.insert(entry.spec.id, opened.clone());
         Ok(opened)
     }
