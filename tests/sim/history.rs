@@ -88,6 +88,8 @@ pub(crate) struct History {
     pub(crate) is_power_cut: bool,
     /// What was seen then.
     pub(crate) seen_between: Option<Ends>,
+    /// It was opened on a device that fails since the machine started or a good opening: the page tells of what could be read then.
+    pub(crate) was_opened_badly: bool,
     /// Some openings acknowledge rows in the page cache.
     has_os: bool,
     /// One since the last settlement did.
@@ -111,6 +113,7 @@ impl History {
             is_just_started: false,
             is_power_cut: false,
             seen_between: None,
+            was_opened_badly: false,
             has_os,
             is_os: false,
             opened_as_os: false,
@@ -208,6 +211,7 @@ impl History {
                 let healthy = self.healthy();
                 self.sim.set_faults(disk::failing(&mut self.random, healthy));
                 (self.weather.has_failed, self.weather.fails_now) = (true, true);
+                self.was_opened_badly = true;
             }
             if attempt < OPENS_MAX && self.random.one_in(4) {
                 let steps = self.random.below(60);
@@ -235,6 +239,7 @@ impl History {
                     } else {
                         self.sim.crash_after(NEVER);
                         self.store = Some(store);
+                        self.was_opened_badly = false;
                         return Ok(());
                     }
                 }
@@ -255,6 +260,7 @@ impl History {
         self.note_run();
         self.summary.crashes += 1;
         (self.is_power_cut, self.is_just_started) = (power_cut, true);
+        self.was_opened_badly &= !power_cut;
         self.oracle.may_have_lost |= power_cut && self.is_os;
         let next = if power_cut { self.sim.reboot(seed) } else { self.sim.kill(seed) };
         self.sim = next;

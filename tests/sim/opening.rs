@@ -45,7 +45,7 @@ impl History {
     /// Now and then somebody looks before the store is opened. Not where it was opened since on a device that fails: what it could not read then it did not show.
     pub(crate) fn look_between(&mut self) -> Finding {
         self.seen_between = None;
-        if !std::mem::take(&mut self.is_just_started) || !self.between.one_in(2) {
+        if !std::mem::take(&mut self.is_just_started) || !self.between.one_in(2) || self.was_opened_badly {
             return Ok(());
         }
         let Some(_lock) = lock(&self.sim) else { return Ok(()) };
