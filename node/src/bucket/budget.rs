@@ -173,7 +173,9 @@ impl MemtableBudget {
     fn outlook(&self) -> Outlook {
         let open = self.open();
         let is_well = |tree: &Tree| !tree.is_failing();
-        if largest(&open, is_well, Tree::waiting_bytes).is_some() {
+        if let Some((bucket, _)) = largest(&open, is_well, Tree::waiting_bytes) {
+            // Whoever was asked for it may have found another flush under way that came to nothing.
+            bucket.resources.board.post(bucket, Work::Flush);
             return Outlook::Flushes;
         }
         if let Some((bucket, tree)) = largest(&open, is_well, active_bytes) {

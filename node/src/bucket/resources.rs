@@ -139,12 +139,20 @@ impl Resources {
         self.files.invalidate(path);
         let Some(remains) = self.driver.remove_gently(path)? else { return Ok(()) };
         let mut all = self.remains.lock();
-        // With more than that there is no time to be gentle.
-        let oldest = if all.len() == REMAINS_MAX { all.pop_front() } else { None };
         all.push_back(remains);
-        drop((all, oldest));
+        // With more than that there is no time to be gentle.
+        let excess = all.len().saturating_sub(REMAINS_MAX);
+        let oldest: Vec<Remains> = all.drain(..excess).collect();
+        drop(all);
+        drop(oldest);
         self.board.ring();
         Ok(())
+    }
+
+    /// Gives everything back at once: the device is full, or nobody is left to do it. Whether there was anything.
+    pub fn drop_remains(&self) -> bool {
+        let all = std::mem::take(&mut *self.remains.lock());
+        !all.is_empty()
     }
 
     /// Whether files that were removed have blocks left.

@@ -158,10 +158,16 @@ impl Bucket {
         self.with_spare_room(|| self.begin_file(need))
     }
 
-    /// Tries again on a full device, without the spare segments: their lengths may be others than the one that is needed.
+    /// Tries again on a full device, without the spare segments, whose lengths may be others than the one that is needed, and without what is still to be given back.
     fn with_spare_room<R>(&self, attempt: impl Fn() -> Result<R>) -> Result<R> {
         match attempt() {
-            Err(error) if error.kind() == Kind::Exhausted && self.resources.spare.clear(&*self.resources.driver)? > 0 => attempt(),
+            Err(error) if error.kind() == Kind::Exhausted => {
+                let has_more = self.resources.drop_remains();
+                match self.resources.spare.clear(&*self.resources.driver)? > 0 || has_more {
+                    true => attempt(),
+                    false => Err(error),
+                }
+            }
             tried => tried,
         }
     }

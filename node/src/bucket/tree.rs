@@ -388,7 +388,12 @@ impl Tree {
 
     /// The runs to be merged next.
     pub(super) fn picked(&self) -> Option<Range<usize>> {
-        self.levels().picked(self.expires.load(Ordering::Relaxed))
+        self.picked_of(&self.levels())
+    }
+
+    /// Those of its levels at some moment.
+    pub(super) fn picked_of(&self, levels: &Levels) -> Option<Range<usize>> {
+        levels.picked(self.expires.load(Ordering::Relaxed))
     }
 
     /// Whether runs should be merged, by whoever does it.

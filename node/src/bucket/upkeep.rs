@@ -116,7 +116,7 @@ impl Bucket {
         }
         let Shape { keyed, levels } = &*tree.shape();
         let picked = match extent {
-            Extent::Picked => tree.picked(),
+            Extent::Picked => tree.picked_of(levels),
             Extent::All => whole(levels, self.expires()),
             Extent::Plain => whole(levels, self.expires() || keyed.function.marks_retracted()),
         };
@@ -200,6 +200,10 @@ impl Bucket {
             Err(error) => Err(error),
         };
         job.build = None;
+        if ended.as_ref().is_err_and(|error| error.kind() == Kind::Exhausted) {
+            // The next try has what removed files still take.
+            self.resources.drop_remains();
+        }
         if let What::Flush(_) = job.what {
             self.note_flush(&job.tree, ended.as_ref().err());
         }

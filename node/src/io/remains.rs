@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Bytes that are given back at once.
@@ -35,9 +36,9 @@ impl Remains {
         std::fs::remove_file(path)?;
         // What cannot be opened for writing was removed all the same.
         let Ok(file) = file else { return Ok(None) };
-        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        // Whoever opened it before its name went has locked it by now, or finds it locked.
-        let is_free = bytes > STEPS_MIN * STEP_BYTES && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // It may have other names: backups that share the file.
+        let (bytes, is_nameless) = file.metadata().map_or((0, false), |metadata| (metadata.len(), metadata.nlink() == 0));
+        let is_free = is_nameless && bytes > STEPS_MIN * STEP_BYTES && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         Ok(is_free.then_some(Remains { file, bytes }))
     }
 
@@ -51,10 +52,13 @@ impl Remains {
 /// Holds a file as it is while it is read, though its name goes.
 ///
 /// # Errors
-/// NotFound when it is being given back to the device.
+/// NotFound when it is given back to the device, or was.
 pub(super) fn hold(file: &impl AsFd) -> io::Result<()> {
+    let removed = || io::Error::new(io::ErrorKind::NotFound, "the file was removed");
     match flock(file, FlockOperation::NonBlockingLockShared) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed")),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(removed()),
+        // Whoever shortened it may be done with it.
+        Ok(()) if rustix::fs::fstat(file)?.st_nlink == 0 => Err(removed()),
         // A file system without such locks has files that are removed at once.
         _ => Ok(()),
     }
@@ -102,5 +106,16 @@ mod tests {
         let remains = Remains::of(&path).unwrap();
         assert!(remains.is_some());
         assert_eq!(hold(&reader).unwrap_err().kind(), io::ErrorKind::NotFound);
+        drop(remains);
+        assert_eq!(hold(&reader).unwrap_err().kind(), io::ErrorKind::NotFound, "nobody locks it any more");
+    }
+
+    #[test]
+    fn a_file_with_another_name_is_left_as_it_is() {
+        let (dir, path) = large();
+        let backup = dir.path().join("backup");
+        std::fs::hard_link(&path, &backup).unwrap();
+        assert!(Remains::of(&path).unwrap().is_none() && !path.exists());
+        assert_eq!(std::fs::read(backup).unwrap(), vec![7; 10 << 20]);
     }
 }
