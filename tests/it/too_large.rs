@@ -30,7 +30,11 @@ fn rows(place: Place<'_>, columns: &str) -> Vec<String> {
 
 /// A parquet file of a row for each of the texts.
 fn parquet(path: &Path, texts: &[&str]) {
-    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
+    parquet_of(path, (0..texts.len() as i64).map(Some).collect(), texts);
+}
+
+fn parquet_of(path: &Path, keys: Int64Array, texts: &[&str]) {
+    let keys: ArrayRef = Arc::new(keys);
     let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
     let batch = RecordBatch::try_from_iter([("k", keys), ("l", texts)]).unwrap();
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
@@ -86,6 +90,21 @@ fn thousands_of_rows_that_are_too_large_are_left_out() {
     let in_order = told.lines().zip((1..).filter(|row| *row != 22_223));
     in_order.for_each(|(line, row)| assert!(line.starts_with(&format!("aquifer: left out row {row}: ")), "{row}: {line}"));
     assert_eq!((told.lines().count(), rows(place, "k")), (29_999, vec!["22222".to_string()]));
+}
+
+#[test]
+fn rows_before_one_that_fits_no_table_are_written_but_for_those_that_are_too_large() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path(), "--primary-key k");
+    let large = "x".repeat(LARGE);
+    let keys = Int64Array::from(vec![Some(1), Some(2), Some(3), Some(4), None, Some(6)]);
+    parquet_of(&dir.path().join("rows.parquet"), keys, &["a", "b", &large, "d", "e", "f"]);
+    let output = place.run("upsert t --from rows.parquet --on-error skip");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("aquifer: left out row 3: ") && told.lines().last().unwrap().contains("column k"), "{told}");
+    assert_eq!((output.status.code(), rows(place, "k")), (Some(1), vec!["1".to_string(), "2".to_string(), "4".to_string()]), "{told}");
 }
 
 #[test]

@@ -197,8 +197,13 @@ impl Run {
         while let Some(row) = bad_row(&error) {
             // Of an update that has no second row, the first is not written either.
             let rows_before = if row > 0 && self.is_before_update(batch, row - 1) { row - 1 } else { row };
-            match self.hand_over(&batch.slice(0, rows_before)) {
+            let before = batch.slice(0, rows_before);
+            match self.hand_over(&before) {
                 Ok(()) => return Err(Failure::of_data(error.at("rows_before_batch", sent))),
+                Err(earlier) if self.on_error == OnError::Skip && is_too_large(&earlier) => {
+                    self.send_without_large(&before, sent)?;
+                    return Err(Failure::of_data(error.at("rows_before_batch", sent)));
+                }
                 Err(earlier) => error = earlier,
             }
         }
