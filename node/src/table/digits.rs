@@ -31,7 +31,7 @@ pub(super) fn check(rows: &RecordBatch) -> Result<()> {
     Ok(())
 }
 
-/// Whether [`check`] may find something; cheap.
+/// Whether a check may find something; cheap.
 pub fn may_have_more(rows: &RecordBatch) -> bool {
     rows.columns().iter().any(has_more)
 }
