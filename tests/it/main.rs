@@ -17,6 +17,7 @@ mod bad_keys;
 mod closing;
 mod command_lines;
 mod damage;
+mod damages;
 mod devices;
 mod dropping;
 mod evolution;
