@@ -34,6 +34,14 @@ pub enum Extent {
     Plain,
 }
 
+impl Extent {
+    /// Whether deletes are dropped where nothing older is left. One that rows which come later must hear of goes only when somebody asks for it: what readers see
+    /// does not depend on when the background merges.
+    fn drops_deletes(self, keyed: &Keyed) -> bool {
+        self != Extent::Picked || !keyed.function.keeps_deletes()
+    }
+}
+
 enum What {
     Flush(Arc<Memtable>),
     /// Runs that stand together, older ones first.
@@ -96,7 +104,7 @@ impl Bucket {
         let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
             let end = oldest.end_offset();
             self.settle()?;
-            let rows = self.sorted(keyed, &[], (&[], &[(oldest, end)]), levels.runs().is_empty(), false)?;
+            let rows = self.sorted(keyed, &[], (&[], &[(oldest, end)]), levels.runs().is_empty(), Extent::Picked)?;
             Ok(self.build(keyed, u64::MAX, vec![Source::Rows(Box::new(rows))]))
         });
         if let Err(error) = &job {
@@ -125,14 +133,15 @@ impl Bucket {
             return Ok(None);
         };
         let runs = levels.runs()[picked.clone()].to_vec();
-        let (is_oldest, is_plain) = (picked.start == 0, extent == Extent::Plain);
+        let is_oldest = picked.start == 0;
         let job = TreeJob::new(tree, What::Compact(runs.clone()), || {
             self.settle()?;
             // Where rows expire, those of every run are looked at, and one run is what it was made of.
             let expires = self.expires();
-            let may_move = |run: &Run| !(is_plain || expires || is_oldest && run.meta().deletes > 0);
+            let drops = is_oldest && extent.drops_deletes(keyed);
+            let may_move = |run: &Run| !(extent == Extent::Plain || expires || drops && run.meta().deletes > 0);
             let file_bytes = if expires { u64::MAX } else { levels.rules().file_bytes };
-            let sources = sources(&runs, may_move, file_bytes, |merged| self.sorted(keyed, &runs, (merged, &[]), is_oldest, is_plain))?;
+            let sources = sources(&runs, may_move, file_bytes, |merged| self.sorted(keyed, &runs, (merged, &[]), is_oldest, extent))?;
             Ok(self.build(keyed, file_bytes, sources))
         });
         job.map(Some).map_err(|error| here(&self.address, error))
@@ -145,22 +154,23 @@ impl Bucket {
         Build::new(Site { reach, dir: &self.address.dir, ids, schema, file_bytes }, sources)
     }
 
-    /// Some levels and memtables in order, for a job that has these runs.
+    /// Some levels and memtables in order, for a job that has these runs, and with them the oldest rows or not.
     fn sorted(
         &self,
         keyed: &Keyed,
         runs: &[Arc<Run>],
         (levels, memtables): Sources<'_>,
-        drop_deletes: bool,
-        is_plain: bool,
+        is_oldest: bool,
+        extent: Extent,
     ) -> Result<Sorted> {
+        let drop_deletes = is_oldest && extent.drops_deletes(keyed);
         let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), levels, memtables, drop_deletes);
-        if is_plain {
+        if extent == Extent::Plain {
             sorted = sorted.plain();
         }
         let expiry = self.policy.lock().expiry;
         let now_ms = self.resources.driver.clock().wall_ms();
-        if let Some(expiry) = expiry.filter(|_| drop_deletes && self.may_expire(keyed, runs, memtables)) {
+        if let Some(expiry) = expiry.filter(|_| is_oldest && self.may_expire(keyed, runs, memtables)) {
             sorted = sorted.expiring(expiry, now_ms)?;
         }
         Ok(sorted)

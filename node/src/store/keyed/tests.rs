@@ -19,6 +19,7 @@ mod altering;
 mod engines;
 mod expiry;
 mod held;
+mod late;
 mod memory;
 mod parts;
 mod retracted;
