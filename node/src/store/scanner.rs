@@ -111,8 +111,9 @@ impl ScanBuilder {
         self
     }
 
-    /// Only rows for which this holds, as in `price > 5 and country = 'CH'`. Of changes as they were written, those that take rows away may have nothing but a key: only what
-    /// this says of the key applies to them.
+    /// Only rows for which this holds, as in `price > 5 and country = 'CH'`. Of an update of which one row passes comes what it is to who sees no others: a `-D` of the row
+    /// before, or a `+I` of the row after. Of changes as they were written, those that take rows away may have nothing but a key: only what this says of the key
+    /// applies to them.
     #[must_use]
     pub fn filter(mut self, condition: &str) -> Self {
         self.filter = Some(condition.to_string());
