@@ -21,6 +21,8 @@ mod expiry;
 mod held;
 mod late;
 mod memory;
+mod moved;
+mod outcomes;
 mod parts;
 mod retracted;
 mod totals;
