@@ -42,7 +42,7 @@ pub(super) struct Extras {
 }
 
 /// Looks a table up in the catalog.
-pub(super) type Newest = Box<dyn Fn() -> Result<TableSpec> + Send + Sync>;
+pub(super) type Newest = Arc<dyn Fn() -> Result<TableSpec> + Send + Sync>;
 
 /// See the head of this module.
 pub(super) struct Reading {
@@ -55,6 +55,8 @@ pub(super) struct Reading {
     read: Vec<String>,
     /// How many of them come out.
     shown: usize,
+    /// They are those of the table, not chosen ones.
+    are_all: bool,
     filter: Option<Bound>,
     /// What rows must pass that take others away, where these may have nothing but a key; the same filter without.
     filter_of_keys: Option<Bound>,
@@ -93,7 +95,8 @@ impl Reading {
         fields.extend(extras.op.then(|| Field::new("_op", DataType::Utf8, false)));
         let (schema, versions) = (Arc::new(Schema::new(fields)), Mutex::default());
         let spec = ArcSwap::from_pointee(spec);
-        Ok(Reading { spec, newest, wanted, read, shown, filter, filter_of_keys, schema, extras, has_partitions, versions })
+        let are_all = columns.is_none();
+        Ok(Reading { spec, newest, wanted, read, shown, are_all, filter, filter_of_keys, schema, extras, has_partitions, versions })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -115,6 +118,34 @@ impl Reading {
     /// The table was altered: batches of new versions will come.
     pub(super) fn refresh(&self, spec: &TableSpec) {
         self.spec.store(Arc::new(spec.clone()));
+    }
+
+    /// The same rows in the columns that the table has now; `None` when these are no others, or do not have what the filter is of.
+    pub(super) fn renewed(&self, filter: Option<&str>) -> Result<Option<Reading>> {
+        let spec = (self.newest)()?;
+        match spec.schema().version() == self.wanted.version() {
+            true => Ok(None),
+            false => Ok(Reading::new(spec, self.newest.clone(), None, filter, self.extras).ok()),
+        }
+    }
+
+    /// Whether rows of this version of the schema may have columns that are not shown.
+    pub(super) fn is_older_than(&self, schema_id: i16) -> bool {
+        self.wanted.version() < schema_id
+    }
+
+    /// Whether the columns that come out are other ones in the table now.
+    pub(super) fn is_outdated(&self) -> bool {
+        let now = self.spec.load();
+        if now.schema().version() == self.wanted.version() {
+            return false;
+        }
+        if self.are_all {
+            return now.schema().fields() != self.wanted.fields();
+        }
+        let of_now = |id| now.schema().index_of_id(id).map(|index| &now.schema().fields()[index]);
+        let shown = self.wanted.fields().iter().filter(|field| self.read[..self.shown].contains(&field.name));
+        shown.into_iter().any(|field| of_now(field.id) != Some(field))
     }
 
     /// Whether a batch with these statistics may hold a wanted row. What cannot be read rules nothing out.
@@ -298,7 +329,7 @@ mod tests {
         let spec = CreateTable::like(Arc::new(columns)).spec(&"t".parse().unwrap(), 1, 0).unwrap();
         let evolved = spec.evolve(&[Change::parse_add("more int64").unwrap()]).unwrap();
         let (before, after) = (spec.schema().version(), evolved.schema().version());
-        let reading = Reading::new(spec, Box::new(move || Ok(evolved.clone())), None, None, Extras::default()).unwrap();
+        let reading = Reading::new(spec, Arc::new(move || Ok(evolved.clone())), None, None, Extras::default()).unwrap();
         assert!(reading.version(before).is_ok());
         assert!(reading.version(after).is_ok());
         let error = reading.version(after + 1).map(|_| ()).unwrap_err();
