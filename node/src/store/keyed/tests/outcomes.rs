@@ -10,7 +10,7 @@ use crate::schedule::tests::planted::{Event, Planted};
 
 /// Files of runs in the only bucket.
 fn run_files(sim: &Arc<Sim>) -> usize {
-    let mut dirs = vec![Path::new(DIR).to_path_buf()];
+    let mut dirs = vec![Path::new(DIR).join("tables")];
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
         for entry in sim.list(&dir).unwrap() {
