@@ -21,7 +21,9 @@ pub use problems::Problem;
 use problems::{Problems, problem};
 
 use crate::bucket::follower::{Follower, WriterState};
+use crate::bucket::resources::removed_dir;
 use crate::error::{Error, Kind, Result};
+use crate::io::removed;
 use crate::log::check::{self, Checked};
 use crate::log::segment::Segment;
 use crate::lsm::run::{Checked as RunChecked, Run};
@@ -187,7 +189,11 @@ fn check_catalog(store: &Inner, report: &mut VerifyReport) -> Result<()> {
     let torn = torn?.map(|(path, bytes)| (path, bytes, "the catalog ends with an edit that was not written to its end", false));
     let foreign =
         strays(driver, &store.dir)?.into_iter().map(|(path, bytes)| (path, bytes, "nothing that a store has under this name", true));
-    let noted: Vec<_> = torn.into_iter().chain(noted).chain(foreign).collect();
+    let removed_dir = removed_dir(&store.dir);
+    let removed = removed::left(driver, &removed_dir).map_err(|error| Error::io("list", &removed_dir, error))?.into_iter();
+    let removed =
+        removed.map(|entry| (removed_dir.join(&entry.name), entry.bytes, "a file that was removed, and not yet given back", false));
+    let noted: Vec<_> = torn.into_iter().chain(noted).chain(removed).chain(foreign).collect();
     if let Err(error) = &left {
         report.problems.push(problem(error));
     }
