@@ -9,7 +9,7 @@ use aquifer_node::store::{CreateTable, Next, Options, Start, Store, VerifyReport
 use crate::program::Place;
 use crate::{rows, scratch};
 
-/// A row of a small batch, or of a large one.
+/// Rows of a small batch, and of a large one.
 const SMALL: i64 = 500;
 const LARGE: i64 = 10_000;
 
@@ -121,6 +121,30 @@ fn every_damaged_batch_of_a_segment_is_listed_and_rows_between_are_read() {
             );
         }
     }
+}
+
+#[test]
+fn the_batches_of_a_frame_are_judged_one_by_one() {
+    let dir = scratch::directory();
+    {
+        let store = scratch::open(dir.path());
+        let create = CreateTable::like(rows::schema()).option("segment.bytes", "1MiB").option("batch.bytes.max", "1MiB");
+        let mut writer = store.create_table("t", create).unwrap().writer().unwrap();
+        // They come faster than they are written, so that many share a frame.
+        (0..20_000).for_each(|batch| writer.send(&rows::batch(batch * 3..batch * 3 + 3)).unwrap());
+        writer.flush().unwrap();
+    }
+    let damaged_batches = [30, 31, 47, 48, 49, 1_000];
+    flip_rows(dir.path(), &damaged_batches.map(|batch| batch * 3 + 1));
+    let store = scratch::follow(dir.path());
+    let report = verify(&store);
+    let expected: Vec<Range<u64>> =
+        damaged_batches.iter().map(|batch| batch * 3..batch * 3 + 3).map(|rows| rows.start as u64..rows.end as u64).collect();
+    assert_eq!(damaged(&report), expected, "{:?}", report.problems);
+    assert!((report.batches, report.rows) == (19_994, 59_982) && report.segments > 1, "{report:?}");
+    assert!(report.bytes < 10_000 * 4096, "many share a frame: {report:?}");
+    let pieces: Vec<_> = read_on(&store, 0).into_iter().filter(|piece| !piece.is_empty()).collect();
+    assert_eq!(pieces, [0..90, 96..141, 150..3_000, 3_003..60_000]);
 }
 
 #[test]
@@ -237,6 +261,8 @@ fn every_damaged_block_of_a_run_is_listed() {
         flip(&run, at);
     }
     let store = scratch::follow(dir.path());
+    assert!(store.table("t").unwrap().scan().build().unwrap().any(|found| found.is_err()));
+    assert_eq!(store.stats(None).unwrap()[0].damaged, 1, "what a read met");
     let report = verify(&store);
     assert_eq!((report.damaged, report.runs, report.rows, report.changes), (4, 1, 0, 50_000), "{report:?}");
     assert!((40_000..50_000).contains(&report.run_rows), "what is good is counted: {report:?}");
