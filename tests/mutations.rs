@@ -5,12 +5,22 @@
 
 #[path = "fuzz/src/batch.rs"]
 mod batch;
+#[path = "fuzz/src/bitmaps.rs"]
+mod bitmaps;
 #[path = "fuzz/src/directory.rs"]
 mod directory;
+#[path = "fuzz/src/edits.rs"]
+mod edits;
+#[path = "fuzz/src/forge.rs"]
+mod forge;
 #[path = "fuzz/src/frame.rs"]
 mod frame;
 #[path = "fuzz/src/manifest.rs"]
 mod manifest;
+#[path = "fuzz/src/options.rs"]
+mod options;
+#[path = "fuzz/src/page.rs"]
+mod page;
 #[path = "fuzz/src/pick.rs"]
 mod pick;
 #[path = "sim/random.rs"]
@@ -27,7 +37,9 @@ mod text;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use aquifer_node::format::manifest::fold;
 use aquifer_node::table::TableSpec;
+use aquifer_tests::command;
 use random::Random;
 
 /// Values at which code changes its mind.
@@ -64,7 +76,7 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
         // The first bytes decide most.
         let reach = if random.one_in(2) { bytes.len() } else { bytes.len().min(256) };
         let at = random.below(reach as u64) as usize;
-        match random.below(7) {
+        match random.below(8) {
             0 => bytes[at] ^= 1 << random.below(8),
             1 => bytes[at] = random.next() as u8,
             2 | 3 => {
@@ -77,6 +89,14 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
             5 => {
                 let end = (at + random.between(1, 64) as usize).min(bytes.len());
                 bytes.drain(at..end);
+            }
+            6 => {
+                // A number as text.
+                let is_digit = |byte: &u8| byte.is_ascii_digit();
+                let start = bytes[..at].iter().rposition(|byte| !is_digit(byte)).map_or(0, |before| before + 1);
+                let end = at + bytes[at..].iter().take_while(|byte| is_digit(byte)).count();
+                let value = random.pick(&EDGES).to_string();
+                bytes.splice(start..end.max(start), value.into_bytes());
             }
             _ => {
                 let end = (at + random.between(1, 64) as usize).min(bytes.len());
@@ -133,17 +153,63 @@ fn indexes_of_runs() {
 
 #[test]
 fn manifests() {
-    let mut seeds = golden("v1");
+    run("manifest", manifest::run, &golden("v1"), 5_000);
+}
+
+/// What stands in the records of the golden files, and edits that they do not have.
+#[test]
+fn edits_of_ledgers() {
+    let mut seeds: Vec<Vec<u8>> = Vec::new();
+    for file in golden("v1") {
+        for kind in 1..=3 {
+            let Ok(folded) = fold::<serde_json::Value>(kind, &file) else { continue };
+            seeds.extend((!folded.edits.is_empty()).then(|| serde_json::to_vec(&folded.edits).expect("it was JSON")));
+        }
+    }
     let schema = aquifer_node::table::supported(&sample::SCHEMA).expect("types that tables have");
     let table = TableSpec::new("a.b".parse().expect("a name"), 1, schema, 2).to_json().expect("a table");
-    seeds.extend([EDITS, &table].map(|json| json.as_bytes().to_vec()));
-    run("manifest", manifest::run, &seeds, 5_000);
+    let created = format!(
+        r#"[{{"table_created":{{"spec":{table},"slot":1}}}},{{"partition_created":{{"table_id":1,"partition_id":0,"name":"","slot":2,"serial":1}}}}]"#
+    );
+    seeds.extend([EDITS, LIST, &table, &created].map(|json| json.as_bytes().to_vec()));
+    assert!([EDITS, LIST, &table, &created].iter().all(|json| edits::run(json.as_bytes())), "all are what they say");
+    run("edits", edits::run, &seeds, 8_000);
+}
+
+#[test]
+fn pages() {
+    let mut seeds = golden("v1");
+    let slot: Vec<u8> = (0..64).collect();
+    seeds.push([&b"AQPG\x01\0\0\0"[..], &[0; 56], &slot, &slot].concat());
+    run("page", page::run, &seeds, 2_000);
+}
+
+/// As Java writes them: of 32 and of 64 bits, each of two, with the byte before it that says where the second begins.
+#[test]
+fn bitmaps_of_rows() {
+    let narrow = [0x3a, 0x30, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 16, 0, 0, 0, 1, 0, 5, 0];
+    let runs = [0x3b, 0x30, 0, 0, 1, 0, 0, 9, 0, 1, 0, 1, 0, 9, 0];
+    let mut seeds = vec![[&[128][..], &narrow, &narrow].concat(), [&[0][..], &narrow].concat(), [&[0][..], &runs].concat()];
+    seeds.push(vec![0, 0]);
+    run("bitmaps", bitmaps::run, &seeds, 10_000);
 }
 
 #[test]
 fn texts() {
     let seeds: Vec<Vec<u8>> = TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect();
     run("text", text::run, &seeds, 10_000);
+}
+
+#[test]
+fn options_and_names() {
+    let seeds: Vec<Vec<u8>> = OPTIONS.iter().map(|text| text.as_bytes().to_vec()).collect();
+    run("options", options::run, &seeds, 10_000);
+}
+
+#[test]
+fn what_the_program_reads() {
+    let seeds: Vec<Vec<u8>> = ROWS.iter().chain(TEXTS).map(|text| text.as_bytes().to_vec()).collect();
+    run("command", command::run, &seeds, 5_000);
 }
 
 #[test]
@@ -163,6 +229,36 @@ fn stores() {
 const EDITS: &str = r#"[{"prepared":{"segment_id":4294967297,"bytes":1048576}},
 {"sealed":{"segment_id":4294967297,"base_offset":0,"end_offset":7,"bytes":4096,"timestamps_ms":[1,2]}},
 {"trimmed":{"start_offset":7,"segment_ids":[4294967297]}},{"folded":{"start_offset":7,"sealed":[],"open":{"4294967298":1048576}}}]"#;
+
+const LIST: &str = r#"[{"created":{"id":1,"time_ms":5,"schema_version":0,"merge":{"merge-engine":"first-row"},"rows":9,"runs":1,"bytes":4096,"ends":{"0":[9,0]}}},
+{"tagged":{"tag":"first","id":1}},{"created":{"id":2,"time_ms":6,"schema_version":0,"rows":9,"runs":1,"bytes":4096,"ends":{"0":[9,1]}}},
+{"untagged":{"tag":"first"}},{"dropped":{"ids":[1]}}]"#;
+
+const OPTIONS: &[&str] = &[
+    "compression=zstd:3\nretention.ms=36h\nsegment.bytes=64MiB\nstatistics.columns=c4,c16",
+    "merge-engine=aggregation\nfields.c4.aggregate-function=sum\nfields.c19.aggregate-function=listagg\nfields.c19.list-agg-delimiter=;",
+    "merge-engine=partial-update\nfields.c9.sequence-group=c4,c19\nfields.c4.aggregate-function=max\nignore-delete=true",
+    "merge-engine=first-row\nchangelog-producer=lookup",
+    "sequence.field=c16,c4\nsequence.field.sort-order=descending",
+    "record-level.expire-time=7d\nrecord-level.time-field=c16\nsnapshot.num-retained.max=3",
+    "io=threads\ndurability=os\nfiles.open.max=77",
+    r#"{"version":2,"table":"a.b","table_id":1,"schema":0,"rows":5,"pieces":[{"partition":"","partition_id":0,"bucket":1,"rows":{"offsets":{"start":1,"end":9}}}]}"#,
+    r#"{"version":3,"table":"a.b","table_id":1,"schema":0,"snapshot":4,"rows":5,"now_ms":7,"pieces":[{"partition":"","partition_id":0,"bucket":1,"rows":{"keys":{"before":9,"range":{"from":"00ff","to":"0a"},"runs":[1,2]}}}]}"#,
+    "a,\"b,c\",\"d\"\"e\"",
+    "17",
+];
+
+const ROWS: &[&str] = &[
+    "c0,c4,c6,c19\ntrue,-5,1.5e3,\"a,\"\"b\"\"\nc\"\n,,,\nfalse,9223372036854775807,NaN,\r\n",
+    "c7,c9,c12,c16,c18,c20\n12.34,2026-01-31,23:59:59.123456,2026-01-31T00:00:00.5,2026-01-31 00:00:00+01:00,00ff\n",
+    "{\"c0\":true,\"c4\":-5,\"c19\":\"a\\u00e4\\n\",\"c22\":[1,null,3],\"c24\":{\"a\":1,\"b\":\"x\"}}\n{\"c25\":{\"k\":7},\"c26\":[{\"a\":1,\"b\":{\"2\":true}}]}\n",
+    "{\"c8\":1234567890123456789012345678.0123456789,\"c13\":\"23:59:59.123456789\",\"c21\":\"0011223344\"}",
+    "\u{feff}c4\n1\n2\n3\n4\n",
+    "n_int=5,n_string=a",
+    "c4=-7,c16=2026-01-31T12:00:00",
+    "dir = \"/x\"\nio = \"threads\"\n[files.open]\nmax = 77\n",
+    "+12345-01-31T23:59:59.999999999Z",
+];
 
 const TEXTS: &[&str] = &[
     "c4 > 5 and not (c19 like 'a%' or c0 = true) and c9 >= date '2026-01-02'",

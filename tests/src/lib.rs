@@ -1,5 +1,5 @@
 //! The commit path of the engine (`log`, `lsm` and `bucket`, the very files), compiled against the types of a model checker, for `tests/interleave`.
-//! Everything else comes from the engine as it is.
+//! Everything else comes from the engine as it is. And what the program reads, which is fuzzed without a command line.
 //!
 //! The other tests of Aquifer as a whole are the targets named in `Cargo.toml`.
 
@@ -16,3 +16,9 @@ pub mod lsm;
 
 #[path = "../../node/src/bucket/mod.rs"]
 pub mod bucket;
+
+#[path = "../fuzz/src/command.rs"]
+pub mod command;
+
+#[path = "../fuzz/src/sample.rs"]
+pub mod sample;

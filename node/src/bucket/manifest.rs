@@ -22,6 +22,9 @@ pub const FILE_NAME: &str = "manifest";
 /// No row that a manifest tells of has this offset or a larger one: what comes behind does not overflow either.
 pub const OFFSETS_END: u64 = 1 << 62;
 
+/// No file is longer, and no run has more rows: sums of many do not overflow either.
+pub const FILE_BYTES_MAX: u64 = 1 << 44;
+
 /// One edit, or several that hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -10,8 +10,8 @@ const WORDS: usize = 8;
 
 const SALT: [u32; WORDS] = [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-const SEED: u64 = 0x51_7cc1_b727_220a;
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const SEED: u64 = 0x51_7cc1_b727_220a;
+pub(super) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The hash of a key that is a number.
 #[inline]

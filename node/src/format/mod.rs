@@ -29,7 +29,7 @@ mod golden_native;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
-mod pages;
+pub(crate) mod pages;
 #[cfg(test)]
 mod samples;
 

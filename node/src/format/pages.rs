@@ -1,12 +1,71 @@
-//! The byte tables of the format pages say what the constants here say.
+//! The byte tables of the format pages say what the constants here say, and so do versions, magics and limits in their prose. The floors above hold their
+//! edits against the pages.
+
+use serde::de::DeserializeOwned;
 
 use super::golden::{folder, read};
-use super::{directory, frame, log_batch, manifest, run_index};
+use super::{BODY_ALIGNMENT, bloom, directory, frame, log_batch, manifest, run_index, shape, statistics};
+use crate::table::key;
+
+fn page_text(page: &str) -> String {
+    String::from_utf8(read(&folder().join("../../node/docs/format").join(page))).unwrap()
+}
+
+/// The page says all of these, wherever its lines end.
+pub(crate) fn assert_says(page: &str, said: &[String]) {
+    let words: Vec<String> = page_text(page).split_whitespace().map(str::to_string).collect();
+    let text = words.join(" ");
+    for said in said {
+        assert!(text.contains(said.as_str()), "{page} does not say: {said}");
+    }
+}
+
+/// As pages say it: `64 KiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let unit = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let power = (count.trailing_zeros() / 10).min(4);
+    format!("{} {}", count >> (10 * power), unit[power as usize])
+}
+
+/// As pages say it: `65,536`.
+pub(crate) fn thousands(count: usize) -> String {
+    if count < 10_000 { count.to_string() } else { format!("{},{:03}", count / 1000, count % 1000) }
+}
+
+/// The table under this heading of the page has the names of all edits and of their fields, and no others. A cell that names no fields is not looked at.
+pub(crate) fn assert_edits<E: DeserializeOwned>(page: &str, heading: &str) {
+    let text = page_text(page);
+    let (_, behind) = text.split_once(heading).expect(heading);
+    let rows = behind.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let mut found = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let name = cells[0].trim_matches('`').to_string();
+        let mut fields: Vec<String> = match cells[1].contains('`') {
+            true => cells[1].split('`').skip(1).step_by(2).map(str::to_string).collect(),
+            false => cells[1].split(", ").map(str::to_string).collect(),
+        };
+        if !fields.iter().any(|field| field.contains(' ')) {
+            let mut known = expected::<E>(&format!(r#"{{"{name}":{{"?":0}}}}"#));
+            fields.sort();
+            known.sort();
+            assert_eq!(fields, known, "{page}: fields of {name}");
+        }
+        found.push(name);
+    }
+    assert_eq!(found, expected::<E>(r#"{"?":0}"#), "{page}: edits under {heading:?}");
+}
+
+/// What a reader of JSON would have taken in the place of `?`: only its error says it.
+fn expected<E: DeserializeOwned>(json: &str) -> Vec<String> {
+    let error = serde_json::from_str::<E>(json).err().expect("nothing is called that").to_string();
+    let (_, names) = error.split_once("expected ").unwrap_or_else(|| panic!("{json}: {error}"));
+    names.split('`').skip(1).step_by(2).map(str::to_string).collect()
+}
 
 /// The rows of a page's byte table: at, size, field. Only its rows begin with a number.
 fn table(page: &str) -> Vec<(usize, usize, String)> {
-    let path = folder().join("../../node/docs/format").join(page);
-    let text = String::from_utf8(read(&path)).unwrap();
+    let text = page_text(page);
     let rows = text.lines().filter_map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let at = cells[0].parse().ok()?;
@@ -150,4 +209,88 @@ fn commit_page_page() {
         (generation + 4, SLOT_BYTES - generation - 4, "zero"),
     ];
     assert_page("commit_page.md", &[&head[..], &slot[..]].concat());
+}
+
+/// A magic number, as the page writes it.
+fn magic(magic: u32) -> String {
+    let bytes = magic.to_le_bytes();
+    let text = std::str::from_utf8(&bytes).expect("letters");
+    format!("magic | `{text}` |")
+}
+
+#[test]
+fn prose_of_frames() {
+    use frame::*;
+    let alignment = format!("a multiple of {FRAME_ALIGNMENT}");
+    let said = [
+        format!("# Frame, version {VERSION}"),
+        magic(MAGIC),
+        format!("version | {VERSION} |"),
+        format!("{alignment}, at most {}", bytes(FRAME_BYTES_MAX as u64)),
+        format!("1 to {}", thousands(BATCHES_MAX)),
+        format!("zeros up to {alignment} bytes"),
+        format!("starts at a multiple of {BODY_ALIGNMENT},"),
+        format!("**first {BATCH_HEAD_BYTES} bytes of each batch**"),
+    ];
+    assert_says("frame.md", &said);
+}
+
+#[test]
+fn prose_of_log_batches() {
+    let said = [
+        format!("nested up to {} deep", shape::NESTING_MAX),
+        format!("version, {} |", statistics::VERSION),
+        format!("(up to {}, else no bound)", statistics::TEXT_BYTES_MAX),
+        format!("starts at a multiple of {BODY_ALIGNMENT} of the batch"),
+        "bit 0: append-only".to_string(),
+        format!("whole batch is {} longer", log_batch::LENGTH_OVERHEAD),
+        format!("batch sequence | {}: none", log_batch::NO_SEQUENCE),
+    ];
+    assert_says("log_batch.md", &said);
+    assert_eq!(log_batch::APPEND_ONLY, 1, "bit 0");
+}
+
+#[test]
+fn prose_of_directories() {
+    use directory::*;
+    let large = bytes(BATCH_BYTES_MIN as u64);
+    let said = [
+        format!("# Directory of a segment, version {VERSION}"),
+        magic(MAGIC),
+        format!("version | {VERSION}; 1 is read too |"),
+        format!("each batch of {large} and more"),
+        format!("it is {large} or longer"),
+        format!("blocks* are bytes / {}", frame::FRAME_ALIGNMENT),
+    ];
+    assert_says("directory.md", &said);
+}
+
+#[test]
+fn prose_of_manifests() {
+    use manifest::*;
+    let said = [
+        format!("# Manifest records, version {VERSION}"),
+        format!("magic | `{}` and 0xff", std::str::from_utf8(&MAGIC.to_le_bytes()[..3]).unwrap()),
+        format!("version | {VERSION};"),
+        format!("at most {} |", bytes(PAYLOAD_BYTES_MAX as u64)),
+        format!("first {CRC_AT} bytes and the payload"),
+    ];
+    assert_says("manifest.md", &said);
+    assert_eq!(MAGIC.to_le_bytes()[3], 0xff);
+}
+
+#[test]
+fn prose_of_runs_and_keys() {
+    use run_index::*;
+    let said = [
+        format!("# Run of a primary-key bucket, version {VERSION}"),
+        magic(MAGIC),
+        format!("version | {VERSION} |"),
+        format!("multiple of {BODY_ALIGNMENT} bytes"),
+        format!("{} bits a key", bloom::BITS_PER_KEY),
+        format!("`x * {:x}`", bloom::FACTOR),
+        format!("`S` is `{:016x}`", bloom::SEED),
+    ];
+    assert_says("run.md", &said);
+    assert_says("key.md", &[format!("at most {}", bytes(key::KEY_BYTES_MAX as u64))]);
 }

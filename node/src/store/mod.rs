@@ -40,6 +40,7 @@ mod changes;
 mod dropping;
 mod expiry;
 mod explain;
+mod folding;
 mod gate;
 mod inspect;
 mod key_plan;
@@ -70,6 +71,8 @@ use std::sync::Arc;
 pub use crate::io::probe::{MachineFact, examine_machine};
 pub use crate::table::{Assign, ChangeType, TableOptions, parse_names, quoted_name};
 pub use alter::{Change, ColumnChange, Position};
+#[doc(hidden)]
+pub use folding::{Ledger, fold_edits};
 pub use inspect::{BucketStats, ExpireReport, Progress, TreeStats, WriterStats};
 pub use lookup::{LOOKUP_KEYS_MAX, Rows};
 pub use options::{Durability, IoPreference, OptionEntry, Options};

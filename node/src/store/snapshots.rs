@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::catalog::TableEntry;
 use super::dropping::dropped;
+use super::folding::fold;
 use super::open::Inner;
 use super::table::Table;
 use super::table_dir;
@@ -40,6 +41,11 @@ const FILE_NAME: &str = "snapshots";
 
 /// Directories whose names a new list makes besides the table's: `tables`, the store.
 const DIRECTORIES_ABOVE: usize = 2;
+
+/// Folds the edits of a list, as [`super::fold_edits`].
+pub(super) fn fold_list(edits: &[u8]) -> Result<Vec<u8>> {
+    fold::<List>(edits)
+}
 
 /// Which snapshot is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use arrow::datatypes::*;
 use crate::error::{Error, Result};
 
 /// Bits in front of the null bits.
-const HEADER_BITS: usize = 8;
+pub(super) const HEADER_BITS: usize = 8;
 /// Longest string that stands in the slot itself.
-const INLINE_LENGTH_MAX: usize = 7;
+pub(super) const INLINE_LENGTH_MAX: usize = 7;
 /// Most digits of a decimal that stands in the slot itself.
-const COMPACT_PRECISION_MAX: u8 = 18;
+pub(super) const COMPACT_PRECISION_MAX: u8 = 18;
 /// Bytes that a wide decimal takes, whatever its value.
-const WIDE_DECIMAL_LENGTH: usize = 16;
+pub(super) const WIDE_DECIMAL_LENGTH: usize = 16;
 
 /// The bytes of the null bits of a row with so many fields, header included.
 pub(super) fn null_bits_length(fields: usize) -> usize {

@@ -10,7 +10,7 @@ use super::schema::TableSchema;
 use super::spec::BUCKETS_MAX;
 use crate::error::{Error, Result};
 
-const SEED: u32 = 42;
+pub(super) const SEED: u32 = 42;
 
 /// Chooses buckets by the hash of some columns.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,8 @@ pub mod digits;
 mod literal;
 mod names;
 mod nearest;
+#[cfg(test)]
+mod pages;
 pub mod rows;
 mod scalar;
 mod schema_file;

@@ -19,7 +19,7 @@ pub const FIELDS_MAX: usize = 10_000;
 /// Longest name of a field, in bytes.
 pub const FIELD_NAME_LENGTH_MAX: usize = 255;
 /// Widest fixed binary, in bytes.
-const FIXED_BINARY_WIDTH_MAX: i32 = 1 << 20;
+pub(super) const FIXED_BINARY_WIDTH_MAX: i32 = 1 << 20;
 
 /// The schema of a table at one version; cheap to clone.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,9 +4,15 @@
 //! fails by a panic: either the decoder's own, or because what it let through does not hold.
 
 pub mod batch;
+pub mod bitmaps;
+pub mod command;
 pub mod directory;
+pub mod edits;
+pub mod forge;
 pub mod frame;
 pub mod manifest;
+pub mod options;
+pub mod page;
 pub mod pick;
 pub mod run;
 pub mod sample;

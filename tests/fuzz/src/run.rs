@@ -1,25 +1,17 @@
 //! The index of a run.
 
 use aquifer_node::format::RunIndex;
-use aquifer_node::format::run_index::{BLOCK_COUNT_AT, BLOOM_BYTES_AT, CRC_AT, ENTRY_BYTES, HEAD_BYTES, KEY_BYTES_AT, MAGIC, checksum};
+use aquifer_node::format::run_index::{BLOCK_COUNT_AT, BLOOM_BYTES_AT, CRC_AT, ENTRY_BYTES, HEAD_BYTES, KEY_BYTES_AT, MAGIC};
+
+use crate::forge;
 
 /// Reads an index, with the checksum that it has and with a good one, asks it everything, and writes it again; whether it is one.
 pub fn run(data: &[u8]) -> bool {
     // In a whole run the index stands behind the blocks.
     let start = data.windows(4).position(|word| word == MAGIC.to_le_bytes()).unwrap_or(0);
-    let mut bytes = data[start..].to_vec();
-    if ask(&bytes) {
-        return true;
-    }
-    let number = |at: usize| bytes.get(at..at + 4).map_or(0, |word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) as usize);
-    let length = HEAD_BYTES + number(BLOCK_COUNT_AT) * ENTRY_BYTES + number(KEY_BYTES_AT) + number(BLOOM_BYTES_AT);
-    bytes.truncate(length);
-    if bytes.len() < HEAD_BYTES {
-        return false;
-    }
-    let crc = checksum(&bytes);
-    bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
-    ask(&bytes)
+    let bytes = &data[start..];
+    let lengths = [(BLOCK_COUNT_AT, ENTRY_BYTES), (KEY_BYTES_AT, 1), (BLOOM_BYTES_AT, 1)];
+    ask(bytes) || forge::whole(bytes, HEAD_BYTES, &lengths, CRC_AT).is_some_and(|bytes| ask(&bytes))
 }
 
 fn ask(bytes: &[u8]) -> bool {

@@ -6,12 +6,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{OFFSETS_END, SealedSegment, State};
+use super::{FILE_BYTES_MAX, OFFSETS_END, SealedSegment, State};
 use crate::error::{Error, Result};
 use crate::lsm::run::RunMeta;
-
-/// No file is longer, and no run has more rows: sums of many do not overflow either.
-const BYTES_MAX: u64 = 1 << 44;
 
 pub(super) fn offset(offset: u64) -> Result<()> {
     within(offset < OFFSETS_END, "an offset that no row has").map_err(|error| error.at("offset", offset))
@@ -19,7 +16,7 @@ pub(super) fn offset(offset: u64) -> Result<()> {
 
 /// Bytes that frames of a segment take, in a file of so many.
 pub(super) fn bytes(segment_id: u64, bytes: u64, file_bytes: u64) -> Result<()> {
-    let sound = within(bytes <= file_bytes && file_bytes <= BYTES_MAX, "a segment is longer than its file, or than any file");
+    let sound = within(bytes <= file_bytes && file_bytes <= FILE_BYTES_MAX, "a segment is longer than its file, or than any file");
     sound.map_err(|error| error.at("segment", format!("{segment_id:x}")))
 }
 
@@ -30,7 +27,7 @@ pub(super) fn rows(segment_id: u64, rows: Range<u64>, begins_at: u64) -> Result<
 }
 
 pub(super) fn run(run: &RunMeta) -> Result<()> {
-    let sound = run.index_at <= BYTES_MAX && run.rows <= BYTES_MAX && run.deletes <= run.rows;
+    let sound = run.index_at <= FILE_BYTES_MAX && run.rows <= FILE_BYTES_MAX && run.deletes <= run.rows;
     within(sound, "a run of more bytes or rows than a run has").map_err(|error| error.at("run", format!("{:x}", run.id)))
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Kind;
+use crate::format::manifest as records;
 
 const MIB: u64 = 1 << 20;
 
@@ -120,4 +121,23 @@ fn the_last_segment_that_goes_is_remembered_until_the_next_is_sealed() {
     assert_eq!((state.last_dropped, state.sealed_end(), state.keeps_index(2)), (Some(2), 20, true));
     state.apply(sealed(3, 20, 30)).unwrap();
     assert_eq!(state.last_dropped, None);
+}
+
+/// A log table that was filled and trimmed three times, each record written to the same bytes.
+#[test]
+fn the_manifest_of_a_log_is_read_and_written_as_ever() {
+    let bytes = include_bytes!("../../../../tests/golden/v1/manifest_log.bin");
+    let (mut state, mut at) = (State::default(), 0);
+    while at < bytes.len() {
+        let length = u32::from_le_bytes(bytes[at + records::LENGTH_AT..][..4].try_into().unwrap()) as usize;
+        let record = &bytes[at..at + records::HEAD_BYTES + length];
+        let edits = records::fold::<Edit>(State::KIND, record).unwrap().edits;
+        assert!(records::record(State::KIND, &edits).unwrap() == record, "the record at {at} is written to other bytes");
+        edits.into_iter().for_each(|edit| state.apply(edit).unwrap());
+        at += record.len();
+    }
+    assert_eq!((state.start_offset, state.sealed_end(), state.last_dropped), (72_922, 82_513, None));
+    assert_eq!(state.sealed.iter().map(|segment| (segment.segment_id, segment.bytes)).collect::<Vec<_>>(), [(30_064_771_073, 770_048)]);
+    assert_eq!(state.open.keys().copied().collect::<Vec<_>>(), [30_064_771_074, 30_064_771_075]);
+    assert_eq!(folded([state.folded()]), state);
 }

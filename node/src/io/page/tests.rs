@@ -162,3 +162,20 @@ fn a_page_tells_of_which_start_of_the_machine_it_is() {
     page.make_anew();
     assert!(!page.is_of_boot(ANY_BOOT));
 }
+
+/// The first slots of the page of a store, with a word, a boot, and four buckets, as they were once written.
+#[test]
+fn a_page_is_read_as_ever() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("commit.page");
+    let bytes = include_bytes!("../../../../tests/golden/v1/commit_page.bin");
+    #[expect(clippy::disallowed_methods, reason = "a golden file is put where a page would be")]
+    std::fs::write(&path, bytes).unwrap();
+    let page = Page::open_read_only(&path, bytes.len()).unwrap();
+    assert_eq!((page.head(), page.slot(0).word(), page.slots()), (Head::Known, 27, 12));
+    assert!(page.is_of_boot(0x0807_0605_0403_0201) && !page.is_of_boot(0x0807_0605_0403_0202));
+    let view = |end, start, epoch, serial| Some(View { start, end, epoch, owner: 1_u64 << 62 | serial });
+    assert_eq!(page.slot(2).view(), view(90_000, 72_922, 14, 1));
+    assert_eq!((page.slot(6).view(), page.slot(7).view()), (view(1, 0, 12, 3), view(14_386, 0, 14, 4)));
+    assert_eq!((page.slot(8).view(), page.slot(11).word()), (view(2_692, 0, 14, 4), 1));
+}

@@ -1,6 +1,8 @@
 //! What edits add up to, their JSON, and those that cannot be.
 
 use super::*;
+use crate::format::{manifest as records, pages};
+use crate::io::page;
 use crate::table::{ColumnType, Field, TableSchema};
 
 fn create(catalog: &mut Catalog, name: &str, buckets: u32) -> u32 {
@@ -216,4 +218,41 @@ fn catalogs_that_no_edits_make_are_refused() {
         assert_eq!(refused, Err(crate::Kind::Corrupt), "{what}");
     }
     Catalog::default().apply(begun().folded()).unwrap();
+}
+
+#[test]
+fn the_pages_have_all_edits_and_the_slots() {
+    pages::assert_edits::<Edit>("catalog.md", "refused. Edits of the first program");
+    pages::assert_says("catalog.md", &[format!("of kind {}", Catalog::KIND), format!("# Catalog, version {}", records::VERSION)]);
+    let letters = std::str::from_utf8(&page::MAGIC).unwrap();
+    let said = [
+        format!("# Commit page, version {}", page::VERSION),
+        format!("{} slots of {} bytes", pages::thousands(SLOTS_MAX), page::SLOT_BYTES),
+        format!("magic | `{letters}` |"),
+        format!("version | {} |", page::VERSION),
+        format!("{} where there is none", page::ANY_BOOT),
+    ];
+    pages::assert_says("commit_page.md", &said);
+}
+
+/// Of a store whose tables were made, altered, rescaled and dropped, with and without partitions: each record is written to the same bytes.
+#[test]
+fn a_catalog_is_read_and_written_as_ever() {
+    let bytes = include_bytes!("../../../../tests/golden/v1/catalog.bin");
+    let (mut catalog, mut at) = (Catalog::default(), 0);
+    while at < bytes.len() {
+        let length = u32::from_le_bytes(bytes[at + records::LENGTH_AT..][..4].try_into().unwrap()) as usize;
+        let record = &bytes[at..at + records::HEAD_BYTES + length];
+        let edits = records::fold::<Edit>(Catalog::KIND, record).unwrap().edits;
+        assert!(records::record(Catalog::KIND, &edits).unwrap() == record, "the record at {at} is written to other bytes");
+        edits.into_iter().for_each(|edit| catalog.apply(edit).unwrap());
+        at += record.len();
+    }
+    assert_eq!((catalog.next_table_id, catalog.serial), (4, 5));
+    let tables: Vec<(u32, String, u32, usize)> =
+        catalog.tables.values().map(|entry| (entry.spec.id, entry.spec.name.to_string(), entry.spec.buckets, entry.slot)).collect();
+    assert_eq!(tables, [(1, "shop.orders".to_string(), 2, 3), (2, "clicks".to_string(), 3, 6)]);
+    let orders = &catalog.tables[&1];
+    assert_eq!((orders.partition("day=2026-01-01"), orders.next_partition_id(), orders.partitions[&1].slot), (Some(1), 3, 4));
+    assert_eq!(catalog.tables[&2].spec.schema().version(), 1);
 }

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bucket::ledger::LedgerState;
-use crate::bucket::manifest::State;
+use crate::bucket::manifest::{FILE_BYTES_MAX, OFFSETS_END, State};
 use crate::error::Kind;
-use crate::format::manifest;
+use crate::format::{manifest, pages};
 use crate::io::Driver;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Next, Options, ScanBatch, Start, Store};
@@ -454,6 +454,19 @@ fn folded<S: LedgerState>(name: &str, records: &[usize]) -> S {
     once_more.apply(serde_json::from_str(&json).unwrap()).unwrap();
     assert_eq!(serde_json::to_string(&once_more.folded()).unwrap(), json, "folded, {name} is the same");
     state
+}
+
+#[test]
+fn the_page_has_all_edits_of_a_bucket_and_of_a_list() {
+    pages::assert_edits::<crate::bucket::manifest::Edit>("manifest.md", "## Edits of a bucket");
+    pages::assert_edits::<Edit>("manifest.md", "## Edits of a list of snapshots");
+    let longest = pages::bytes(FILE_BYTES_MAX);
+    let said = [
+        format!("a bucket's manifest (kind {})", State::KIND),
+        format!("list of snapshots ({})", List::KIND),
+        format!("offsets from 2^{} on, files longer than {longest}", OFFSETS_END.ilog2()),
+    ];
+    pages::assert_says("manifest.md", &said);
 }
 
 #[test]
