@@ -59,8 +59,8 @@ fn a_bad_row_ends_it_behind_the_rows_before_it() {
         ("csv", "id,text,_op\n1,a,0\n2,b,\n", "null", "line 3, column _op"),
         ("csv", "id,text,_op\n1,a,0\n,b,0\n", "null", "line 3, column id"),
         ("csv", "id,text,_op\n1,a,0\n2,b,-U\nx,b,+U\n", "'x' is not an int64", "line 4, column id"),
-        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n3,b,+U\n", "not followed", "row 1"),
-        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n", "not followed", "rows_before_batch 1"),
+        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n3,b,+U\n", "not followed", "file standard input, line 3"),
+        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n", "not followed", "file standard input, line 3"),
         ("ndjson", "{\"_op\":0,\"id\":1,\"text\":\"a\"}\n{\"_op\":7,\"id\":2}\n", "'7' is none of", "line 2, column _op"),
         ("ndjson", "{\"_op\":\"+I\",\"id\":1,\"text\":\"a\"}\n{\"id\":2}\n", "_op", "line 2"),
         ("ndjson", "{\"_op\":\"+I\",\"id\":1,\"text\":\"a\"}\n{\"_op\":[],\"id\":2}\n", "a list where", "line 2, column _op"),
@@ -107,7 +107,7 @@ fn parquet_says_what_rows_are_with_texts_or_numbers() {
     assert_eq!(rows(place), ["0,texts 0", "1,texts 1", "3,texts 3"]);
     write("numbers", Arc::new(Int8Array::from(vec![3, 2, 0, 9])));
     let error = place.fails(1, "upsert t --from numbers --op-column kind --batch-rows 3");
-    assert!(error.contains("'9' is none of") && error.contains("row 0") && error.contains("rows_before_batch 3"), "{error}");
+    assert!(error.contains("'9' is none of") && error.contains("file numbers, row 4, rows_upserted 3"), "{error}");
     assert_eq!(rows(place), ["1,numbers 1", "2,numbers 2", "3,texts 3"], "the rows before it");
     let error = place.fails(1, "upsert t --from numbers");
     assert!(error.contains("no column `kind`"), "{error}");
@@ -141,6 +141,25 @@ fn the_changelog_of_one_table_makes_another() {
         let mut copied: Vec<String> = place.done("scan copy --output csv").lines().skip(1).map(str::to_string).collect();
         copied.sort();
         assert_eq!(copied, rows(place), "{format}");
+    }
+}
+
+#[test]
+fn what_passes_of_a_changelog_can_be_upserted_elsewhere() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    place.done("create t2 --schema t.toml --primary-key id --changelog lookup");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n1,a\n2,b\n3,c\n");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n1,b\n2,z\n3,d\n2,y\n");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n3,b\n1,bb\n");
+    for (number, filter) in ["text < 'c'", "text = 'b'", "id = 2", "text > 'y'"].iter().enumerate() {
+        place.done(&format!("create copy{number} --schema t.toml --primary-key id"));
+        let changes = place.done_of(&["tail", "t2", "--changelog", "--output", "csv", "--where", filter]);
+        fed(place, &format!("upsert copy{number} --from - --format csv --op-column _op"), &changes);
+        let expected = place.done_of(&["scan", "t2", "--output", "csv", "--where", filter]);
+        assert_eq!(place.done(&format!("scan copy{number} --output csv")), expected, "{filter}");
     }
 }
 

@@ -13,7 +13,9 @@ mod rows;
 mod scratch;
 mod skip;
 
+mod altered_tails;
 mod bad_keys;
+mod bad_rows;
 mod closing;
 mod command_lines;
 mod damage;
