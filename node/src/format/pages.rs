@@ -287,10 +287,11 @@ fn prose_of_runs_and_keys() {
         magic(MAGIC),
         format!("version | {VERSION} |"),
         format!("multiple of {BODY_ALIGNMENT} bytes"),
-        format!("{} bits a key", bloom::BITS_PER_KEY),
+        format!("{} bits a key up to 2,097,152 keys and {} of more", bloom::BITS_PER_KEY_OF_FEW, bloom::BITS_PER_KEY),
         format!("`x * {:x}`", bloom::FACTOR),
         format!("`S` is `{:016x}`", bloom::SEED),
     ];
     assert_says("run.md", &said);
+    assert_eq!(bloom::FEW_KEYS_MAX, 2_097_152);
     assert_says("key.md", &[format!("at most {}", bytes(key::KEY_BYTES_MAX as u64))]);
 }

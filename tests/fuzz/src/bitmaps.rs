@@ -53,7 +53,7 @@ fn rows(narrow: &[Option<&[u8]>; 2], wide: &[Option<&[u8]>; 2]) -> RecordBatch {
 }
 
 fn merge(batch: &RecordBatch) -> RecordBatch {
-    let slots = [Slot { batch, kinds: None, is_merged: false }];
+    let slots = [Slot { columns: batch.into(), kinds: None, is_merged: false }];
     let groups = Groups { slots: &slots, order: &[Ref::new(0, 0), Ref::new(0, 1)], ends: &[2] };
     let merged = MERGE.merge(groups).expect("rows that passed can be merged");
     merged.batch(&slots, false).expect("they are small").0
