@@ -36,6 +36,7 @@ mod statistics;
 
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
+pub use calendar::print_utc_ms;
 pub use change::ChangeType;
 pub use changelog::{Changelog, Image};
 pub use conform::conform;
