@@ -59,8 +59,8 @@ fn a_bad_row_ends_it_behind_the_rows_before_it() {
         ("csv", "id,text,_op\n1,a,0\n2,b,\n", "null", "line 3, column _op"),
         ("csv", "id,text,_op\n1,a,0\n,b,0\n", "null", "line 3, column id"),
         ("csv", "id,text,_op\n1,a,0\n2,b,-U\nx,b,+U\n", "'x' is not an int64", "line 4, column id"),
-        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n3,b,+U\n", "not followed", "row 1"),
-        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n", "not followed", "rows_before_batch 1"),
+        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n3,b,+U\n", "not followed", "file standard input, line 3"),
+        ("csv", "id,text,_op\n1,a,0\n2,b,-U\n", "not followed", "file standard input, line 3"),
         ("ndjson", "{\"_op\":0,\"id\":1,\"text\":\"a\"}\n{\"_op\":7,\"id\":2}\n", "'7' is none of", "line 2, column _op"),
         ("ndjson", "{\"_op\":\"+I\",\"id\":1,\"text\":\"a\"}\n{\"id\":2}\n", "_op", "line 2"),
         ("ndjson", "{\"_op\":\"+I\",\"id\":1,\"text\":\"a\"}\n{\"_op\":[],\"id\":2}\n", "a list where", "line 2, column _op"),
@@ -107,7 +107,7 @@ fn parquet_says_what_rows_are_with_texts_or_numbers() {
     assert_eq!(rows(place), ["0,texts 0", "1,texts 1", "3,texts 3"]);
     write("numbers", Arc::new(Int8Array::from(vec![3, 2, 0, 9])));
     let error = place.fails(1, "upsert t --from numbers --op-column kind --batch-rows 3");
-    assert!(error.contains("'9' is none of") && error.contains("row 0") && error.contains("rows_before_batch 3"), "{error}");
+    assert!(error.contains("'9' is none of") && error.contains("file numbers, row 4, rows_upserted 3"), "{error}");
     assert_eq!(rows(place), ["1,numbers 1", "2,numbers 2", "3,texts 3"], "the rows before it");
     let error = place.fails(1, "upsert t --from numbers");
     assert!(error.contains("no column `kind`"), "{error}");

@@ -14,6 +14,7 @@ mod scratch;
 mod skip;
 
 mod bad_keys;
+mod bad_rows;
 mod closing;
 mod command_lines;
 mod damage;

@@ -378,6 +378,35 @@ fn rows_that_are_too_old_go_from_buckets_that_nobody_opens() {
 }
 
 #[test]
+fn large_files_of_what_is_dropped_are_given_back_in_the_background() {
+    let sim = Sim::new(1, Faults::default());
+    let open = |sim: &Arc<Sim>| Store::open_with(sim.clone(), DIR, Options::default()).unwrap();
+    let (store, removed) = (open(&sim), Path::new(DIR).join("removed"));
+    let waiting = |sim: &Sim| sim.list(&removed).map_or(0, |entries| entries.len());
+    let schema = row(0, 1).schema();
+    for name in ["t", "u"] {
+        let create = CreateTable::like(schema.clone()).buckets(3).option("bucket.assign", "round-robin");
+        let mut writer = store.create_table(name, create).unwrap().writer().unwrap();
+        (0..3).for_each(|value| drop(writer.append(&row(value, 1)).unwrap()));
+    }
+    let create = CreateTable::like(schema).partition_by("payload");
+    store.create_table("parted", create).unwrap().writer().unwrap().append(&row(7, 1)).unwrap();
+    store.drop_table("t").unwrap();
+    assert_eq!(waiting(&sim), 3);
+    store.pump().unwrap();
+    assert_eq!(waiting(&sim), 0);
+    let partition = store.table("parted").unwrap().describe().unwrap().partitions.remove(0);
+    store.drop_partition("parted", &partition).unwrap();
+    store.drop_table("u").unwrap();
+    assert_eq!((waiting(&sim), sim.list(&Path::new(DIR).join("tables")).unwrap().len()), (4, 1));
+    let sim = sim.kill(2);
+    let store = open(&sim);
+    assert_eq!(waiting(&sim), 4);
+    store.pump().unwrap();
+    assert_eq!(waiting(&sim), 0);
+}
+
+#[test]
 fn a_full_disk_gives_up_its_spare_segments() {
     let sim = Sim::new(1, Faults::default());
     let store = Store::open_with(sim.clone(), DIR, Options::default()).unwrap();

@@ -3,7 +3,6 @@
 //! Invariant: segment ids are unique in the store for ever (the epoch of the open stands in their upper half).
 //! This module knows nothing of tables.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,16 +13,14 @@ use super::spare::Spare;
 use super::work::Board;
 use crate::error::{Error, Result};
 use crate::io::page::Page;
+use crate::io::removed::Removed;
 use crate::io::sync::{AtomicU32, Mutex, Ordering};
-use crate::io::{Driver, FileCache, Mode, Pool, Remains};
+use crate::io::{Driver, FileCache, Mode, Pool};
 use crate::log::cursor::Source;
 use crate::log::fate::Fate;
 use crate::log::view::RecentBudget;
 use crate::lsm::pick::Rules;
 use crate::lsm::run::{Blocks, Reach};
-
-/// Removed files whose blocks wait to be given back. A step takes milliseconds, so they are few.
-const REMAINS_MAX: usize = 64;
 
 /// Sizes that the owner of the store chose.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +75,7 @@ pub struct Resources {
     pub memtables: MemtableBudget,
     /// When runs are merged.
     pub rules: Rules,
-    remains: Mutex<VecDeque<Remains>>,
+    removed: Removed,
     scan_bytes_max: usize,
     next_segment: AtomicU32,
     /// The ring's owner when there is no ring thread (the simulator).
@@ -88,6 +85,8 @@ pub struct Resources {
 impl Resources {
     /// Puts them together.
     pub fn new(driver: Arc<dyn Driver>, page: Page, dir: PathBuf, epoch: u32, durable: bool, limits: Limits) -> Result<Arc<Self>> {
+        let removed_dir = removed_dir(&dir);
+        let removed = Removed::open(&*driver, removed_dir.clone(), epoch > 0).map_err(|error| Error::io("list", &removed_dir, error))?;
         let spare = Spare::open(&*driver, dir.join("spare"), limits.spare_bytes_max, epoch > 0)?;
         let files = Arc::new(FileCache::new(limits.files_open_max, if epoch > 0 { Mode::Write } else { Mode::Read }));
         let pool = Pool::new(limits.pool_bytes_max);
@@ -107,7 +106,7 @@ impl Resources {
             memtables: MemtableBudget::new(limits.memtable_bytes_max),
             rules: Rules { file_bytes: limits.run_bytes_max.max(1), ..Rules::default() },
             scan_bytes_max: limits.scan_bytes_max,
-            remains: Mutex::default(),
+            removed,
             next_segment: AtomicU32::new(1),
             pumped: Mutex::new(None),
             driver,
@@ -135,38 +134,45 @@ impl Resources {
     ///
     /// # Errors
     /// Those of removing it.
-    pub fn remove(&self, path: &Path) -> std::io::Result<()> {
+    pub fn remove(&self, path: &Path) -> Result<()> {
         self.files.invalidate(path);
-        let Some(remains) = self.driver.remove_gently(path)? else { return Ok(()) };
-        let mut all = self.remains.lock();
-        all.push_back(remains);
-        // With more than that there is no time to be gentle.
-        let excess = all.len().saturating_sub(REMAINS_MAX);
-        let oldest: Vec<Remains> = all.drain(..excess).collect();
-        drop(all);
-        drop(oldest);
+        let removed = self.removed.take(&*self.driver, path);
         self.board.ring();
-        Ok(())
+        removed.map_err(|error| Error::io("remove", path, error))
     }
 
-    /// Gives everything back at once: the device is full, or nobody is left to do it. Whether there was anything.
-    pub fn drop_remains(&self) -> bool {
-        let all = std::mem::take(&mut *self.remains.lock());
-        !all.is_empty()
+    /// As [`Resources::remove`], of a directory and everything in it.
+    ///
+    /// # Errors
+    /// Those of removing it; none when it is not there.
+    pub fn remove_tree(&self, dir: &Path) -> Result<()> {
+        self.files.invalidate_below(dir);
+        let removed = self.removed.take_tree(&*self.driver, dir);
+        // Somebody may have opened one since.
+        self.files.invalidate_below(dir);
+        self.board.ring();
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives everything that was removed back at once: the device is full, or nobody is left to do it. Whether there was anything.
+    pub fn clear_removed(&self) -> bool {
+        self.removed.clear(&*self.driver)
     }
 
     /// Whether files that were removed have blocks left.
-    pub fn has_remains(&self) -> bool {
-        !self.remains.lock().is_empty()
+    pub fn has_removed(&self) -> bool {
+        !self.removed.is_empty()
     }
 
-    /// Gives some blocks of files that were removed back to the device; `false` when none are left.
-    pub fn shrink(&self) -> bool {
-        let Some(mut remains) = self.remains.lock().pop_front() else { return false };
-        if remains.step() {
-            self.remains.lock().push_front(remains);
-        }
-        self.has_remains()
+    /// Gives some blocks of files that were removed back to the device.
+    ///
+    /// # Errors
+    /// Those of the device; the others go on.
+    pub fn shrink(&self) -> Result<()> {
+        self.removed.step(&*self.driver).map_err(|error| Error::io("remove", &removed_dir(&self.dir), error))
     }
 
     /// A name for a new segment or run.
@@ -195,4 +201,9 @@ impl Resources {
             assert!(progress || fate.poll().is_some(), "a group waits and nothing is in flight");
         }
     }
+}
+
+/// Where files of a store wait to be given back to the device.
+pub fn removed_dir(dir: &Path) -> PathBuf {
+    dir.join("removed")
 }

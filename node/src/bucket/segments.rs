@@ -162,7 +162,7 @@ impl Bucket {
     fn with_spare_room<R>(&self, attempt: impl Fn() -> Result<R>) -> Result<R> {
         match attempt() {
             Err(error) if error.kind() == Kind::Exhausted => {
-                let has_more = self.resources.drop_remains();
+                let has_more = self.resources.clear_removed();
                 match self.resources.spare.clear(&*self.resources.driver)? > 0 || has_more {
                     true => attempt(),
                     false => Err(error),
@@ -337,7 +337,7 @@ impl Bucket {
         drop(file);
         match self.resources.spare.give(driver, segment.path(), bytes)? {
             true => Ok(()),
-            false => self.resources.remove(segment.path()).map_err(|error| Error::io("remove", segment.path(), error)),
+            false => self.resources.remove(segment.path()),
         }
     }
 }
@@ -399,7 +399,7 @@ pub fn remove_orphans(resources: &Resources, dir: &Path, state: &State) -> Resul
     let driver = &*resources.driver;
     for entry in orphans(driver, dir, state)? {
         let path = dir.join(&entry.name);
-        driver.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+        resources.remove(&path)?;
     }
     Ok(())
 }

@@ -202,7 +202,7 @@ impl Bucket {
         job.build = None;
         if ended.as_ref().is_err_and(|error| error.kind() == Kind::Exhausted) {
             // The next try has what removed files still take.
-            self.resources.drop_remains();
+            self.resources.clear_removed();
         }
         if let What::Flush(_) = job.what {
             self.note_flush(&job.tree, ended.as_ref().err());
@@ -267,7 +267,7 @@ impl Bucket {
 
     pub(super) fn remove_run(&self, path: &Path) -> Result<()> {
         match self.resources.remove(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+            Err(error) if error.kind() != Kind::NotFound => Err(error),
             _ => Ok(()),
         }
     }

@@ -285,12 +285,12 @@ pub(crate) struct Create {
     pub(crate) set: Vec<(String, String)>,
 }
 
-/// What becomes of the rows when one of them cannot be read.
+/// What becomes of the rows when one of them cannot be read or does not fit the table.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnError {
     /// Stop there: the rows before it are written, it and the rest are not
     Fail,
-    /// Leave it out, say so on stderr, and go on (csv and ndjson)
+    /// Leave it out, say so on stderr, and go on
     Skip,
 }
 
@@ -320,7 +320,7 @@ pub(crate) struct Feed {
     /// Rows per second at most, as in `5000/s`
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out (csv and ndjson; what is too large for a batch in every format)
+    /// When a row is bad: `fail` stops there and keeps exactly the rows before it, `skip` leaves it out and names it on stderr (of an update, both rows; a -U without its +U)
     #[arg(long, value_enum, default_value_t = OnError::Fail)]
     pub(crate) on_error: OnError,
     /// Print a JSON line for each acknowledged batch: rows, rows_total, bucket, first_offset, and changes where they are not as many

@@ -3,11 +3,10 @@
 //! Invariant: a `-U` is handed on together with the row behind it. Knows nothing of files and formats.
 
 use aquifer_node::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::input::{Columns, RowKind, row_kind, row_kinds};
+use super::input::{Columns, Placed, RowKind, row_kind, row_kinds};
 use super::store::ChangeType;
 
 /// The column of an input that says what its rows are.
@@ -19,16 +18,17 @@ struct OpColumn {
 
 pub(crate) struct Changes {
     table: SchemaRef,
+    key: Vec<String>,
     op: Option<OpColumn>,
     /// The first row of an update, at the end of the last batch.
-    half: Option<RecordBatch>,
+    half: Option<Placed>,
 }
 
 impl Changes {
-    /// Of rows for a table with these columns.
-    pub(crate) fn new(op_column: Option<&str>, table: SchemaRef) -> Self {
+    /// Of rows for a table with these columns and this key.
+    pub(crate) fn new(op_column: Option<&str>, table: SchemaRef, key: Vec<String>) -> Self {
         let op = op_column.map(|name| OpColumn { name: name.to_string(), is_of_table: table.column_with_name(name).is_some() });
-        Changes { table, op, half: None }
+        Changes { table, key, op, half: None }
     }
 
     /// What an input should have.
@@ -41,32 +41,45 @@ impl Changes {
     }
 
     /// The batch behind what was kept of the one before; a `-U` at its end is kept for the next.
-    pub(crate) fn whole_updates(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+    pub(crate) fn whole_updates(&mut self, batch: Placed) -> Result<Placed> {
         if self.op.is_none() {
             return Ok(batch);
         }
         let batch = match self.half.take() {
             None => batch,
-            Some(half) => concat_batches(&batch.schema(), [&half, &batch])
-                .map_err(|error| Error::internal("batches of one input do not join").caused_by(error))?,
+            Some(half) => half.and(&batch)?,
         };
-        let count = batch.num_rows();
-        if count == 0 || !self.is_before_update(&batch, count - 1) {
+        let count = batch.len();
+        if count == 0 || !self.is_kind(&batch.rows, count - 1, RowKind::UpdateBefore) {
             return Ok(batch);
         }
-        self.half = Some(batch.slice(count - 1, 1));
-        Ok(batch.slice(0, count - 1))
+        self.half = Some(batch.slice(count - 1..count));
+        Ok(batch.slice(0..count - 1))
     }
 
     /// What was kept and is not followed by anything.
-    pub(crate) fn rest(&mut self) -> Option<RecordBatch> {
+    pub(crate) fn rest(&mut self) -> Option<Placed> {
         self.half.take()
     }
 
-    /// Whether a row is the first of the two of an update.
-    pub(crate) fn is_before_update(&self, batch: &RecordBatch, row: usize) -> bool {
+    /// Whether this row and the next look like the two of an update, whose keys are not compared.
+    pub(crate) fn may_be_update(&self, batch: &RecordBatch, row: usize) -> bool {
+        self.is_kind(batch, row, RowKind::UpdateBefore) && self.is_kind(batch, row + 1, RowKind::UpdateAfter)
+    }
+
+    /// Whether this row and the next are the two of an update.
+    pub(crate) fn is_update(&self, batch: &RecordBatch, row: usize) -> bool {
+        let has_key = |name: &String| {
+            let column = batch.column_by_name(name);
+            column.is_some_and(|column| column.is_valid(row) && column.slice(row, 1) == column.slice(row + 1, 1))
+        };
+        self.may_be_update(batch, row) && self.key.iter().all(has_key)
+    }
+
+    fn is_kind(&self, batch: &RecordBatch, row: usize, wanted: RowKind) -> bool {
         let Some(op) = &self.op else { return false };
-        batch.column_by_name(&op.name).is_some_and(|column| row_kind(column, row).is_ok_and(|kind| kind == RowKind::UpdateBefore))
+        let column = batch.column_by_name(&op.name).filter(|column| row < column.len());
+        column.is_some_and(|column| row_kind(column, row).is_ok_and(|kind| kind == wanted))
     }
 
     /// The rows as the table has them, and what each does.
@@ -107,7 +120,7 @@ mod tests {
     fn changes(table_has_op: bool) -> Changes {
         let batch = rows(&[], &[]);
         let table = if table_has_op { batch.schema() } else { Arc::new(batch.schema().project(&[0]).unwrap()) };
-        Changes::new(Some("op"), table)
+        Changes::new(Some("op"), table, vec!["key".into()])
     }
 
     fn rows(keys: &[i64], ops: &[&str]) -> RecordBatch {
@@ -123,10 +136,19 @@ mod tests {
     #[test]
     fn an_update_is_not_cut_between_batches() {
         let mut changes = changes(false);
-        assert_eq!(keys(&changes.whole_updates(rows(&[1, 2], &["+I", "-U"])).unwrap()), [1]);
-        assert_eq!(keys(&changes.whole_updates(rows(&[2, 3], &["+U", "1"])).unwrap()), [2, 2]);
-        assert_eq!(keys(&changes.rest().unwrap()), [3]);
+        let mut whole = |keys: &[i64], ops: &[&str]| changes.whole_updates(Placed::of_text(rows(keys, ops))).unwrap();
+        assert_eq!(keys(&whole(&[1, 2], &["+I", "-U"]).rows), [1]);
+        assert_eq!(keys(&whole(&[2, 3], &["+U", "1"]).rows), [2, 2]);
+        assert_eq!(keys(&changes.rest().unwrap().rows), [3]);
         assert!(changes.rest().is_none());
+    }
+
+    #[test]
+    fn two_rows_are_an_update_if_they_have_one_key() {
+        let all = rows(&[1, 1, 2, 3, 4, 5], &["-U", "+U", "-U", "+U", "-U", "-D"]);
+        let pairs = |is: &dyn Fn(&Changes, usize) -> bool| (0..6).filter(|row| is(&changes(false), *row)).collect::<Vec<_>>();
+        assert_eq!(pairs(&|changes, row| changes.may_be_update(&all, row)), [0, 2]);
+        assert_eq!(pairs(&|changes, row| changes.is_update(&all, row)), [0]);
     }
 
     #[test]

@@ -71,8 +71,8 @@ impl Found<'_> {
         loop {
             interrupt::check()?;
             match input.next().map_err(Failure::of_data)? {
-                Event::Rows(keys) => match self.look_up(&keys) {
-                    Err(Failure::Error(error, _)) => return Err(Failure::of_data(error)),
+                Event::Rows(keys) => match self.look_up(&keys.rows) {
+                    Err(Failure::Error(error, _)) => return Err(Failure::of_data(keys.locate(error))),
                     other => other?,
                 },
                 Event::Idle => {}

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aquifer_node::{Error, Kind};
+use aquifer_node::Error;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use hdrhistogram::Histogram;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::arguments::{Append, Delete, Feed, OnError, Upsert};
 use super::changes::Changes;
-use super::input::{Columns, Event, Input, way_out};
+use super::input::{Columns, Event, Input, Placed, bad_row, way_out};
 use super::outcome::{Failure, Outcome, tell};
 use super::output::write_line;
 use super::progress::{Pace, Progress};
@@ -38,11 +38,12 @@ pub(crate) fn append(session: &Session, arguments: &Append) -> Outcome {
 
 pub(crate) fn upsert(session: &Session, arguments: &Upsert) -> Outcome {
     write(session, &arguments.table, &arguments.from, &arguments.feed, |table| {
-        if table.describe()?.primary_key.is_empty() {
+        let key = table.describe()?.primary_key;
+        if key.is_empty() {
             let keyless = Error::invalid("a table without a primary key takes no upserts").at("table", table.name());
             return Err(keyless.hint("call aquifer append, or create it with a --primary-key").into());
         }
-        let changes = Changes::new(arguments.op_column.as_deref(), table.schema()?);
+        let changes = Changes::new(arguments.op_column.as_deref(), table.schema()?, key);
         let columns = changes.columns();
         Ok((Deed::Upsert(changes), columns))
     })
@@ -137,7 +138,7 @@ struct Run {
     answered: Vec<Ack>,
     prints_acks: bool,
     on_error: OnError,
-    /// Rows that were left out because they are too large.
+    /// Rows that were read and left out.
     skipped: u64,
 }
 
@@ -157,15 +158,15 @@ impl Run {
                         Deed::Upsert(changes) => changes.whole_updates(batch)?,
                         _ => batch,
                     };
-                    self.send(&batch, sent)?;
-                    sent += batch.num_rows() as u64;
+                    self.send(&batch)?;
+                    sent += batch.len() as u64;
                     self.count_answered()?;
                     let acks = self.writer.acks().map_err(Failure::of_data)?;
                     self.count(&acks)?;
                 }
                 // Nothing more comes at once: the time to wait for what is under way.
                 Event::Idle => self.settle()?,
-                Event::End => return self.send_rest(sent),
+                Event::End => return self.send_rest(),
             }
             if rate.is_some() {
                 self.settle()?;
@@ -174,55 +175,52 @@ impl Run {
     }
 
     /// Half an update that nothing followed, which is refused.
-    fn send_rest(&mut self, sent: u64) -> Outcome {
+    fn send_rest(&mut self) -> Outcome {
         let Deed::Upsert(changes) = &mut self.deed else { return Ok(()) };
         match changes.rest() {
-            Some(half) => self.send(&half, sent),
+            Some(half) => self.send(&half),
             None => Ok(()),
         }
     }
 
-    /// Sends a batch behind `sent` rows.
-    fn send(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
-        let Err(error) = self.hand_over(batch) else { return Ok(()) };
-        if self.on_error == OnError::Skip && is_too_large(&error) {
-            return self.send_without_large(batch, sent);
+    fn send(&mut self, batch: &Placed) -> Outcome {
+        let Err(error) = self.hand_over(&batch.rows) else { return Ok(()) };
+        match bad_row(&error) {
+            Some(_) if self.on_error == OnError::Skip => self.send_without_bad(batch),
+            Some(row) => self.send_before_bad(batch, row, error),
+            None => Err(Failure::of_data(without_meta(&batch.rows, batch.locate(error)))),
         }
-        self.send_before_bad(batch, sent, error)
     }
 
     /// Sends the rows before one that does not fit the table, and fails.
-    fn send_before_bad(&mut self, batch: &RecordBatch, sent: u64, mut error: Error) -> Outcome {
+    fn send_before_bad(&mut self, batch: &Placed, mut row: usize, mut error: Error) -> Outcome {
         // The row is the first bad one of its column and bucket: another may have one before it, which is told then.
-        while let Some(row) = bad_row(&error) {
+        loop {
             // Of an update that has no second row, the first is not written either.
-            let rows_before = if row > 0 && self.is_before_update(batch, row - 1) { row - 1 } else { row };
-            let before = batch.slice(0, rows_before);
-            match self.hand_over(&before) {
-                Ok(()) => return Err(Failure::of_data(error.at("rows_before_batch", sent))),
-                Err(earlier) if self.on_error == OnError::Skip && is_too_large(&earlier) => {
-                    self.send_without_large(&before, sent)?;
-                    return Err(Failure::of_data(error.at("rows_before_batch", sent)));
-                }
+            let count = if row > 0 && self.is_update(&batch.rows, row - 1) { row - 1 } else { row };
+            match self.hand_over(&batch.rows.slice(0, count)) {
+                Ok(()) => return Err(Failure::of_data(with_way_out(batch, batch.locate(error)))),
                 Err(earlier) => error = earlier,
             }
+            match bad_row(&error) {
+                Some(earlier) => row = earlier,
+                None => return Err(Failure::of_data(batch.locate(error))),
+            }
         }
-        Err(Failure::of_data(without_meta(batch, error)))
     }
 
-    /// Sends a batch that has rows which are too large without these: a part that has one is cut in halves until the row is alone. All of a part is looked at when it is
+    /// Sends a batch without its bad rows: a part that has one is cut in halves until the row is alone. All of a part is looked at when it is
     /// tried, so that cut at one row after the other, a batch of such rows would never end.
-    fn send_without_large(&mut self, batch: &RecordBatch, sent: u64) -> Outcome {
-        let mut parts = vec![(0, batch.num_rows())];
-        while let Some((from, to)) = parts.pop() {
-            let (rows, sent) = (batch.slice(from, to - from), sent + from as u64);
-            let Err(error) = self.hand_over(&rows) else { continue };
-            if !is_too_large(&error) {
-                return self.send_before_bad(&rows, sent, error);
+    fn send_without_bad(&mut self, batch: &Placed) -> Outcome {
+        let mut parts = vec![batch.clone()];
+        while let Some(part) = parts.pop() {
+            let Err(error) = self.hand_over(&part.rows) else { continue };
+            if bad_row(&error).is_none() {
+                return Err(Failure::of_data(part.locate(error)));
             }
-            match self.middle(&rows).map(|middle| from + middle) {
-                Some(middle) => parts.extend([(middle, to), (from, middle)]),
-                None => self.leave_out(&rows, sent, &error),
+            match self.middle(&part.rows) {
+                Some(middle) => parts.extend([part.slice(middle..part.len()), part.slice(0..middle)]),
+                None => self.leave_out(&part, &error),
             }
         }
         Ok(())
@@ -230,23 +228,27 @@ impl Run {
 
     /// Where a batch can be cut in halves; `None` for a row, and for the two of an update.
     fn middle(&self, batch: &RecordBatch) -> Option<usize> {
-        let half = batch.num_rows() / 2;
-        let middle = if half > 0 && self.is_before_update(batch, half - 1) { half + 1 } else { half };
-        (0 < middle && middle < batch.num_rows()).then_some(middle)
+        let count = batch.num_rows();
+        let Deed::Upsert(changes) = &self.deed else { return (count > 1).then_some(count / 2) };
+        match count {
+            2 if changes.is_update(batch, 0) => None,
+            0..=2 => (count == 2).then_some(1),
+            // Keys are compared only of two rows alone: which ones are the same is for the table to say.
+            _ => Some(if changes.may_be_update(batch, count / 2 - 1) { count / 2 + 1 } else { count / 2 }),
+        }
     }
 
-    fn is_before_update(&self, batch: &RecordBatch, row: usize) -> bool {
-        matches!(&self.deed, Deed::Upsert(changes) if changes.is_before_update(batch, row))
+    fn is_update(&self, batch: &RecordBatch, row: usize) -> bool {
+        matches!(&self.deed, Deed::Upsert(changes) if changes.is_update(batch, row))
     }
 
     /// Says that a row, or the two of an update, are left out.
-    fn leave_out(&mut self, rows: &RecordBatch, sent: u64, error: &Error) {
-        let first = sent + 1;
-        match rows.num_rows() {
-            1 => tell(format_args!("aquifer: left out row {first}: {}", error.message())),
-            _ => tell(format_args!("aquifer: left out rows {first} and {}, an update: {}", first + 1, error.message())),
-        }
-        self.skipped += rows.num_rows() as u64;
+    fn leave_out(&mut self, rows: &Placed, error: &Error) {
+        let column = error.context().find(|(name, _)| *name == "column");
+        let place = column.map_or(String::new(), |(_, column)| format!(", column {column}"));
+        let update = if rows.len() > 1 { ", an update" } else { "" };
+        tell(format_args!("aquifer: left out {}{update}{place}: {}", rows.name(), error.message()));
+        self.skipped += rows.len() as u64;
     }
 
     /// All rows of a batch, or none and an error.
@@ -356,15 +358,12 @@ fn ack_line(ack: &Ack, rows_total: u64) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// The row of the batch that does not fit, from 0, if it was refused for that: then nothing of it was sent.
-fn bad_row(error: &Error) -> Option<usize> {
-    let value = |wanted: &str| error.context().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    value("row").filter(|_| value("rows_failed").is_none())?.parse().ok()
-}
-
-/// Whether a batch was refused for a row that is too large for it.
-fn is_too_large(error: &Error) -> bool {
-    error.kind() == Kind::Exhausted && bad_row(error).is_some()
+/// What is wrong with a row, with what can be done about it if nothing better is known.
+fn with_way_out(batch: &Placed, error: Error) -> Error {
+    match error.advice() {
+        Some(_) => error,
+        None => error.hint(format!("mend the {0}, or leave such {0}s out with --on-error skip", batch.unit())),
+    }
 }
 
 /// What became of a batch, with how to leave out what `--meta` added to its rows, if it was refused for that.

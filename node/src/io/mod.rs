@@ -16,6 +16,7 @@ mod lock;
 pub mod page;
 pub mod probe;
 mod remains;
+pub mod removed;
 pub mod sim;
 mod slab;
 pub mod sync;
@@ -97,7 +98,7 @@ pub trait Driver: Send + Sync {
         self.remove(path).map(|()| None)
     }
 
-    /// Removes a directory and everything in it.
+    /// Removes a directory and everything in it, at once.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.

@@ -1,8 +1,8 @@
 //! A large file that has lost its name, whose blocks go back to the device a few at a time.
 //!
 //! A file system that tells its device of free blocks (`discard`) stops all writes while it does: on the machine of the benches 100 MiB freed at once held durable
-//! appends up for 18 ms; freed 1 MiB at a time, for half of one. Invariant: nobody else reads the file. Who reads files of another process's store holds a shared lock on
-//! each that is open, and a file that is locked is left as it is: its blocks go when it is closed. This module knows nothing of why a file was removed.
+//! appends up for 18 ms; freed 1 MiB at a time, for half of one. Invariant: nobody else reads the file. Who reads or writes data files holds a shared lock on each that is open,
+//! and a file that is locked is left as it is: its blocks go when it is closed. This module knows nothing of why a file was removed.
 
 #![expect(clippy::disallowed_methods, reason = "a file is opened to be shortened")]
 
@@ -15,9 +15,6 @@ use std::path::Path;
 
 /// Bytes that are given back at once.
 const STEP_BYTES: u64 = 1 << 20;
-
-/// Files of no more steps go at once.
-const STEPS_MIN: u64 = 4;
 
 /// See the head of this module. Dropped, the rest goes at once.
 #[derive(Debug)]
@@ -38,7 +35,7 @@ impl Remains {
         let Ok(file) = file else { return Ok(None) };
         // It may have other names: backups that share the file.
         let (bytes, is_nameless) = file.metadata().map_or((0, false), |metadata| (metadata.len(), metadata.nlink() == 0));
-        let is_free = is_nameless && bytes > STEPS_MIN * STEP_BYTES && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let is_free = is_nameless && bytes > STEP_BYTES && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         Ok(is_free.then_some(Remains { file, bytes }))
     }
 
@@ -67,6 +64,8 @@ pub(super) fn hold(file: &impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::system::{Engine, System};
+    use crate::io::{Driver, Mode};
     use std::io::Read;
 
     fn large() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -97,6 +96,15 @@ mod tests {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, vec![7; 10 << 20]);
+    }
+
+    #[test]
+    fn a_file_that_its_owner_reads_is_left_as_it_is() {
+        let (_dir, path) = large();
+        let driver = System::new(Engine::Threads, "a test");
+        let reader = driver.open(&path, Mode::Write, true).unwrap();
+        assert!(driver.remove_gently(&path).unwrap().is_none() && !path.exists());
+        assert_eq!(driver.len(&reader).unwrap(), 10 << 20);
     }
 
     #[test]

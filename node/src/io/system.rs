@@ -85,7 +85,8 @@ impl Driver for System {
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(mode != Mode::Read).create_new(mode == Mode::Create);
         let descriptor = OwnedFd::from(options.open(path)?);
-        if mode == Mode::Read {
+        // A new one has nothing to lose, and the files of the catalog are not removed bit by bit.
+        if mode == Mode::Read || mode == Mode::Write && direct {
             remains::hold(&descriptor)?;
         }
         // Set after opening: an open that creates the file and then finds that O_DIRECT is not known would leave it behind.

@@ -114,7 +114,7 @@ impl Schedule {
         }
         self.shared.compactors.clear();
         while self.shared.resources.board.take().is_some() {}
-        self.shared.resources.drop_remains();
+        self.shared.resources.clear_removed();
         *self.shared.resources.pumped.lock() = None;
     }
 }

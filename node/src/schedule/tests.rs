@@ -170,13 +170,13 @@ fn blocks_of_removed_files_are_given_back_in_turns() {
     let driver = crate::io::system::System::new(crate::io::system::Engine::Threads, "a test");
     let resources = resources(Arc::new(driver), dir.path());
     let mut worker = Worker::new(&shared(&resources, Vec::new()));
-    for name in ["one", "two"] {
+    for name in ["0000000100000001.run", "0000000100000002.log"] {
         let path = dir.path().join(name);
         std::fs::write(&path, vec![7; 10 << 20]).unwrap();
         resources.remove(&path).unwrap();
-        assert!(!path.exists() && resources.has_remains());
+        assert!(!path.exists() && resources.has_removed());
     }
-    while resources.has_remains() {
+    while resources.has_removed() {
         assert!(worker.turn().unwrap(), "somebody gives them back");
         worker.rests_until = Duration::ZERO;
     }

@@ -95,8 +95,9 @@ impl Job {
                 Ok(rest.unwrap_or_default())
             }
             Job::Shrink(is_left) => {
-                *is_left = shared.resources.shrink();
-                Ok(SHRINK_REST)
+                let shrunk = shared.resources.shrink();
+                *is_left = shared.resources.has_removed();
+                shrunk.map(|()| SHRINK_REST)
             }
         }
     }
@@ -146,7 +147,7 @@ impl Worker {
             self.begin(bucket, work)?;
             return Ok(true);
         }
-        if self.shared.resources.has_remains() && !self.jobs.iter().any(|job| matches!(job, Job::Shrink(_))) {
+        if self.shared.resources.has_removed() && !self.jobs.iter().any(|job| matches!(job, Job::Shrink(_))) {
             self.jobs.push_back(Job::Shrink(true));
         }
         let Some(mut job) = self.next_job() else { return Ok(false) };

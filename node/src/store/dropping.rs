@@ -36,7 +36,7 @@ impl Inner {
         for bucket in self.take_buckets((id, 0, 0)..=(id, u32::MAX, u32::MAX))? {
             bucket.close(dropped(&self.catalog_seen(), name));
         }
-        self.remove_files(&table_dir(&self.dir, id))
+        self.resources.remove_tree(&table_dir(&self.dir, id))
     }
 
     pub(super) fn drop_partition(&self, name: &TableName, partition: &str) -> Result<()> {
@@ -68,12 +68,7 @@ impl Inner {
             bucket.close(partition_dropped(name, partition));
         }
         self.resources.page.notify(table_slot);
-        self.remove_files(&partition_dir(&self.dir, table_id, partition_id))
-    }
-
-    fn remove_files(&self, dir: &Path) -> Result<()> {
-        self.resources.files.invalidate_below(dir);
-        remove_tree(&*self.resources.driver, dir)
+        self.resources.remove_tree(&partition_dir(&self.dir, table_id, partition_id))
     }
 }
 
@@ -164,13 +159,6 @@ fn list(driver: &dyn Driver, dir: &Path) -> Result<Vec<Entry>> {
     match driver.list(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(|error| Error::io("list", dir, error)),
-    }
-}
-
-pub(super) fn remove_tree(driver: &dyn Driver, dir: &Path) -> Result<()> {
-    match driver.remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error)) {
-        Err(error) if error.kind() != Kind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

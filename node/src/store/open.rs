@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::catalog::{Catalog, Edit, FILE_NAME, PARTITIONS_MAX, SLOTS_MAX, STORE_SLOT, TableEntry};
-use super::dropping::{check_there, dropped, left_directories, remove_tree};
+use super::dropping::{check_there, dropped, left_directories};
 use super::gate::{Gate, Gates};
 use super::options::{Durability, IoPreference, Options};
 use super::route::Turns;
@@ -143,11 +143,11 @@ impl Inner {
         // Whoever trusts the page from now on knows of this opening.
         page.notify(STORE_SLOT);
         page.set_boot(driver.boot());
-        for table in left {
-            remove_tree(&*driver, &table)?;
-        }
         let durable = options.durability == Durability::Sync;
         let resources = Resources::new(driver, page, dir.to_path_buf(), epoch, durable, limits(&options))?;
+        for table in left {
+            resources.remove_tree(&table)?;
+        }
         let catalog = ArcSwap::from_pointee(ledger.state().clone());
         let writing = Writing {
             ledger: Mutex::new(ledger),

@@ -16,7 +16,9 @@ use super::open::Inner;
 use super::snapshots;
 use super::table::Table;
 use crate::bucket::follower::{Follower, WriterState};
+use crate::bucket::resources::removed_dir;
 use crate::error::{Error, Result};
+use crate::io::removed;
 use crate::log::segment::Segment;
 use crate::log::walk;
 
@@ -183,7 +185,11 @@ fn check_catalog(store: &Inner, report: &mut VerifyReport) -> Result<()> {
     let torn = torn?.map(|(path, bytes)| (path, bytes, "the catalog ends with an edit that was not written to its end", false));
     let foreign =
         strays(driver, &store.dir)?.into_iter().map(|(path, bytes)| (path, bytes, "nothing that a store has under this name", true));
-    let noted: Vec<_> = torn.into_iter().chain(noted).chain(foreign).collect();
+    let removed_dir = removed_dir(&store.dir);
+    let removed = removed::left(driver, &removed_dir).map_err(|error| Error::io("list", &removed_dir, error))?.into_iter();
+    let removed =
+        removed.map(|entry| (removed_dir.join(&entry.name), entry.bytes, "a file that was removed, and not yet given back", false));
+    let noted: Vec<_> = torn.into_iter().chain(noted).chain(removed).chain(foreign).collect();
     if let Err(error) = &left {
         report.problems.push(problem(error));
     }

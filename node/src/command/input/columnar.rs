@@ -48,7 +48,7 @@ impl Columnar {
         Columnar::ArrowStream(Box::new(Stream { chunks, decoder: StreamDecoder::new(), rest: Buffer::from(&[]), patience: IDLE }))
     }
 
-    pub(super) fn next(&mut self) -> Result<Event> {
+    pub(super) fn next(&mut self) -> Result<Event<RecordBatch>> {
         match self {
             Columnar::Parquet(reader) => event("parquet", || reader.next()),
             Columnar::ArrowFile(reader) => event("arrow", || reader.next()),
@@ -57,7 +57,7 @@ impl Columnar {
     }
 }
 
-fn event(format: &str, next: impl FnOnce() -> Option<Result<RecordBatch, ArrowError>>) -> Result<Event> {
+fn event(format: &str, next: impl FnOnce() -> Option<Result<RecordBatch, ArrowError>>) -> Result<Event<RecordBatch>> {
     Ok(decoded(format, || next().transpose())?.map_or(Event::End, Event::Rows))
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn next(&mut self) -> Result<Event> {
+    fn next(&mut self) -> Result<Event<RecordBatch>> {
         loop {
             while !self.rest.is_empty() {
                 if let Some(batch) = decoded("arrow", || self.decoder.decode(&mut self.rest))? {

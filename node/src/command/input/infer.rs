@@ -48,7 +48,14 @@ pub(crate) fn infer(path: &Path, format: Option<Format>) -> Result<SchemaRef> {
         Format::Csv => sample(chunks).and_then(csv),
         Format::Ndjson => sample(chunks).and_then(ndjson),
     };
-    found.map_err(|error| error.at("file", shown(path)))
+    found.map_err(|error| {
+        let names_option = error.advice().is_some_and(|advice| advice.contains("--format"));
+        let error = error.at("file", shown(path));
+        match names_option {
+            true => error.hint("write the file anew, name its format with --format, or describe the columns with --schema"),
+            false => error,
+        }
+    })
 }
 
 /// The first lines; a line that the sample cuts is left out.

@@ -12,6 +12,7 @@ mod guard;
 mod infer;
 mod json_text;
 mod meta;
+mod placed;
 mod record_end;
 mod row_kind;
 mod rows;
@@ -19,10 +20,10 @@ mod scalar;
 mod text;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_node::{Error, Result};
-use arrow::array::RecordBatch;
 use clap::ValueEnum;
 
 use super::arguments::OnError;
@@ -31,6 +32,8 @@ use columnar::Columnar;
 pub(super) use columns::{Columns, key_parts, parse_keys};
 pub(super) use infer::infer;
 pub(super) use meta::way_out;
+use placed::Source;
+pub(super) use placed::{Placed, bad_row};
 pub(super) use row_kind::{RowKind, row_kind, row_kinds};
 use text::Text;
 
@@ -68,9 +71,9 @@ pub(crate) enum Format {
 
 /// What the input has next.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum Event<R = Placed> {
     /// Rows; those of text have the columns that were asked for.
-    Rows(RecordBatch),
+    Rows(R),
     /// A pipe has nothing at the moment: a good time to finish what was begun.
     Idle,
     End,
@@ -84,9 +87,13 @@ enum Reader {
 pub(crate) struct Input {
     reader: Reader,
     path: PathBuf,
+    /// Of formats without lines.
+    source: Arc<Source>,
+    /// Rows that came, of formats without lines.
+    rows_read: u64,
     batch_rows: usize,
     /// What remains of a batch bigger than `batch_rows`.
-    rest: Option<RecordBatch>,
+    rest: Option<Placed>,
     rows_total: Option<u64>,
     /// Nothing told the format, and no row has come yet.
     is_assumed: bool,
@@ -123,7 +130,8 @@ impl Input {
                 Reader::Columnar(Box::new(reader))
             }
         };
-        Ok(Input { reader, path: path.to_path_buf(), batch_rows, rest: None, rows_total, is_assumed })
+        let source = Source::of_rows(path);
+        Ok(Input { reader, path: path.to_path_buf(), source, rows_read: 0, batch_rows, rest: None, rows_total, is_assumed })
     }
 
     /// What comes next; waits for a pipe 100 ms at most.
@@ -134,7 +142,15 @@ impl Input {
         let event = match &mut self.reader {
             Reader::Text(text) if self.is_assumed => text.next().map_err(assumed)?,
             Reader::Text(text) => text.next()?,
-            Reader::Columnar(columnar) => columnar.next().map_err(|error| error.at("file", shown(&self.path)))?,
+            Reader::Columnar(columnar) => match columnar.next().map_err(|error| error.at("file", shown(&self.path)))? {
+                Event::Rows(batch) => {
+                    let before = self.rows_read;
+                    self.rows_read += batch.num_rows() as u64;
+                    Event::Rows(Placed::behind(batch, before, &self.source))
+                }
+                Event::Idle => Event::Idle,
+                Event::End => Event::End,
+            },
         };
         Ok(match event {
             Event::Rows(batch) => {
@@ -145,12 +161,12 @@ impl Input {
         })
     }
 
-    fn slice(&mut self, batch: RecordBatch) -> RecordBatch {
-        let count = batch.num_rows().min(self.batch_rows);
-        if count < batch.num_rows() {
-            self.rest = Some(batch.slice(count, batch.num_rows() - count));
+    fn slice(&mut self, batch: Placed) -> Placed {
+        let count = batch.len().min(self.batch_rows);
+        if count < batch.len() {
+            self.rest = Some(batch.slice(count..batch.len()));
         }
-        batch.slice(0, count)
+        batch.slice(0..count)
     }
 
     /// Lines that were left out.

@@ -29,7 +29,7 @@ fn read(name: &str, bytes: &[u8], schema: &SchemaRef, batch_rows: u32, on_error:
     };
     loop {
         match input.next() {
-            Ok(Event::Rows(batch)) => batches.push(batch),
+            Ok(Event::Rows(placed)) => batches.push(placed.rows),
             Ok(Event::Idle) => {}
             Ok(Event::End) => return (batches, Ok(input.skipped())),
             Err(error) => return (batches, Err(error)),
@@ -199,7 +199,7 @@ fn a_pipe_hands_on_what_came_when_it_pauses() {
     row.send("{\"a\":1}\n{\"a\"").unwrap();
     let mut input = Input::open(&path, None, schema(&[("a", "int64")]), 1000, OnError::Fail).unwrap();
     let next = |input: &mut Input| match input.next().unwrap() {
-        Event::Rows(batch) => numbers(&[batch]),
+        Event::Rows(placed) => numbers(&[placed.rows]),
         Event::Idle => vec![],
         Event::End => vec![-1],
     };

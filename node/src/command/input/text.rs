@@ -4,15 +4,16 @@
 //! From a pipe, a row waits at most [`LINGER`] for others to fill its batch. Knows nothing of the store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aquifer_node::{Error, Result};
-use arrow::array::RecordBatch;
 
 use super::chunks::{Chunk, Chunks};
 use super::column::Fault;
 use super::columns::Columns;
 use super::csv_record::{Record, Taken};
+use super::placed::{Placed, Source};
 use super::record_end::RecordEnd;
 use super::rows::Rows;
 use super::{BATCH_BYTES_MAX, Event, IDLE, LINGER, PATIENCE, refuse_binary, shown};
@@ -44,8 +45,11 @@ struct Partial {
 pub(super) struct Text {
     chunks: Chunks,
     path: PathBuf,
+    source: Arc<Source>,
     syntax: Syntax,
     rows: Rows,
+    /// On which line each of the rows begins.
+    lines: Vec<u64>,
     batch_rows: usize,
     on_error: OnError,
     skipped: u64,
@@ -78,9 +82,11 @@ impl Text {
     fn new(syntax: Syntax, chunks: Chunks, path: PathBuf, columns: &Columns, batch_rows: usize, on_error: OnError) -> Result<Self> {
         Ok(Text {
             chunks,
+            source: Source::of_lines(&path),
             path,
             syntax,
             rows: Rows::new(columns)?,
+            lines: Vec::new(),
             batch_rows,
             on_error,
             skipped: 0,
@@ -137,9 +143,10 @@ impl Text {
         }
     }
 
-    fn take(&mut self) -> Result<Option<RecordBatch>> {
+    fn take(&mut self) -> Result<Option<Placed>> {
         self.since = None;
-        self.rows.take()
+        let lines = std::mem::take(&mut self.lines);
+        Ok(self.rows.take()?.map(|rows| Placed::on_lines(rows, lines, &self.source)))
     }
 
     /// Waits for bytes; an event when none come in time or a row has waited long enough.
@@ -256,6 +263,7 @@ impl Text {
         match outcome {
             Ok(()) => {
                 self.since.get_or_insert_with(Instant::now);
+                self.lines.push(self.line);
                 self.pass(len);
                 Ok(())
             }
@@ -284,10 +292,10 @@ impl Text {
             let error = if column.is_empty() { error } else { error.at("column", column) };
             return Err(error.hint("mend the line, or leave such lines out with --on-error skip"));
         }
-        let shown = &self.buffer[self.at..self.at + len.min(SHOWN_BYTES_MAX)];
-        let shown = printable(String::from_utf8_lossy(shown).trim_end());
+        let start = &self.buffer[self.at..self.at + len.min(SHOWN_BYTES_MAX)];
+        let start = printable(String::from_utf8_lossy(start).trim_end());
         let place = if column.is_empty() { String::new() } else { format!(", column {column}") };
-        tell(format_args!("aquifer: left out line {}{place}: {}: {shown}", self.line, fault.what));
+        tell(format_args!("aquifer: left out line {} of {}{place}: {}: {start}", self.line, shown(&self.path), fault.what));
         self.skipped += 1;
         Ok(())
     }

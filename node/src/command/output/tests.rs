@@ -130,7 +130,7 @@ fn read(path: &Path, schema: SchemaRef) -> RecordBatch {
     let mut batches = Vec::new();
     loop {
         match input.next().unwrap() {
-            Event::Rows(batch) => batches.push(batch),
+            Event::Rows(placed) => batches.push(placed.rows),
             Event::Idle => {}
             Event::End => {
                 let schema = batches.first().map_or(schema, RecordBatch::schema);
