@@ -11,6 +11,8 @@ mod directory;
 mod frame;
 #[path = "fuzz/src/manifest.rs"]
 mod manifest;
+#[path = "fuzz/src/pick.rs"]
+mod pick;
 #[path = "sim/random.rs"]
 mod random;
 #[path = "fuzz/src/run.rs"]
@@ -142,6 +144,13 @@ fn manifests() {
 fn texts() {
     let seeds: Vec<Vec<u8>> = TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect();
     run("text", text::run, &seeds, 10_000);
+}
+
+#[test]
+fn picks() {
+    let mut random = Random::new(8);
+    let seeds: Vec<Vec<u8>> = (0..64).map(|seed| (0..seed * 8).map(|_| random.next() as u8).collect()).collect();
+    run("pick", pick::run, &seeds, 10_000);
 }
 
 #[test]

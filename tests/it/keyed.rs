@@ -145,6 +145,25 @@ fn the_changelog_of_one_table_makes_another() {
 }
 
 #[test]
+fn what_passes_of_a_changelog_can_be_upserted_elsewhere() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    create(place, dir.path());
+    place.done("create t2 --schema t.toml --primary-key id --changelog lookup");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n1,a\n2,b\n3,c\n");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n1,b\n2,z\n3,d\n2,y\n");
+    fed(place, "upsert t2 --from - --format csv", "id,text\n3,b\n1,bb\n");
+    for (number, filter) in ["text < 'c'", "text = 'b'", "id = 2", "text > 'y'"].iter().enumerate() {
+        place.done(&format!("create copy{number} --schema t.toml --primary-key id"));
+        let changes = place.done_of(&["tail", "t2", "--changelog", "--output", "csv", "--where", filter]);
+        fed(place, &format!("upsert copy{number} --from - --format csv --op-column _op"), &changes);
+        let expected = place.done_of(&["scan", "t2", "--output", "csv", "--where", filter]);
+        assert_eq!(place.done(&format!("scan copy{number} --output csv")), expected, "{filter}");
+    }
+}
+
+#[test]
 fn an_interrupted_upsert_keeps_what_it_acknowledged() {
     let dir = scratch::directory();
     let store = dir.path().join("store");

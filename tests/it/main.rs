@@ -13,6 +13,7 @@ mod rows;
 mod scratch;
 mod skip;
 
+mod altered_tails;
 mod bad_keys;
 mod bad_rows;
 mod closing;

@@ -124,6 +124,6 @@ fn seconds_come_back_through_parquet() {
     place.done("append finer --from finer.csv");
     place.done("scan finer --output parquet --out finer.parquet");
     let said = place.fails(1, "append last --from finer.parquet");
-    assert!(said.contains("00:00:01.250 is not whole in time(s), column time, row 1,"), "{said}");
+    assert!(said.contains("00:00:01.250 is not whole in time(s), column time, file finer.parquet, row 2,"), "{said}");
     assert_eq!(place.done("scan last --output csv").lines().count(), 4, "the row before it was appended");
 }

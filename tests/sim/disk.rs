@@ -39,7 +39,7 @@ pub(crate) fn no_orphans(history: &mut History, store: &Store) -> Finding {
         let below = file.strip_prefix(dir).expect("it was found there");
         let parts: Vec<&str> = below.iter().filter_map(|part| part.to_str()).collect();
         let is_known = match parts[..] {
-            ["LOCK" | "commit.page" | "catalog"] | ["spare", _] => true,
+            ["LOCK" | "commit.page" | "catalog"] | ["spare" | "removed", _] => true,
             ["tables", table, _, _, _] if ids.contains(table) => is_named(history, &file)?,
             _ => false,
         };

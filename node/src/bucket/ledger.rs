@@ -156,7 +156,8 @@ impl<S: LedgerState> Ledger<S> {
         matches!(self.unsettled, Some(Unsettled::Missing))
     }
 
-    fn refuse_after_failure(&self) -> Result<()> {
+    /// Errors: Unavailable once an edit has failed for good.
+    pub fn refuse_after_failure(&self) -> Result<()> {
         if !self.failed {
             return Ok(());
         }

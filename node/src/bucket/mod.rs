@@ -485,6 +485,12 @@ impl Bucket {
         self.manifest.lock().append(&*self.resources.driver, &self.resources.pool, edits).map_err(|error| self.here(error))
     }
 
+    /// Whether the manifest takes edits. After one of which it is not known whether it is true it takes none: what is made then would only lie there until the next
+    /// open, which finds out and removes what the manifest does not name.
+    fn check_edits(&self) -> Result<()> {
+        self.manifest.lock().refuse_after_failure().map_err(|error| self.here(error))
+    }
+
     /// The folded manifest.
     pub fn state(&self) -> State {
         self.manifest.lock().state().clone()

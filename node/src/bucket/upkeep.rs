@@ -34,10 +34,38 @@ pub enum Extent {
     Plain,
 }
 
+impl Extent {
+    /// Whether deletes are dropped where nothing older is left. One that rows which come later must hear of goes only when somebody asks for it: what readers see
+    /// does not depend on when the background merges.
+    fn drops_deletes(self, keyed: &Keyed) -> bool {
+        self != Extent::Picked || !keyed.function.keeps_deletes()
+    }
+}
+
 enum What {
     Flush(Arc<Memtable>),
     /// Runs that stand together, older ones first.
     Compact(Vec<Arc<Run>>),
+}
+
+/// While it lives nobody else flushes the tree, or compacts it. Whoever has it may panic: the next one gets it.
+struct Turn {
+    tree: Arc<Tree>,
+    is_taken: fn(&Tree) -> &AtomicBool,
+}
+
+impl Turn {
+    /// `None` while somebody has it.
+    fn take(tree: &Arc<Tree>, is_taken: fn(&Tree) -> &AtomicBool) -> Option<Self> {
+        let was_taken = is_taken(tree).swap(true, Ordering::AcqRel);
+        (!was_taken).then(|| Turn { tree: tree.clone(), is_taken })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        (self.is_taken)(&self.tree).store(false, Ordering::Release);
+    }
 }
 
 /// A flush or a compaction under way. Dropped, it comes to nothing.
@@ -45,28 +73,22 @@ pub struct TreeJob {
     tree: Arc<Tree>,
     what: What,
     build: Option<Build>,
+    turn: Option<Turn>,
 }
 
 impl TreeJob {
-    fn new(tree: &Arc<Tree>, what: What, make: impl FnOnce() -> Result<Build>) -> Result<Self> {
+    fn new(turn: Turn, what: What, make: impl FnOnce() -> Result<Build>) -> Result<Self> {
         // From here on the drop says that it is over.
-        let mut job = TreeJob { tree: tree.clone(), what, build: None };
+        let mut job = TreeJob { tree: turn.tree.clone(), what, build: None, turn: Some(turn) };
         job.build = Some(make()?);
         Ok(job)
-    }
-
-    fn is_busy(&self) -> &AtomicBool {
-        match self.what {
-            What::Flush(_) => &self.tree.is_flushing,
-            What::Compact(_) => &self.tree.is_compacting,
-        }
     }
 }
 
 impl Drop for TreeJob {
     fn drop(&mut self) {
         self.build = None;
-        self.is_busy().store(false, Ordering::Release);
+        self.turn = None;
         self.tree.ended();
     }
 }
@@ -83,20 +105,18 @@ impl Bucket {
     /// Exhausted when the device is full; others of the device.
     pub fn begin_flush(self: &Arc<Self>) -> Result<Option<TreeJob>> {
         let Some(tree) = self.tree.as_ref().filter(|tree| tree.wants_flush() && !self.is_closed()) else { return Ok(None) };
-        if tree.is_flushing.swap(true, Ordering::AcqRel) {
-            return Ok(None);
-        }
+        let Some(turn) = Turn::take(tree, |tree| &tree.is_flushing) else { return Ok(None) };
         let Shape { keyed, levels } = &*tree.shape();
         // Another flush may have ended just now.
         if levels.memtables.len() < 2 {
-            tree.is_flushing.store(false, Ordering::Release);
             return Ok(None);
         }
         let oldest = levels.memtables[0].clone();
-        let job = TreeJob::new(tree, What::Flush(oldest.clone()), || {
+        let job = TreeJob::new(turn, What::Flush(oldest.clone()), || {
             let end = oldest.end_offset();
             self.settle()?;
-            let rows = self.sorted(keyed, &[], (&[], &[(oldest, end)]), levels.runs().is_empty(), false)?;
+            self.check_edits()?;
+            let rows = self.sorted(keyed, &[], (&[], &[(oldest, end)]), levels.runs().is_empty(), Extent::Picked)?;
             Ok(self.build(keyed, u64::MAX, vec![Source::Rows(Box::new(rows))]))
         });
         if let Err(error) = &job {
@@ -111,28 +131,25 @@ impl Bucket {
     /// As [`Bucket::begin_flush`].
     pub fn begin_compaction(self: &Arc<Self>, extent: Extent) -> Result<Option<TreeJob>> {
         let Some(tree) = self.tree.as_ref().filter(|_| !self.is_closed()) else { return Ok(None) };
-        if tree.is_compacting.swap(true, Ordering::AcqRel) {
-            return Ok(None);
-        }
+        let Some(turn) = Turn::take(tree, |tree| &tree.is_compacting) else { return Ok(None) };
         let Shape { keyed, levels } = &*tree.shape();
         let picked = match extent {
             Extent::Picked => tree.picked_of(levels),
             Extent::All => whole(levels, self.expires()),
             Extent::Plain => whole(levels, self.expires() || keyed.function.marks_retracted()),
         };
-        let Some(picked) = picked else {
-            tree.is_compacting.store(false, Ordering::Release);
-            return Ok(None);
-        };
+        let Some(picked) = picked else { return Ok(None) };
         let runs = levels.runs()[picked.clone()].to_vec();
-        let (is_oldest, is_plain) = (picked.start == 0, extent == Extent::Plain);
-        let job = TreeJob::new(tree, What::Compact(runs.clone()), || {
+        let is_oldest = picked.start == 0;
+        let job = TreeJob::new(turn, What::Compact(runs.clone()), || {
             self.settle()?;
+            self.check_edits()?;
             // Where rows expire, those of every run are looked at, and one run is what it was made of.
             let expires = self.expires();
-            let may_move = |run: &Run| !(is_plain || expires || is_oldest && run.meta().deletes > 0);
+            let drops = is_oldest && extent.drops_deletes(keyed);
+            let may_move = |run: &Run| !(extent == Extent::Plain || expires || drops && run.meta().deletes > 0);
             let file_bytes = if expires { u64::MAX } else { levels.rules().file_bytes };
-            let sources = sources(&runs, may_move, file_bytes, |merged| self.sorted(keyed, &runs, (merged, &[]), is_oldest, is_plain))?;
+            let sources = sources(&runs, may_move, file_bytes, |merged| self.sorted(keyed, &runs, (merged, &[]), is_oldest, extent))?;
             Ok(self.build(keyed, file_bytes, sources))
         });
         job.map(Some).map_err(|error| here(&self.address, error))
@@ -145,22 +162,23 @@ impl Bucket {
         Build::new(Site { reach, dir: &self.address.dir, ids, schema, file_bytes }, sources)
     }
 
-    /// Some levels and memtables in order, for a job that has these runs.
+    /// Some levels and memtables in order, for a job that has these runs, and with them the oldest rows or not.
     fn sorted(
         &self,
         keyed: &Keyed,
         runs: &[Arc<Run>],
         (levels, memtables): Sources<'_>,
-        drop_deletes: bool,
-        is_plain: bool,
+        is_oldest: bool,
+        extent: Extent,
     ) -> Result<Sorted> {
+        let drop_deletes = is_oldest && extent.drops_deletes(keyed);
         let mut sorted = Sorted::new(keyed.reader.clone(), keyed.function.clone(), levels, memtables, drop_deletes);
-        if is_plain {
+        if extent == Extent::Plain {
             sorted = sorted.plain();
         }
         let expiry = self.policy.lock().expiry;
         let now_ms = self.resources.driver.clock().wall_ms();
-        if let Some(expiry) = expiry.filter(|_| drop_deletes && self.may_expire(keyed, runs, memtables)) {
+        if let Some(expiry) = expiry.filter(|_| is_oldest && self.may_expire(keyed, runs, memtables)) {
             sorted = sorted.expiring(expiry, now_ms)?;
         }
         Ok(sorted)
@@ -214,11 +232,12 @@ impl Bucket {
     fn commit_or_remove(self: &Arc<Self>, job: &TreeJob, built: &Built) -> Result<()> {
         let synced = self.resources.driver.sync_dir(&self.address.dir);
         let synced = synced.map_err(|error| Error::io("sync", &self.address.dir, error));
-        let is_named = synced.is_ok();
-        let committed = synced.and_then(|()| self.commit(job, built));
+        let may_commit = synced.and_then(|()| self.check_edits());
+        let is_begun = may_commit.is_ok();
+        let committed = may_commit.and_then(|()| self.commit(job, built));
         if let Err(error) = &committed
             // After any other failed edit it is not known what the manifest says; the next open finds out.
-            && (!is_named || error.kind() == Kind::Exhausted)
+            && (!is_begun || error.kind() == Kind::Exhausted)
         {
             built.made.iter().for_each(|run| _ = self.remove_run(run.path()));
         }

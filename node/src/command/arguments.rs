@@ -154,11 +154,14 @@ Of a damaged parquet or arrow file, the batches before the damage are kept.")]
 
 The changes of a table with a primary key are the rows as they were written, each with its _op: +I, -U, +U or -D.
 From `full` come all rows first, each as +I, then the changes behind them, without a gap and none twice; from `full:N` the rows of snapshot N.
-With --where each change is tested by itself. Where the changelog is `input`, a -D may have nothing but its key: -D and -U come if their key passes,
-whatever their other columns are.
+With --where an update of which only the row before passes is shown as -D, one of which only the row after does as +I: what passes can be upserted elsewhere.
+Where the changelog is `input`, a -D may have nothing but its key: -D and -U come if their key passes, whatever their other columns are.
 From `snapshot:N` come the changes that it has not, to `snapshot:N` those that it has; N is a number or a tag. Both as long as the log has them.
 An offset counts in each bucket: with several, name the one that it is of with --bucket (and --partition). A bucket that ends before
-it begins at its end: rows that come to it later have smaller offsets, and are printed too.")]
+it begins at its end: rows that come to it later have smaller offsets, and are printed too.
+When the table is altered meanwhile, --follow goes on: json lines have the new columns from the first row on that was written with them. Other
+formats, and --columns, stay with the columns that they began with, which is said once on stderr: one that was dropped is null from then on; the
+first row where it may not be null, or whose column was widened, ends the tail with exit code 4.")]
     Tail(Tail),
     /// The rows of a table now; of a table with a primary key, one for each key
     #[command(after_help = "Examples:

@@ -3,6 +3,7 @@
 //! Invariant: with `--follow`, rows are visible as soon as the scanner has them. Knows nothing of formats.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use aquifer_node::Error;
 
@@ -137,7 +138,9 @@ fn select(mut scan: ScanBuilder, select: &Select) -> Outcome<ScanBuilder> {
 }
 
 fn read(session: &Session, table: &str, chosen: &Select, scan: ScanBuilder, follow: bool) -> Outcome {
-    let mut scanner = select(scan.follow(follow).meta(chosen.meta), chosen)?.build()?;
+    // Each line says by itself which columns it has.
+    let adapts = session.format() == Format::Json;
+    let mut scanner = select(scan.follow(follow).adapt(adapts).meta(chosen.meta), chosen)?.build()?;
     let schema = scanner.schema();
     if let Some(twice) = twice(schema.fields().iter().map(|field| field.name().as_str())) {
         let clash = Error::invalid(format!("the table has a column {}, which is also what is told of each row", quote(twice)));
@@ -148,7 +151,8 @@ fn read(session: &Session, table: &str, chosen: &Select, scan: ScanBuilder, foll
     interrupt::catch();
     let is_silent = session.config.quiet || follow || session.prints_to_terminal();
     let mut progress = Progress::new("scan", None, is_silent);
-    let ended = pass_on(&mut scanner, &mut output, follow, &mut progress, reader.as_ref());
+    let mut passing = Passing { session, output: &mut output, follow, progress: &mut progress, reader: reader.as_ref(), is_told: false };
+    let ended = passing.on(&mut scanner);
     progress.finish();
     match ended {
         Ok(()) | Err(Failure::Interrupted(_)) => output.finish()?,
@@ -163,21 +167,51 @@ fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.into_iter().find(|name| !seen.insert(*name))
 }
 
-fn pass_on(scanner: &mut Scanner, output: &mut Output, follow: bool, progress: &mut Progress, reader: Option<&Reader>) -> Outcome {
-    loop {
-        interrupt::check()?;
-        match scanner.next_within(Some(interrupt::LOOK_EVERY)).map_err(Failure::of_data)? {
-            Next::Batch(found) => {
-                output.write(&found.batch)?;
-                progress.add(found.batch.num_rows() as u64, found.bytes());
-                if follow {
-                    output.flush()?;
+/// Rows on their way from a scan to the output.
+struct Passing<'a> {
+    session: &'a Session,
+    output: &'a mut Output,
+    follow: bool,
+    progress: &'a mut Progress,
+    reader: Option<&'a Reader>,
+    /// It was said that the table has other columns now.
+    is_told: bool,
+}
+
+impl Passing<'_> {
+    fn on(&mut self, scanner: &mut Scanner) -> Outcome {
+        let mut schema = scanner.schema();
+        loop {
+            interrupt::check()?;
+            let next = scanner.next_within(Some(interrupt::LOOK_EVERY));
+            self.tell_outdated(scanner);
+            match next.map_err(Failure::of_data)? {
+                Next::Batch(found) => {
+                    let shown = scanner.schema();
+                    if !Arc::ptr_eq(&shown, &schema) {
+                        self.output.adopt(&shown);
+                        schema = shown;
+                    }
+                    self.output.write(&found.batch)?;
+                    self.progress.add(found.batch.num_rows() as u64, found.bytes());
+                    if self.follow {
+                        self.output.flush()?;
+                    }
                 }
+                // Without a row to print, nothing else tells that nobody reads any more.
+                Next::Waiting if self.reader.is_some_and(Reader::is_gone) => return Err(Failure::ClosedPipe),
+                Next::Waiting => {}
+                Next::End => return Ok(()),
             }
-            // Without a row to print, nothing else tells that nobody reads any more.
-            Next::Waiting if reader.is_some_and(Reader::is_gone) => return Err(Failure::ClosedPipe),
-            Next::Waiting => {}
-            Next::End => return Ok(()),
+        }
+    }
+
+    /// Says once that the table has other columns than what is printed.
+    fn tell_outdated(&mut self, scanner: &Scanner) {
+        if self.follow && !self.is_told && scanner.is_outdated() {
+            self.is_told = true;
+            self.session
+                .say("the table changed its columns; this tail goes on with those that it began with: start it again to see the others");
         }
     }
 }

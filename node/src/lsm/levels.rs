@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::level::Level;
 use super::memtable::Memtable;
-use super::pick::{Rules, Size, pick};
+use super::pick::{Rules, Unit, picked_runs};
 use super::run::Run;
 
 /// See the head of this module.
@@ -45,16 +45,12 @@ impl Levels {
         &self.rules
     }
 
-    /// The runs to merge next: whole levels; with `each`, every run counts for itself. Only what is newer than a run that was found damaged is merged: what has
-    /// that one would be given up at its end, again and again.
+    /// The runs to merge next: whole levels; with `each`, every run counts for itself. See [`picked_runs`].
     pub fn picked(&self, each: bool) -> Option<Range<usize>> {
-        let each_run = || self.runs.iter().map(|run| (1, run.is_damaged(), run.size())).collect();
-        let each_level = || self.levels.iter().map(|level| (level.runs().len(), level.is_damaged(), level.size())).collect();
-        let units: Vec<(usize, bool, Size)> = if each { each_run() } else { each_level() };
-        let first = units.iter().rposition(|(_, is_damaged, _)| *is_damaged).map_or(0, |damaged| damaged + 1);
-        let sizes: Vec<Size> = units[first..].iter().map(|unit| unit.2).collect();
-        let start = |unit: usize| units[..unit].iter().map(|unit| unit.0).sum();
-        pick(&self.rules, &sizes).map(|picked| start(first + picked.start)..start(first + picked.end))
+        let of_run = |run: &Arc<Run>| Unit { runs: 1, is_damaged: run.is_damaged(), size: run.size() };
+        let of_level = |level: &Level| Unit { runs: level.runs().len(), is_damaged: level.is_damaged(), size: level.size() };
+        let units: Vec<Unit> = if each { self.runs.iter().map(of_run).collect() } else { self.levels.iter().map(of_level).collect() };
+        picked_runs(&self.rules, &units)
     }
 
     fn with_runs(mut self, runs: Vec<Arc<Run>>) -> Levels {

@@ -39,10 +39,33 @@ pub struct Size {
 
 impl std::iter::Sum for Size {
     fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
-        let add =
-            |sum: Size, size: Size| Size { bytes: sum.bytes + size.bytes, rows: sum.rows + size.rows, deletes: sum.deletes + size.deletes };
+        let add = |sum: Size, size: Size| Size {
+            bytes: sum.bytes.saturating_add(size.bytes),
+            rows: sum.rows.saturating_add(size.rows),
+            deletes: sum.deletes.saturating_add(size.deletes),
+        };
         sizes.fold(Size::default(), add)
     }
+}
+
+/// What is merged as a whole: a level, or a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// How many runs it has.
+    pub runs: usize,
+    /// Whether one of them was found damaged.
+    pub is_damaged: bool,
+    /// What it has.
+    pub size: Size,
+}
+
+/// The runs to merge next, by their place among those of `units` (older ones first): whole units. Only what is newer than one that was found damaged is merged: what has
+/// that one would be given up at its end, again and again.
+pub fn picked_runs(rules: &Rules, units: &[Unit]) -> Option<Range<usize>> {
+    let first = units.iter().rposition(|unit| unit.is_damaged).map_or(0, |damaged| damaged + 1);
+    let sizes: Vec<Size> = units[first..].iter().map(|unit| unit.size).collect();
+    let start = |unit: usize| units[..unit].iter().map(|unit| unit.runs).sum();
+    pick(rules, &sizes).map(|picked| start(first + picked.start)..start(first + picked.end))
 }
 
 /// The levels to merge, by their place among `sizes` (older ones first); `None` when all is well.
@@ -59,7 +82,7 @@ pub fn pick(rules: &Rules, sizes: &[Size]) -> Option<Range<usize>> {
     let mut taken = sizes[start].bytes;
     while start > 0 && (sizes.len() - start < least || sizes[start - 1].bytes <= taken.saturating_mul(rules.ratio)) {
         start -= 1;
-        taken += sizes[start].bytes;
+        taken = taken.saturating_add(sizes[start].bytes);
     }
     Some(start..sizes.len())
 }
@@ -86,7 +109,48 @@ mod tests {
         pick(&Rules::default(), &sizes(bytes))
     }
 
+    /// Merges what is picked until nothing is; how many levels are left behind the last damaged one. `left` says how much of what is merged comes out, in percent.
+    fn settled(rules: &Rules, mut units: Vec<Unit>, left: u64) -> Vec<Unit> {
+        let begun = units.len();
+        for merges in 0.. {
+            assert!(merges <= begun, "{units:?} after {merges} merges");
+            let damaged: usize = units.iter().rposition(|unit| unit.is_damaged).map_or(0, |damaged| damaged + 1);
+            let Some(picked) = picked_runs(rules, &units) else { return units.split_off(damaged) };
+            let mut ends: Vec<usize> = units.iter().scan(0, |end, unit| (*end += unit.runs, Some(*end)).1).collect();
+            ends.insert(0, 0);
+            let unit_at = |run: usize| ends.iter().position(|end| *end == run).expect("whole units are picked");
+            let (from, to) = (unit_at(picked.start), unit_at(picked.end));
+            assert!(from >= damaged && to == units.len() && to - from >= 2, "{picked:?} of {units:?}");
+            let merged: Size = units[from..].iter().map(|unit| unit.size).sum();
+            let part = |of: u64| of / 100 * left + of % 100 * left / 100;
+            let deletes = if from == 0 { 0 } else { merged.deletes };
+            let size = Size { bytes: part(merged.bytes), rows: part(merged.rows).max(deletes), deletes };
+            units.splice(from.., (size.bytes > 0).then_some(Unit { runs: 1 + merges % 3, is_damaged: false, size }));
+        }
+        unreachable!("it returns")
+    }
+
     proptest! {
+        #[test]
+        fn merges_come_to_an_end_whatever_is_there_and_leave_what_is_damaged(
+            units in proptest::collection::vec((1_usize..5, 0_u8..8, 0_u32..64, any::<u64>(), 0_u64..5), 0..40),
+            trigger in 0_usize..12,
+            factors in (0_u64..4, 0_u64..4, 0_u64..4),
+            left in 0_u64..=100,
+        ) {
+            let rules = Rules { trigger, ratio: factors.0, amplification: factors.1, deleted_part: factors.2, ..Rules::default() };
+            let unit = |(runs, damage, scale, bytes, deleted): (usize, u8, u32, u64, u64)| {
+                let bytes = bytes >> scale;
+                Unit { runs, is_damaged: damage == 0, size: Size { bytes, rows: bytes, deletes: bytes / 4 * deleted } }
+            };
+            let levels = settled(&rules, units.into_iter().map(unit).collect(), left);
+            prop_assert!(levels.len() < trigger.max(2));
+            let newer: Size = levels.iter().skip(1).map(|unit| unit.size).sum();
+            let oldest = levels.first().map(|unit| unit.size).unwrap_or_default();
+            prop_assert!(newer.bytes <= oldest.bytes.saturating_mul(factors.1), "{levels:?}");
+            prop_assert!(newer.deletes == 0 || newer.deletes.saturating_mul(factors.2) < oldest.rows, "{levels:?}");
+        }
+
         #[test]
         fn levels_stay_few_and_each_byte_is_written_seldom(flushes in proptest::collection::vec((1_u64..100, 0_u64..4), 1..400)) {
             let rules = Rules::default();

@@ -144,12 +144,11 @@ impl Sorted {
         self
     }
 
-    /// Leaves out rows that have expired by then. Only for who leaves out deletes: where older rows are elsewhere, they would come back.
+    /// Leaves out rows that have expired by then, deletes too. Only where no older rows are elsewhere: they would come back.
     ///
     /// # Errors
     /// Internal when the column with the time is not read.
     pub fn expiring(mut self, expiry: Expiry, now_ms: i64) -> Result<Self> {
-        assert!(self.drop_deletes, "what has expired is not left out where older rows are elsewhere");
         let place = self.reader.schema().index_of_id(expiry.column());
         let place = place.ok_or_else(|| Error::internal("the column with the time of a row is not read"))?;
         self.expiry = Some((place, expiry, now_ms));

@@ -36,6 +36,10 @@ impl MergeFunction for Deduplicate {
         self.sequence.is_empty() && !self.ignore_delete
     }
 
+    fn keeps_deletes(&self) -> bool {
+        !self.sequence.is_empty() && !self.ignore_delete
+    }
+
     fn merge(&self, groups: Groups<'_>) -> Result<Merged> {
         let slots = groups.slots;
         let newest = |group: &[Ref]| match group {

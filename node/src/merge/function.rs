@@ -191,6 +191,12 @@ pub trait MergeFunction: Send + Sync {
         false
     }
 
+    /// Whether a delete says something to rows that come later, as where rows go by a sequence. It stays then where nothing older is left, until a merge of all
+    /// runs is asked for.
+    fn keeps_deletes(&self) -> bool {
+        false
+    }
+
     /// Whether merged rows may be marked as [`RETRACTED`].
     fn marks_retracted(&self) -> bool {
         false

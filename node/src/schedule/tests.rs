@@ -1,6 +1,6 @@
 //! The worker's turns, one by one, on the simulated disk.
 
-mod planted;
+pub(crate) mod planted;
 mod threads;
 
 use std::path::{Path, PathBuf};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray, UInt32Array,
 };
-use arrow::compute::{and_kleene, filter_record_batch, or_kleene};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::Mutex;
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::format::{Decoder, statistics};
 use crate::log::cursor::Plan;
 use crate::log::stored::Stored;
+use crate::merge::function::is_retraction;
 use crate::table::filter::{Bound, Filter};
 use crate::table::mapping::Mapping;
 use crate::table::partition::Partitioner;
@@ -41,7 +42,7 @@ pub(super) struct Extras {
 }
 
 /// Looks a table up in the catalog.
-pub(super) type Newest = Box<dyn Fn() -> Result<TableSpec> + Send + Sync>;
+pub(super) type Newest = Arc<dyn Fn() -> Result<TableSpec> + Send + Sync>;
 
 /// See the head of this module.
 pub(super) struct Reading {
@@ -54,6 +55,8 @@ pub(super) struct Reading {
     read: Vec<String>,
     /// How many of them come out.
     shown: usize,
+    /// They are those of the table, not chosen ones.
+    are_all: bool,
     filter: Option<Bound>,
     /// What rows must pass that take others away, where these may have nothing but a key; the same filter without.
     filter_of_keys: Option<Bound>,
@@ -92,7 +95,8 @@ impl Reading {
         fields.extend(extras.op.then(|| Field::new("_op", DataType::Utf8, false)));
         let (schema, versions) = (Arc::new(Schema::new(fields)), Mutex::default());
         let spec = ArcSwap::from_pointee(spec);
-        Ok(Reading { spec, newest, wanted, read, shown, filter, filter_of_keys, schema, extras, has_partitions, versions })
+        let are_all = columns.is_none();
+        Ok(Reading { spec, newest, wanted, read, shown, are_all, filter, filter_of_keys, schema, extras, has_partitions, versions })
     }
 
     /// Which of the stored bytes are needed, for a cursor.
@@ -114,6 +118,34 @@ impl Reading {
     /// The table was altered: batches of new versions will come.
     pub(super) fn refresh(&self, spec: &TableSpec) {
         self.spec.store(Arc::new(spec.clone()));
+    }
+
+    /// The same rows in the columns that the table has now; `None` when these are no others, or do not have what the filter is of.
+    pub(super) fn renewed(&self, filter: Option<&str>) -> Result<Option<Reading>> {
+        let spec = (self.newest)()?;
+        match spec.schema().version() == self.wanted.version() {
+            true => Ok(None),
+            false => Ok(Reading::new(spec, self.newest.clone(), None, filter, self.extras).ok()),
+        }
+    }
+
+    /// Whether rows of this version of the schema may have columns that are not shown.
+    pub(super) fn is_older_than(&self, schema_id: i16) -> bool {
+        self.wanted.version() < schema_id
+    }
+
+    /// Whether the columns that come out are other ones in the table now.
+    pub(super) fn is_outdated(&self) -> bool {
+        let now = self.spec.load();
+        if now.schema().version() == self.wanted.version() {
+            return false;
+        }
+        if self.are_all {
+            return now.schema().fields() != self.wanted.fields();
+        }
+        let of_now = |id| now.schema().index_of_id(id).map(|index| &now.schema().fields()[index]);
+        let shown = self.wanted.fields().iter().filter(|field| self.read[..self.shown].contains(&field.name));
+        shown.into_iter().any(|field| of_now(field.id) != Some(field))
     }
 
     /// Whether a batch with these statistics may hold a wanted row. What cannot be read rules nothing out.
@@ -163,47 +195,59 @@ impl Reading {
         if skip + count > all.num_rows() {
             return Err(Error::corrupt("a batch has fewer rows than offsets").at("offset", stored.first_offset));
         }
-        let rows = if count == all.num_rows() { all } else { all.slice(skip, count) };
-        let passed = self.passed(&rows, stored, (offsets.start - stored.first_offset) as usize)?;
-        let shown = self.show(rows, stored, place, offsets)?;
-        let kept = match passed {
+        let Said { passed, kinds } = self.said(&all, stored)?;
+        let whole = count == all.num_rows();
+        let rows = if whole { all } else { all.slice(skip, count) };
+        let kinds = kinds.as_deref().map(|kinds| &kinds[skip..skip + count]);
+        let shown = self.show(rows, kinds, stored.timestamp_ms, place, offsets)?;
+        let kept = match passed.map(|passed| if whole { passed } else { passed.slice(skip, count) }) {
             None => shown,
             Some(passed) => filter_record_batch(&shown, &passed).map_err(|error| Error::internal("cannot filter rows").caused_by(error))?,
         };
         Ok((kept.num_rows() > 0).then_some(kept))
     }
 
-    /// Which rows pass, of which the first is this one of the batch; `None` when there is no filter.
-    fn passed(&self, rows: &RecordBatch, stored: &Stored, first: usize) -> Result<Option<BooleanArray>> {
-        let Some(filter) = &self.filter else { return Ok(None) };
+    /// Which rows of a whole batch pass, and what they say then: what becomes of an update depends on both of its rows.
+    fn said(&self, rows: &RecordBatch, stored: &Stored) -> Result<Said> {
+        let kinds = if self.extras.op { stored.kinds()? } else { None };
+        let Some(filter) = &self.filter else { return Ok(Said { passed: None, kinds: kinds.map(|kinds| kinds.to_vec()) }) };
         let passed = filter.evaluate(rows)?;
-        let (Some(of_keys), Some(kinds)) = (&self.filter_of_keys, stored.kinds()?) else { return Ok(Some(passed)) };
-        let takes_away = |kind: &u8| matches!(ChangeType::from_byte(*kind), Some(ChangeType::Delete | ChangeType::UpdateBefore));
-        let kinds = &kinds[first..first + rows.num_rows()];
-        if !kinds.iter().any(takes_away) {
-            return Ok(Some(passed));
+        let Some(kinds) = kinds else { return Ok(Said { passed: Some(passed), kinds: None }) };
+        if kinds.len() != rows.num_rows() {
+            return Err(Error::corrupt("a batch says not of each row what it is").at("offset", stored.first_offset));
         }
-        let takes_away: BooleanArray = kinds.iter().map(|kind| Some(takes_away(kind))).collect();
-        let failed = |error| Error::internal("cannot filter changes").caused_by(error);
-        let taken_away = and_kleene(&takes_away, &of_keys.evaluate(rows)?).map_err(failed)?;
-        or_kleene(&passed, &taken_away).map(Some).map_err(failed)
+        let of_keys = match &self.filter_of_keys {
+            Some(of_keys) if kinds.iter().any(|kind| is_retraction(*kind)) => Some(of_keys.evaluate(rows)?),
+            _ => None,
+        };
+        let passes = |mask: &BooleanArray, row: usize| mask.is_valid(row) && mask.value(row);
+        let row_passes = |row: usize| match &of_keys {
+            Some(of_keys) if is_retraction(kinds[row]) => passes(of_keys, row),
+            _ => passes(&passed, row),
+        };
+        let passed: Vec<bool> = (0..kinds.len()).map(row_passes).collect();
+        let kinds = kinds_of_passed(&kinds, &passed);
+        Ok(Said { passed: Some(passed.into()), kinds: Some(kinds) })
     }
 
     /// The columns that come out, with what else is wanted of each row.
-    fn show(&self, rows: RecordBatch, stored: &Stored, place: (&str, u32), offsets: Range<u64>) -> Result<RecordBatch> {
+    fn show(
+        &self,
+        rows: RecordBatch,
+        kinds: Option<&[u8]>,
+        timestamp_ms: i64,
+        place: (&str, u32),
+        offsets: Range<u64>,
+    ) -> Result<RecordBatch> {
         if rows.num_columns() == self.shown && !self.extras.place && !self.extras.op {
             return Ok(rows);
         }
         let mut columns: Vec<ArrayRef> = rows.columns()[..self.shown].to_vec();
         if self.extras.place {
-            columns.extend(self.place_columns(place, stored.timestamp_ms, offsets.clone()));
+            columns.extend(self.place_columns(place, timestamp_ms, offsets));
         }
         if self.extras.op {
-            let kinds = stored.kinds()?;
-            let first = (offsets.start - stored.first_offset) as usize;
-            let kind = |row: usize| {
-                kinds.as_ref().map_or(ChangeType::Append, |kinds| ChangeType::from_byte(kinds[first + row]).unwrap_or_default())
-            };
+            let kind = |row: usize| kinds.map_or(ChangeType::Append, |kinds| ChangeType::from_byte(kinds[row]).unwrap_or_default());
             columns.push(Arc::new(StringArray::from_iter_values((0..rows.num_rows()).map(|row| kind(row).as_str()))));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
@@ -229,6 +273,30 @@ impl Reading {
         columns.push(Arc::new(TimestampMillisecondArray::from_value(timestamp_ms, count).with_timezone("UTC")));
         columns
     }
+}
+
+/// Which rows of a batch pass, and what they say.
+struct Said {
+    /// `None` without a filter.
+    passed: Option<BooleanArray>,
+    /// As in log batches; `None` where it does not matter, or each row was appended.
+    kinds: Option<Vec<u8>>,
+}
+
+/// What changes say to who sees only those that pass. Of an update of which one row does: that the row came, or that it went. A row before an update stands
+/// in one batch with the row behind it.
+fn kinds_of_passed(kinds: &[u8], passed: &[bool]) -> Vec<u8> {
+    let mut said = kinds.to_vec();
+    for row in 1..kinds.len() {
+        if kinds[row - 1] == ChangeType::UpdateBefore.to_byte() && kinds[row] == ChangeType::UpdateAfter.to_byte() {
+            match (passed[row - 1], passed[row]) {
+                (true, false) => said[row - 1] = ChangeType::Delete.to_byte(),
+                (false, true) => said[row] = ChangeType::Insert.to_byte(),
+                _ => {}
+            }
+        }
+    }
+    said
 }
 
 fn scalar(value: &statistics::Value) -> ScalarRef<'_> {
@@ -261,7 +329,7 @@ mod tests {
         let spec = CreateTable::like(Arc::new(columns)).spec(&"t".parse().unwrap(), 1, 0).unwrap();
         let evolved = spec.evolve(&[Change::parse_add("more int64").unwrap()]).unwrap();
         let (before, after) = (spec.schema().version(), evolved.schema().version());
-        let reading = Reading::new(spec, Box::new(move || Ok(evolved.clone())), None, None, Extras::default()).unwrap();
+        let reading = Reading::new(spec, Arc::new(move || Ok(evolved.clone())), None, None, Extras::default()).unwrap();
         assert!(reading.version(before).is_ok());
         assert!(reading.version(after).is_ok());
         let error = reading.version(after + 1).map(|_| ()).unwrap_err();

@@ -3,6 +3,8 @@
 //! Invariants: rows of a bucket come in order, none twice, none left out; no order holds between buckets; a bounded scan ends where each bucket ended
 //! when it began. This module knows nothing of files: `Cursor` reads, `Reading` decodes.
 
+mod adapting;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use self::adapting::Adapting;
 use super::catalog::{Catalog, TableEntry};
 use super::dropping::{dropped, partition_dropped, why_gone};
 use super::keyed::{MergedScan, Wanted};
@@ -69,6 +72,7 @@ pub struct ScanBuilder {
     limit: Option<u64>,
     pub(super) start: Start,
     follow: bool,
+    adapts: bool,
     pub(super) extras: Extras,
     pub(super) changes: bool,
     pub(super) at: Option<Version>,
@@ -89,6 +93,7 @@ impl ScanBuilder {
             limit: None,
             start: Start::Earliest,
             follow: false,
+            adapts: false,
             extras: Extras::default(),
             changes: false,
             at: None,
@@ -111,8 +116,9 @@ impl ScanBuilder {
         self
     }
 
-    /// Only rows for which this holds, as in `price > 5 and country = 'CH'`. Of changes as they were written, those that take rows away may have nothing but a key: only what
-    /// this says of the key applies to them.
+    /// Only rows for which this holds, as in `price > 5 and country = 'CH'`. Of an update of which one row passes comes what it is to who sees no others: a `-D` of the row
+    /// before, or a `+I` of the row after. Of changes as they were written, those that take rows away may have nothing but a key: only what this says of the key
+    /// applies to them.
     #[must_use]
     pub fn filter(mut self, condition: &str) -> Self {
         self.filter = Some(condition.to_string());
@@ -211,7 +217,8 @@ impl ScanBuilder {
     /// rows are no longer there as they were.
     pub fn build(self) -> Result<Scanner> {
         self.check_ends()?;
-        let ScanBuilder { table, columns, filter, part, limit, start, follow, extras, changes, split, at, from, to, rows_first } = self;
+        let ScanBuilder { table, columns, filter, part, limit, start, follow, adapts, extras, changes, split, at, from, to, rows_first } =
+            self;
         let entry = table.store.entry(table.id, &table.name)?;
         part.check(&entry)?;
         let spec = entry.spec.clone();
@@ -247,10 +254,12 @@ impl ScanBuilder {
         };
         let spec = merged.as_ref().map_or(spec, |merged| merged.spec().clone());
         let handle = table.clone();
-        let newest = Box::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec.clone()));
+        let newest = Arc::new(move || Ok(handle.store.newest_entry(handle.id, &handle.name)?.spec.clone()));
         let reading = Arc::new(Reading::new(spec, newest, columns.as_deref(), filter.as_deref(), extras)?);
+        let adapting = (follow && adapts && columns.is_none()).then_some(Adapting { filter });
         let mut scanner = Scanner {
             reading,
+            adapting,
             lanes: Vec::new(),
             known: HashSet::new(),
             turn: 0,
@@ -335,6 +344,7 @@ struct Lane {
 pub struct Scanner {
     table: Table,
     reading: Arc<Reading>,
+    adapting: Option<Adapting>,
     lanes: Vec<Lane>,
     known: HashSet<(u32, u32)>,
     turn: usize,
@@ -612,7 +622,13 @@ impl Scanner {
         loop {
             let lane = &mut self.lanes[index];
             let from = lane.cursor.offset();
-            let next = lane.next().map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
+            let next = match lane.next() {
+                Err(error) if error.kind() == Kind::Conflict && self.adapt(index, from)? => continue,
+                Ok(CursorNext::Batch(stored)) if self.reading.is_older_than(stored.schema_id) && self.adapt(index, from)? => continue,
+                next => next,
+            };
+            let lane = &mut self.lanes[index];
+            let next = next.map_err(|error| explain(&self.table, (lane.partition_id, &lane.partition, lane.bucket), error))?;
             let stored = match next {
                 CursorNext::Batch(stored) => stored,
                 CursorNext::End => return Ok(None),

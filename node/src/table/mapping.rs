@@ -142,15 +142,16 @@ fn step(written: &Field, wanted: &Field) -> Result<Step> {
     })
 }
 
+/// What to do when rows are newer than the columns that they are read in.
+const AGAIN: &str = "start the scan again: it has the columns that the table has now";
+
 fn newer(column: &str) -> Error {
     let error = Error::conflict("rows written under a newer schema cannot be read under this one").at("column", column);
-    error.hint("read the schema of the table again")
+    error.hint(AGAIN)
 }
 
 fn misfit(error: arrow::error::ArrowError) -> Error {
-    Error::conflict("rows have nulls where the schema that was asked for has none")
-        .hint("read the schema of the table again")
-        .caused_by(error)
+    Error::conflict("rows have nulls where the schema that was asked for has none").hint(AGAIN).caused_by(error)
 }
 
 impl Source {

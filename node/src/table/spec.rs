@@ -100,14 +100,15 @@ impl TableSpec {
         Some(was)
     }
 
-    /// The columns whose hash chooses the bucket: the bucket key, else the primary key without what partitions the table.
-    /// Empty when the writer may choose.
+    /// The columns whose hash chooses the bucket: the bucket key, else the primary key without what partitions the table, or all of it when that is nothing: a key is
+    /// in one bucket whatever happens. Empty when the writer may choose.
     pub fn hashed_columns(&self) -> Vec<i32> {
         if !self.bucket_key.is_empty() {
             return self.bucket_key.clone();
         }
         let partitioned = |id: &i32| self.partition_by.iter().any(|field| field.source == *id);
-        self.primary_key.iter().copied().filter(|id| !partitioned(id)).collect()
+        let rest: Vec<i32> = self.primary_key.iter().copied().filter(|id| !partitioned(id)).collect();
+        if rest.is_empty() { self.primary_key.clone() } else { rest }
     }
 
     /// Where the columns that have statistics stand in `schema`, a version of this table's.

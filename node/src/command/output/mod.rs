@@ -110,6 +110,11 @@ impl Output {
         Ok(Output { sink, schema, rows: 0 })
     }
 
+    /// Takes rows of another schema from here on. Only where each row says which columns it has: as json lines.
+    pub(crate) fn adopt(&mut self, schema: &SchemaRef) {
+        self.schema = without_metadata(schema);
+    }
+
     /// Writes rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let rows_before = self.rows;

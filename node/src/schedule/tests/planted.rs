@@ -9,7 +9,7 @@ use crate::io::{Bell, Buffer, Clock, Completion, Driver, Entry, File, Frozen, Lo
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A file is made.
     Create,
     /// The calling thread writes.
@@ -18,12 +18,12 @@ pub(super) enum Event {
     Submit,
 }
 
-pub(super) type Hook = Arc<dyn Fn(Event, &Path) + Send + Sync>;
+pub(crate) type Hook = Arc<dyn Fn(Event, &Path) + Send + Sync>;
 
 /// See the head of this module.
-pub(super) struct Planted {
-    pub(super) inner: Arc<dyn Driver>,
-    pub(super) hook: Hook,
+pub(crate) struct Planted {
+    pub(crate) inner: Arc<dyn Driver>,
+    pub(crate) hook: Hook,
 }
 
 impl Driver for Planted {

@@ -11,6 +11,7 @@ use crate::error::Kind;
 use crate::io::sim::{Faults, Sim};
 use crate::store::{Change, ChangeType, CreateTable, Options, Store, Table, Writer};
 
+mod filtered;
 mod pairs;
 
 const DIR: &str = "/store";

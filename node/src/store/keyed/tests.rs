@@ -19,7 +19,10 @@ mod altering;
 mod engines;
 mod expiry;
 mod held;
+mod late;
 mod memory;
+mod moved;
+mod outcomes;
 mod parts;
 mod retracted;
 mod totals;
@@ -449,4 +452,28 @@ fn runs_of_a_table_that_is_only_written_are_merged_when_somebody_asks() {
         }
         assert_eq!(runs(name) >= 30, write_only == "false", "{name}: {} runs", runs(name));
     }
+}
+
+#[test]
+fn a_key_of_nothing_but_what_partitions_the_table_is_in_one_bucket() {
+    let store = Store::open_with(Sim::new(1, Faults::default()), DIR, options()).unwrap();
+    let table = store.create_table("t", create(4).partition_by("key")).unwrap();
+    let all = || -> Vec<(i64, i64)> {
+        let mut all = Vec::new();
+        for found in table.scan().build().unwrap() {
+            let batch = found.unwrap().batch;
+            let column = |at: usize| batch.column(at).as_primitive::<Int64Type>().values().to_vec();
+            all.extend(column(0).into_iter().zip(column(2)));
+        }
+        all.sort_unstable();
+        all
+    };
+    for round in 0..8 {
+        table.writer().unwrap().upsert(&rows(&[(1, round), (2, round)])).unwrap();
+        assert_eq!(all(), [(1, round), (2, round)]);
+    }
+    let found = table.lookup(&rows(&[(2, 0), (1, 0)])).unwrap();
+    assert!(found.places.iter().all(Option::is_some));
+    table.writer().unwrap().delete(&rows(&[(1, 0)]).project(&[0]).unwrap()).unwrap();
+    assert_eq!(all(), [(2, 7)]);
 }

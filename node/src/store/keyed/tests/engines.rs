@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
             Event::Check => self.check(&self.table()),
         }
         if !matches!(event, Event::Write(_) | Event::WriteLarge(_) | Event::Check) {
-            self.writing.boundary(matches!(event, Event::Settle | Event::Alter(_)));
+            self.writing.boundary(event.leaves());
         }
     }
 

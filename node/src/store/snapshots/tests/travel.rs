@@ -127,3 +127,57 @@ fn changes_and_logs_at_a_moment_are_not_cut() {
         assert!(error.kind() == Kind::Invalid && error.to_string().contains("only a whole scan"), "{error}");
     }
 }
+
+#[test]
+fn a_snapshot_is_without_a_partition_that_was_dropped_however_it_is_read() {
+    let (sim, store, table) = new(create(2).partition_by("key"));
+    upsert(&table, &[(1, 10), (2, 20)]);
+    table.create_snapshot(None).unwrap();
+    let splits = table.scan().at(Version::Snapshot(1)).splits(4).unwrap();
+    let names = table.describe().unwrap().partitions;
+    store.drop_partition("t", &names[1]).unwrap();
+    let keys = key_column(&[2, 1]);
+    for is_there_again in [false, true] {
+        for table in [table.clone(), outside(&sim)] {
+            let version = Version::Snapshot(1);
+            assert_eq!(at(&table, version.clone()).unwrap(), Model::from([(1, 10)]));
+            let found = table.lookup_at(&keys, &version).unwrap();
+            assert_eq!((values(&found.rows).collect::<Vec<_>>(), found.places), (vec![(1, 10)], vec![None, Some(0)]));
+            let found = table.lookup_prefix_at(&keys, &version).unwrap();
+            assert_eq!((values(&found.rows).collect::<Vec<_>>(), found.counts), (vec![(1, 10)], vec![0, 1]));
+            let error = parts(&table, &splits).unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+            let now = table.lookup_prefix(&keys).unwrap();
+            let expected = if is_there_again { vec![(2, 21), (1, 11)] } else { vec![(1, 10)] };
+            assert_eq!(values(&now.rows).collect::<Vec<_>>(), expected);
+        }
+        if !is_there_again {
+            upsert(&table, &[(1, 11), (2, 21)]);
+            store.flush("t").unwrap();
+            store.compact("t", true).unwrap();
+        }
+    }
+}
+
+#[test]
+fn splits_of_a_snapshot_are_refused_once_the_table_has_other_buckets() {
+    let (sim, store, table) = new(create(2));
+    let all: Model = (0..100).map(|key| (key, key)).collect();
+    upsert(&table, &all.iter().map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
+    table.create_snapshot(None).unwrap();
+    let splits = table.scan().at(Version::Snapshot(1)).splits(3).unwrap();
+    let of_now = table.scan().splits(3).unwrap();
+    store.rescale_table("t", 5, &mut |_| {}).unwrap();
+    for table in [store.table("t").unwrap(), outside(&sim)] {
+        for splits in [&splits, &of_now] {
+            let error = parts(&table, splits).unwrap_err();
+            assert!(error.kind() == Kind::Invalid && error.to_string().contains("a split of another table"), "{error}");
+        }
+        assert_eq!(parts(&table, &table.scan().splits(3).unwrap()).unwrap(), all);
+    }
+    let made = store.table("t").unwrap().create_snapshot(None).unwrap();
+    let table = outside(&sim);
+    let of_snapshot = table.scan().at(Version::Snapshot(made.id)).splits(3).unwrap();
+    assert_eq!(parts(&table, &of_snapshot).unwrap(), all);
+    assert!(parts(&table, &splits).is_err(), "a snapshot of the same number is another one");
+}

@@ -1,7 +1,7 @@
 //! Random histories: what is written to a table, in which batches, and what happens to the table in between.
 //!
 //! Where the result may depend on what was merged first (docs/merge-engines.md says where: functions that take back only what they still see, deletes by a
-//! sequence that compaction forgets), rows are bent to what is promised. Invariant: a history that is bent is as random as the promise allows.
+//! sequence that a full compaction forgets), rows are bent to what is promised. Invariant: a history that is bent is as random as the promise allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -46,6 +46,27 @@ pub(super) enum Event {
     /// The power is cut; all that was written is durable.
     Crash(u64),
     Check,
+}
+
+/// Which deletes are still known to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    All,
+    /// Those that are in no run, or none: nobody knows.
+    Some,
+    None,
+}
+
+impl Event {
+    /// What it leaves of the deletes that were there.
+    pub(super) fn leaves(&self) -> Left {
+        match self {
+            Event::Settle => Left::None,
+            // To what is there already they change nothing.
+            Event::Compact { full: true } | Event::Alter(_) | Event::Rescale(_) => Left::Some,
+            _ => Left::All,
+        }
+    }
 }
 
 fn write(rows: Range<usize>) -> impl Strategy<Value = Event> {
@@ -113,18 +134,20 @@ impl Writing {
         Writing { plan, epoch: 0, keys: BTreeMap::new() }
     }
 
-    /// From here on rows may be merged apart from those before. `settled` says that there are no deletes left.
-    pub(super) fn boundary(&mut self, settled: bool) {
+    /// From here on rows may be merged apart from those before, and deletes be left of them or not.
+    pub(super) fn boundary(&mut self, deletes: Left) {
         self.epoch += 1;
         for known in self.keys.values_mut() {
             known.factors.clear();
             known.older.append(&mut known.fresh);
-            if settled {
-                known.newest.take_if(|(_, is_gone)| *is_gone);
-                known.floor = None;
-            }
-            if let Some((sequence, true)) = &known.newest {
-                known.floor = Some(sequence.clone());
+            match (deletes, &known.newest) {
+                (Left::All, _) => {}
+                (Left::None, _) => {
+                    known.newest.take_if(|(_, is_gone)| *is_gone);
+                    known.floor = None;
+                }
+                (Left::Some, Some((sequence, true))) => known.floor = Some(sequence.clone()),
+                (Left::Some, _) => {}
             }
         }
     }
