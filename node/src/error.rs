@@ -70,6 +70,9 @@ struct Inner {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Ends the hint of an error that one damaged place was met: it may not be the only one.
+    pub const VERIFY_LISTS: &str = "`aquifer verify` lists everything that is damaged";
+
     /// An error of `kind`; prefer the constructors named after the kinds.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Error(Box::new(Inner { kind, message: message.into(), context: Vec::new(), hint: None, source: None }))

@@ -71,7 +71,7 @@ fn check(store: &Store, number: i64, segment: &Path) {
     assert!(!report.problems.is_empty(), "verify finds it");
     let problem = &report.problems[0];
     assert_eq!((problem.table.as_str(), problem.bucket, problem.offset), ("t", Some(0), Some(first_lost as u64)), "{problem:?}");
-    assert!(problem.segment.as_ref().is_some_and(|found| found.ends_with(segment)), "{problem:?}");
+    assert!(problem.file.as_ref().is_some_and(|found| found.ends_with(segment)), "{problem:?}");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_lost_or_torn_index_is_made_again() {
         rows::assert_range(&numbers, 0..125_000);
         assert_eq!(read_until_error(&store, Start::Timestamp(1)).0.len(), 125_000);
         // One that is missing is no damage.
-        let told: Vec<_> = store.verify(None, &mut |_| {}).unwrap().problems.into_iter().map(|problem| problem.segment.unwrap()).collect();
+        let told: Vec<_> = store.verify(None, &mut |_| {}).unwrap().problems.into_iter().map(|problem| problem.file.unwrap()).collect();
         assert_eq!(told, indices[1..3].iter().map(|index| index.with_extension("log").display().to_string()).collect::<Vec<_>>());
     }
 }
@@ -216,7 +216,7 @@ fn a_lost_segment_in_use_is_named() {
             let report = store.verify(None, &mut |_| {}).unwrap();
             let problem = &report.problems[0];
             let named =
-                |path: &PathBuf| problem.segment.as_ref().is_some_and(|found| found.ends_with(path.file_name().unwrap().to_str().unwrap()));
+                |path: &PathBuf| problem.file.as_ref().is_some_and(|found| found.ends_with(path.file_name().unwrap().to_str().unwrap()));
             assert!(segments.iter().any(|path| !path.exists() && named(path)), "{problem:?}");
             assert_eq!((problem.offset, report.buckets), (Some(numbers.len() as u64), 2), "{problem:?}");
             assert_eq!(report.rows, numbers.len() as u64 + 10, "the others are checked");
@@ -421,7 +421,7 @@ fn in_the_directory_of_a_segment() {
             let found = problems(store.clone());
             assert_eq!(found.len(), 1, "{found:?}");
             let name = index.file_stem().unwrap().to_str().unwrap();
-            assert!(found[0].segment.as_ref().is_some_and(|segment| segment.contains(name)), "{found:?}");
+            assert!(found[0].file.as_ref().is_some_and(|segment| segment.contains(name)), "{found:?}");
             rows::assert_range(&rows::numbers(store.table("t").unwrap().scan().build().unwrap()), 0..75_000);
         }
     }

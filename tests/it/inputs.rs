@@ -215,7 +215,7 @@ fn damage_ends_with_its_own_code_in_a_process_of_its_own() {
     assert_eq!(verify.status.code(), Some(5));
     let report: serde_json::Value = serde_json::from_slice(&verify.stdout).unwrap();
     assert_eq!(report["problems"][0]["offset"], offset, "{report}");
-    assert!(report["problems"][0]["segment"].as_str().unwrap().ends_with(name), "{report}");
+    assert!(report["problems"][0]["file"].as_str().unwrap().ends_with(name), "{report}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod bad_rows;
 mod closing;
 mod command_lines;
 mod damage;
+mod damages;
 mod devices;
 mod dropping;
 mod evolution;

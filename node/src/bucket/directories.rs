@@ -95,11 +95,11 @@ impl Directories {
         }
     }
 
-    /// Holds the file of a sealed segment's directory against what its frames say. One that is missing can be made again and is no damage; one of
+    /// Holds the file of a sealed segment's directory against what its frames say, up to where those are damaged. One that is missing can be made again and is no damage; one of
     /// a segment that is not in the manifest as sealed yet may still be on its way.
     ///
     /// Errors: Corrupt when they differ or the file is damaged, with the segment and its first offset; those of the device.
-    pub fn check(&self, segment: &Segment, walked: &Directory) -> Result<()> {
+    pub fn check(&self, segment: &Segment, walked: &Directory, damaged_from: Option<u64>) -> Result<()> {
         if segment.sealed().is_none() || unwritten(segment).is_some() {
             return Ok(());
         }
@@ -109,7 +109,10 @@ impl Directories {
             Read::Bad(error) => Some((segment.base_offset(), error.message().to_string())),
             Read::Good(written, _) => {
                 let differs = written.first_difference(walked);
-                differs.map(|offset| (Some(offset), "the directory of a segment says other than its frames".to_string()))
+                // An entry may have frames before the damage and behind it.
+                let end = |offset| written.find_offset(offset).and_then(|index| written.entry(index)).map(|entry| entry.next_offset());
+                let is_whole = |offset: &u64| damaged_from.is_none_or(|damaged| end(*offset).is_some_and(|end| end <= damaged));
+                differs.filter(is_whole).map(|offset| (Some(offset), "the directory of a segment says other than its frames".to_string()))
             }
         };
         let Some((offset, what)) = wrong else { return Ok(()) };

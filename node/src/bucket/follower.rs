@@ -219,7 +219,7 @@ impl Follower {
         }
     }
 
-    /// What a crash left of work that was never acknowledged, each as a file, its bytes and what they are. The next writer of the bucket removes it or
+    /// What is left of work that was never acknowledged, or not cleared away, each as a file, its bytes and what they are. The next writer of the bucket removes it or
     /// writes over it. Only right while nobody writes: it looks the same as work under way.
     ///
     /// # Errors

@@ -204,7 +204,7 @@ impl Bucket {
             owner: address.owner() | if resources.durable { 0 } else { UNSYNCED },
         };
         resources.page.publish(address.slot, shown);
-        resources.page.show_gauges(address.slot, tree.as_ref().map_or_else(Gauges::default, |tree| tree.gauges()));
+        resources.page.show_gauges(address.slot, gauges(resources, &address, tree.as_deref()));
         let shown = Arc::new(Mutex::new(Some(shown)));
         let herald = herald(resources, address.slot, &shown);
         let log = Log::new(writer, view, place, resources.durable).with_sink(sink).with_herald(herald);
@@ -462,12 +462,21 @@ impl Bucket {
         show(&self.resources, self.address.slot, &self.shown, self.view());
     }
 
-    /// Shows how its tree is, unless the slot is no longer its own.
-    fn show_gauges(&self) {
-        let Some(tree) = &self.tree else { return };
+    /// What whoever watches the writer should know.
+    pub fn gauges(&self) -> Gauges {
+        gauges(&self.resources, &self.address, self.tree.as_deref())
+    }
+
+    /// Shows how it is, unless the slot is no longer its own.
+    pub fn show_gauges(&self) {
+        let gauges = self.gauges();
+        // Most logs have nothing to show.
+        if self.tree.is_none() && gauges.damaged == 0 {
+            return;
+        }
         let shown = self.shown.lock();
         if shown.is_some() {
-            self.resources.page.show_gauges(self.address.slot, tree.gauges());
+            self.resources.page.show_gauges(self.address.slot, gauges);
         }
     }
 
@@ -526,10 +535,10 @@ fn lost_behind(lost: Error, end: u64, promised: u64) -> Error {
 
 /// Adds where to an error that says which rows cannot be read, what that means, and what is left to do: nothing mends a log.
 fn beyond_reach(address: &Address, error: Error) -> Error {
-    here(address, error).hint(
-        "rows before can be read: scan them into another table, and append the others there from where they came; this bucket takes no new rows; \
-         `aquifer verify` lists everything that is damaged",
-    )
+    here(address, error).hint(format!(
+        "rows before can be read: scan them into another table, and append the others there from where they came; this bucket takes no new rows; {}",
+        Error::VERIFY_LISTS
+    ))
 }
 
 /// Brings the slot of a bucket up to date, unless it is no longer the bucket's.
@@ -539,6 +548,11 @@ fn show(resources: &Resources, slot: usize, shown: &Mutex<Option<page::View>>, v
     shown.start = view.start();
     shown.end = shown.end.max(view.end());
     resources.page.publish(slot, *shown);
+}
+
+fn gauges(resources: &Resources, address: &Address, tree: Option<&Tree>) -> Gauges {
+    let damaged = resources.files.damages().below(&address.dir);
+    Gauges { damaged, ..tree.map_or_else(Gauges::default, |tree| tree.gauges()) }
 }
 
 fn herald(resources: &Arc<Resources>, slot: usize, shown: &Arc<Mutex<Option<page::View>>>) -> Herald {

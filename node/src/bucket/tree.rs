@@ -216,6 +216,7 @@ impl Tree {
             memory_bytes: levels.memory_bytes() as u64,
             stalled_ms: self.stalled().as_millis() as u64,
             waiting: levels.memtables.len() as u32 - 1,
+            damaged: 0,
         }
     }
 
@@ -548,10 +549,10 @@ impl Pinned {
         samples(&self.levels, self.end, ranges)
     }
 
-    /// Checks every run but those that were checked before: what was found, and what is damaged.
-    pub fn check(&self, before: &mut HashSet<u64>) -> Vec<Result<Checked>> {
+    /// Checks every run but those that were checked before: what was good of each. `wrong` hears of what is damaged.
+    pub fn check(&self, before: &mut HashSet<u64>, wrong: &mut dyn FnMut(Error)) -> Vec<Checked> {
         let unchecked = self.levels.runs().iter().filter(|run| before.insert(run.meta().id));
-        unchecked.map(|run| run.check(&self.keyed.reader)).collect()
+        unchecked.map(|run| run.check(&self.keyed.reader, wrong)).collect()
     }
 
     /// Rows by key.

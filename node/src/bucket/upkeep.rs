@@ -296,14 +296,31 @@ impl Bucket {
     /// # Errors
     /// Those of the device.
     pub fn recycle_runs(&self) -> Result<()> {
+        let mut unlimited = u64::MAX;
+        self.recycle_runs_within(&mut unlimited)
+    }
+
+    /// As [`Bucket::recycle_runs`], of no more bytes than are left: whoever opens the bucket next removes the others.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn recycle_runs_within(&self, bytes_left: &mut u64) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         let (free, mut waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut *tree.dropped.lock()).into_iter().partition(|run| Arc::strong_count(run) == 1);
         let mut removed = Ok(());
         for run in free {
-            if let Err(error) = self.remove_run(run.path()) {
+            let bytes = run.meta().bytes();
+            if bytes > *bytes_left {
                 waiting.push(run);
-                removed = Err(error);
+                continue;
+            }
+            match self.remove_run(run.path()) {
+                Ok(()) => *bytes_left -= bytes,
+                Err(error) => {
+                    waiting.push(run);
+                    removed = Err(error);
+                }
             }
         }
         tree.dropped.lock().append(&mut waiting);

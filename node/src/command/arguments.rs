@@ -213,8 +213,10 @@ partitions, one goes whole once all of its rows are older than retention.ms. It 
     /// Check every checksum and invariant; exits 5 if one fails
     #[command(after_help = "Example: aquifer verify clicks
 
-What a crash left of work that was never acknowledged (files that no manifest names, an edit that was not written to its end) is no damage:
-it is told on stderr and as `notes` of the JSON, while nobody writes. Whoever writes next removes it or writes over it.")]
+Each damaged frame of a log and block of a run is a problem, of one file 100 are listed; offset and next_offset say which rows of the log are
+lost: `tail TABLE --from offset:N` reads on behind them. What is left of work that was never acknowledged or not cleared away (files that no
+manifest names, an edit that was not written to its end) is no damage: it is told on stderr and as `notes` of the JSON, while nobody
+writes. Whoever writes next removes it or writes over it.")]
     Verify(MaybeNamed),
     /// The effective settings and where each comes from
     #[command(after_help = "Example: AQUIFER__OUTPUT=csv aquifer config")]

@@ -2,12 +2,14 @@
 //!
 //! Invariant: damage is found, told and counted; it is never mended silently. Knows nothing of checksums.
 
+use std::path::Path;
+
 use super::outcome::{Failure, Outcome};
 use super::output::Format;
 use super::progress::Progress;
-use super::report::{Cell, Report};
+use super::report::Report;
 use super::session::Session;
-use super::store::{Note, Store, VerifyReport};
+use super::store::{Note, Problem, Store, VerifyReport};
 
 pub(crate) fn verify(session: &Session, table: Option<&str>) -> Outcome {
     let store = session.store_to_read()?;
@@ -35,7 +37,7 @@ fn note_line(note: &Note) -> String {
     }
     let fate = match stays {
         true => "it is left as it is",
-        false => "a crash left it, and whoever writes next removes it or writes over it",
+        false => "it is left for the next writer, who removes it or writes over it",
     };
     format!("note: {what}{place}, file {file}, bytes {bytes}; no damage: {fate}")
 }
@@ -44,35 +46,52 @@ fn tell(session: &Session, found: &VerifyReport) -> Outcome {
     if session.format() == Format::Json {
         return session.print_json(found);
     }
-    let VerifyReport { tables, buckets, segments, runs, batches, rows, bytes, problems, .. } = found;
-    if problems.is_empty() {
-        return session.print(&Report::one([
-            ("tables", (*tables).into()),
-            ("buckets", (*buckets).into()),
-            ("segments", (*segments).into()),
-            ("runs", (*runs).into()),
-            ("batches", (*batches).into()),
-            ("rows", (*rows).into()),
-            ("bytes", (*bytes).into()),
-            ("problems", 0_u64.into()),
-        ]));
+    if found.problems.is_empty() {
+        return session.print(&figures(found));
     }
-    let mut report = Report::new(["table", "partition", "bucket", "segment", "offset", "what"]);
-    for problem in problems {
-        let bucket = problem.bucket.map(u64::from).into();
-        let (segment, offset) = (Cell::from(problem.segment.clone()), problem.offset.into());
+    session.print(&problems(session, found))?;
+    let VerifyReport { buckets, rows, changes, run_rows, damaged, .. } = found;
+    let changes = if *changes > 0 { format!(", {changes} changes") } else { String::new() };
+    let run_rows = if *run_rows > 0 { format!(", {run_rows} rows in runs") } else { String::new() };
+    session.say(&format!("{damaged} problems beside {rows} good rows{changes}{run_rows} in {buckets} buckets"));
+    Ok(())
+}
+
+fn figures(found: &VerifyReport) -> Report {
+    Report::one([
+        ("tables", found.tables.into()),
+        ("buckets", found.buckets.into()),
+        ("segments", found.segments.into()),
+        ("batches", found.batches.into()),
+        ("rows", found.rows.into()),
+        ("changes", found.changes.into()),
+        ("runs", found.runs.into()),
+        ("run_rows", found.run_rows.into()),
+        ("bytes", found.bytes.into()),
+        ("problems", 0_u64.into()),
+    ])
+}
+
+/// A line for each. Files are named from the data directory on: a name that is cut is of no use.
+fn problems(session: &Session, found: &VerifyReport) -> Report {
+    let mut report = Report::new(["table", "partition", "bucket", "file", "position", "offset", "next_offset", "what"]);
+    for problem in &found.problems {
+        let Problem { table, partition, bucket, file, position, offset, next_offset, what } = problem;
+        let file = file
+            .as_ref()
+            .map(|file| Path::new(file).strip_prefix(&session.config.dir).map_or(file.clone(), |file| file.display().to_string()));
         report.row([
-            problem.table.as_str().into(),
-            problem.partition.as_str().into(),
-            bucket,
-            segment,
-            offset,
-            problem.what.as_str().into(),
+            table.as_str().into(),
+            partition.as_str().into(),
+            bucket.map(u64::from).into(),
+            file.into(),
+            (*position).into(),
+            (*offset).into(),
+            (*next_offset).into(),
+            what.as_str().into(),
         ]);
     }
-    session.print(&report)?;
-    session.say(&format!("{} problems beside {rows} good rows in {buckets} buckets", problems.len()));
-    Ok(())
+    report
 }
 
 pub(crate) fn flush(session: &Session, table: &str) -> Outcome {

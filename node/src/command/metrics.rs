@@ -25,9 +25,13 @@ const METRICS: [(&str, &str, &str, Value); 15] = [
     ("aquifer_changes", "gauge", "Changes of a table with a primary key that can be read from its log.", |bucket| {
         bucket.tree.map(|_| bucket.rows as f64)
     }),
-    ("aquifer_damaged", "gauge", "Whether rows that were acknowledged cannot be read: 1 or 0.", |bucket| {
-        Some(f64::from(u8::from(bucket.damage.is_some())))
-    }),
+    (
+        "aquifer_damaged",
+        "gauge",
+        "Frames of the log and blocks of runs that were found damaged by who writes, in its reads, compactions and checks since it opened the store, \
+         or now; 0 says that none was met, `aquifer verify` looks at all.",
+        |bucket| Some(bucket.damaged as f64),
+    ),
     ("aquifer_segments", "gauge", "Segments of the log with rows.", |bucket| Some(bucket.segments as f64)),
     ("aquifer_stored_bytes", "gauge", "Bytes of the log on the device.", |bucket| Some(bucket.bytes as f64)),
     ("aquifer_runs", "gauge", "Files of sorted rows.", |bucket| bucket.tree.map(|tree| tree.runs as f64)),
@@ -102,6 +106,7 @@ mod tests {
             recent_bytes: 0,
             tree: None,
             damage: None,
+            damaged: 0,
         };
         let writer = WriterStats { memtable_bytes: 9, flushes_waiting: 1, stalled_ms: 1_500 };
         let tree = TreeStats { runs: 2, run_rows: 30, run_bytes: 8192, flushed_to: 10, compaction_due: true, writer: Some(writer) };

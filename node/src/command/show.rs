@@ -62,11 +62,14 @@ pub(crate) fn describe(session: &Session, table: &str) -> Outcome {
 /// Columns of trees come with the first table that has some, so that a log table keeps the few that it has use for.
 pub(crate) fn stats(session: &Session, table: Option<&str>) -> Outcome {
     let all = session.store_to_read()?.stats(table)?;
-    for BucketStats { table, partition, bucket, damage, .. } in &all {
-        if let Some(damage) = damage {
-            let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
-            tell(format_args!("aquifer: damaged: table {table}{partition}, bucket {bucket}: {damage}"));
-        }
+    for BucketStats { table, partition, bucket, damage, damaged, .. } in &all {
+        let what = match damage {
+            Some(damage) => damage.clone(),
+            None if *damaged > 0 => format!("{damaged} places; `aquifer verify` lists them"),
+            None => continue,
+        };
+        let partition = if partition.is_empty() { String::new() } else { format!(", partition {partition}") };
+        tell(format_args!("aquifer: damaged: table {table}{partition}, bucket {bucket}: {what}"));
     }
     let report = if all.iter().any(|found| found.tree.is_some()) { with_trees(all) } else { of_logs(all) };
     session.print(&report)

@@ -221,6 +221,11 @@ pub fn patch(batch: &mut [u8], base_offset: i64, commit_timestamp: i64) {
     put(batch, COMMIT_TIMESTAMP_AT, commit_timestamp.to_le_bytes());
 }
 
+/// The offset of the first row of `batch`, whatever became of the rest of its header: of one in a frame, the frame's checksum vouches for it. 0 when it is cut off.
+pub fn first_offset(batch: &[u8]) -> u64 {
+    i64_at(batch, BASE_OFFSET_AT).unwrap_or(0).max(0) as u64
+}
+
 /// One batch of a run of batches.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRef<'a> {

@@ -3,6 +3,7 @@
 //! Invariant: a cache holds at most its limit of descriptors and never closes one that somebody uses.
 //! This module knows nothing of what is in the files.
 
+use super::damages::Damages;
 use super::{Driver, Mode};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -89,6 +90,7 @@ pub struct FileCache {
     mode: Mode,
     limit: usize,
     state: Mutex<State>,
+    damages: Damages,
 }
 
 #[derive(Default)]
@@ -106,7 +108,7 @@ impl FileCache {
     /// A cache of at most `limit` open files, all opened to read or all to write. While users hold all of them, further files are opened for their user alone.
     pub fn new(limit: usize, mode: Mode) -> Self {
         assert_ne!(mode, Mode::Create, "a cache opens what exists");
-        FileCache { mode, limit, state: Mutex::default() }
+        FileCache { mode, limit, state: Mutex::default(), damages: Damages::default() }
     }
 
     /// The file at `path`, opened if it is not open yet.
@@ -127,11 +129,18 @@ impl FileCache {
     /// Forgets the file at `path`, which was renamed, removed or recycled. Who holds it keeps the old one.
     pub fn invalidate(&self, path: &Path) {
         self.state.lock().files.remove(path);
+        self.damages.forget(|damaged| damaged == path);
     }
 
     /// Forgets every file below `dir`, which was removed: an open one would keep its space.
     pub fn invalidate_below(&self, dir: &Path) {
         self.state.lock().files.retain(|path, _| !path.starts_with(dir));
+        self.damages.forget(|damaged| damaged.starts_with(dir));
+    }
+
+    /// What of these files was found damaged.
+    pub fn damages(&self) -> &Damages {
+        &self.damages
     }
 
     /// Files kept open.

@@ -10,6 +10,7 @@
 
 pub mod buffer;
 pub mod clock;
+mod damages;
 pub mod file;
 pub mod futex;
 mod lock;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use buffer::{Buffer, Frozen, Pool};
 pub use clock::Clock;
+pub use damages::Damages;
 pub use file::{File, FileCache};
 pub use page::Page;
 pub use remains::Remains;

@@ -60,7 +60,7 @@ pub struct Slot {
     owner: AtomicU64,
     memory_bytes: AtomicU64,
     stalled_ms: AtomicU64,
-    spare: AtomicU64,
+    damaged: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
@@ -77,7 +77,7 @@ pub(crate) const FIELDS: [(usize, usize, &str); 10] = [
     (std::mem::offset_of!(Slot, owner), 8, "owner"),
     (std::mem::offset_of!(Slot, memory_bytes), 8, "memory bytes"),
     (std::mem::offset_of!(Slot, stalled_ms), 8, "stalled ms"),
-    (std::mem::offset_of!(Slot, spare), 8, "zero"),
+    (std::mem::offset_of!(Slot, damaged), 8, "damaged"),
 ];
 
 /// What a slot says. All zeros in a new page.
@@ -102,6 +102,8 @@ pub struct Gauges {
     pub stalled_ms: u64,
     /// Memtables that wait to be flushed.
     pub waiting: u32,
+    /// Places in files that were found damaged.
+    pub damaged: u64,
 }
 
 impl Slot {
@@ -111,6 +113,7 @@ impl Slot {
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
             stalled_ms: self.stalled_ms.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
+            damaged: self.damaged.load(Ordering::Relaxed),
         }
     }
 
@@ -270,6 +273,7 @@ impl Page {
         slot.memory_bytes.store(gauges.memory_bytes, Ordering::Relaxed);
         slot.stalled_ms.store(gauges.stalled_ms, Ordering::Relaxed);
         slot.waiting.store(gauges.waiting, Ordering::Relaxed);
+        slot.damaged.store(gauges.damaged, Ordering::Relaxed);
     }
 
     /// Moves the word of a slot on and wakes every waiter of it, in all processes. Any number of threads may.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::pipeline::{self, Job, Pipeline};
 use super::segment::Segment;
-use super::stored::{Body, Stored, check_frame, damaged, take_batches};
+use super::stored::{Body, Stored, Wrong, behind, check_frame, damaged, take_batches};
 use super::view::{Reader, View};
 use super::window::{Found, Window};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::directory::{self, BatchEntry, Directory, Entry, RunEntry};
-use crate::format::frame::{self, Frame, Parsed};
+use crate::format::frame::{self, FRAME_ALIGNMENT, Frame, Parsed};
 use crate::io::{Driver, FileCache, Frozen, Pool, Role};
 
 /// Entries of a directory looked at in one go.
@@ -158,6 +158,7 @@ impl Cursor {
             }
             if let Some(wrong) = self.wrong.take() {
                 self.seek(self.offset);
+                self.source.files.damages().note(&wrong);
                 return Err(wrong);
             }
             let durable = self.view.end();
@@ -239,7 +240,10 @@ impl Cursor {
         let no_segment = || Error::internal(format!("no segment holds offset {}", self.offset));
         let segment = self.view.segment_of(self.offset).ok_or_else(no_segment)?;
         let file = self.source.files.open(&*self.source.driver, segment.path(), true);
-        let file = file.map_err(|error| Error::io("open", segment.path(), error))?;
+        let file = file.map_err(|error| {
+            let failed = Error::io("open", segment.path(), error).at("segment", segment.path().display()).at("offset", self.offset);
+            self.or_behind_segment(failed, &segment)
+        })?;
         let queue = self.source.driver.queue(pipeline::DEPTH, Role::Movable);
         let queue = queue.map_err(|error| Error::io("make a completion queue for", segment.path(), error))?;
         let pipeline = Pipeline::new(queue, self.source.pool.clone(), file, self.source.bytes_max);
@@ -275,37 +279,21 @@ impl Cursor {
         let parts = job.parts();
         match job.what {
             // The frames of a run tell for themselves where it ends.
-            What::Whole(_) | What::Parts(..) if job.short.is_some() => return job.short.map_or(Ok(()), Err),
-            What::Run(run) => {
-                let mut position = 0;
-                while position < parts[0].len() {
-                    let at = run.position + position as u64;
-                    match self.take_frame(segment, &parts[0].slice(position..parts[0].len())) {
-                        Ok(length) => position += length,
-                        Err(what) => {
-                            let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
-                            self.wrong = Some(match frame::parse(&parts[0][position..], segment.id(), 0) {
-                                Parsed::Newer(version) => super::recovery::newer(version).at("segment", segment.path().display()),
-                                _ => damaged(segment.path(), at, offset, &what),
-                            });
-                            return Ok(());
-                        }
-                    }
-                }
+            What::Whole(large) | What::Parts(large, _) if job.short.is_some() => {
+                return Err(self.damaged(segment, &large, "the file of a segment is cut off"));
             }
+            What::Run(run) => self.take_run(segment, &run, &parts[0]),
             What::Whole(large) => {
-                let (at, offset) = (large.position, large.first_offset.max(self.offset));
-                let stored = Stored::whole(&parts[0], true).map_err(|error| damaged(segment.path(), at, offset, error.message()))?;
+                let stored = Stored::whole(&parts[0], true).map_err(|error| self.damaged(segment, &large, error.message()))?;
                 if stored.first_offset != large.first_offset {
-                    return Err(damaged(segment.path(), at, offset, "another batch than the directory says"));
+                    return Err(self.damaged(segment, &large, "another batch than the directory says"));
                 }
                 self.ready.push_back(stored);
             }
             What::Parts(large, checksums) => {
                 let is_good = parts.iter().zip(&checksums).all(|(part, checksum)| directory::checksum(part) == *checksum);
                 if !is_good {
-                    let offset = large.first_offset.max(self.offset);
-                    return Err(damaged(segment.path(), large.position, offset, "the checksum of a column does not match"));
+                    return Err(self.damaged(segment, &large, "the checksum of a column does not match"));
                 }
                 self.ready.push_back(Stored {
                     first_offset: large.first_offset,
@@ -319,18 +307,63 @@ impl Cursor {
         Ok(())
     }
 
+    /// Takes the batches of small frames. One that is damaged and has no row that is wanted is passed over.
+    fn take_run(&mut self, segment: &Segment, run: &RunEntry, bytes: &Frozen) {
+        let mut position = 0;
+        while position < bytes.len() {
+            let wrong = match self.take_frame(segment, &bytes.slice(position..bytes.len())) {
+                Ok(length) => {
+                    position += length;
+                    continue;
+                }
+                Err(wrong) => wrong,
+            };
+            let next = next_frame(bytes, position, segment.id(), run.first_offset);
+            if let Some((behind, _)) = next.filter(|(_, first_offset)| *first_offset <= self.offset) {
+                position = behind;
+                continue;
+            }
+            let offset = self.ready.back().map_or(self.offset, |last| last.end_offset);
+            let next_offset = wrong.next_offset.or(next.map(|(_, first_offset)| first_offset)).unwrap_or(run.next_offset);
+            self.wrong = Some(match frame::parse(&bytes[position..], segment.id(), 0) {
+                Parsed::Newer(version) => super::recovery::newer(version).at("segment", segment.path().display()),
+                _ => self.or_behind(damaged(segment.path(), run.position + position as u64, offset, wrong.error.message()), next_offset),
+            });
+            return;
+        }
+    }
+
     /// Takes the batches of the frame at the start of `bytes`; returns its length, or what is wrong with it.
-    fn take_frame(&mut self, segment: &Segment, bytes: &Frozen) -> Result<usize, String> {
+    fn take_frame(&mut self, segment: &Segment, bytes: &Frozen) -> Result<usize, Wrong> {
+        let bad = |what: &str| Wrong { error: Error::corrupt(what.to_string()), next_offset: None };
         let frame = match frame::parse(bytes, segment.id(), 0) {
             Parsed::Frame(frame) if frame.length <= bytes.len() => frame,
-            other => return Err(describe(&other)),
+            other => return Err(bad(&describe(&other))),
         };
         let whole = bytes.slice(..frame.length);
         if !frame.verify(&whole) {
-            return Err("the head of a frame has a bad checksum".to_string());
+            return Err(bad("the head of a frame has a bad checksum"));
         }
-        let taken = take_batches(&frame, &whole, self.offset, true, &mut self.ready);
-        taken.map(|()| frame.length).map_err(|error| error.message().to_string())
+        take_batches(&frame, &whole, self.offset, true, &mut self.ready).map(|()| frame.length)
+    }
+
+    /// What is wrong with a large batch.
+    fn damaged(&self, segment: &Segment, large: &BatchEntry, what: &str) -> Error {
+        let error = damaged(segment.path(), large.position, large.first_offset.max(self.offset), what);
+        self.or_behind(error, large.first_offset + large.offsets)
+    }
+
+    /// Adds where rows can be read behind what is damaged, if any are durable there.
+    fn or_behind(&self, error: Error, next_offset: u64) -> Error {
+        if next_offset < self.view.end() { behind(error, next_offset) } else { error }
+    }
+
+    /// As [`Cursor::or_behind`], behind a segment.
+    fn or_behind_segment(&self, error: Error, segment: &Segment) -> Error {
+        match self.view.base_behind(segment) {
+            Some(next_offset) => self.or_behind(error, next_offset),
+            None => error,
+        }
     }
 
     /// The directory has nothing more: the segment is read, or it is another process's and its directory is still to be made.
@@ -342,7 +375,8 @@ impl Cursor {
         }
         if let Some(sealed) = segment.sealed().filter(|sealed| sealed.end_offset <= self.offset) {
             self.ahead = None;
-            return Ok(Some(damaged(segment.path(), sealed.bytes, self.offset, "its segment ends, and no other goes on")));
+            let lost = damaged(segment.path(), sealed.bytes, self.offset, "its segment ends, and no other goes on");
+            return Ok(Some(self.or_behind_segment(lost, segment)));
         }
         self.walk(segment, end)
     }
@@ -401,6 +435,14 @@ fn take_in<'a>(directory: &mut Directory, segment: &Segment, found: &'a Found, w
     directory.add_frame(position, frame, bytes).map_err(|error| lost(error.message()))?;
     segment.note_epoch(frame.head.epoch);
     Ok(frame)
+}
+
+/// Where the next good frame stands behind a bad one at `position`, and the offset of its first row, which lies behind `offset`.
+fn next_frame(bytes: &[u8], position: usize, segment_id: u64, offset: u64) -> Option<(usize, u64)> {
+    (position..bytes.len()).step_by(FRAME_ALIGNMENT).skip(1).find_map(|at| match frame::parse(&bytes[at..], segment_id, 0) {
+        Parsed::Frame(frame) if frame.head.first_offset > offset && frame.verify(&bytes[at..]) => Some((at, frame.head.first_offset)),
+        _ => None,
+    })
 }
 
 /// Some entries from the one that holds `offset` on.

@@ -4,6 +4,7 @@
 //! those who wait, [`view`] shows it to readers. [`recovery`] finds the end again after a crash.
 //! Invariant: acknowledged means durable, in order, without a gap. This floor knows nothing of manifests, tables or other buckets.
 
+pub mod check;
 pub mod commit;
 pub mod cursor;
 pub mod fate;

@@ -9,7 +9,7 @@ use arrow::buffer::Buffer as ArrowBuffer;
 
 use crate::error::{Error, Result};
 use crate::format::frame::Frame;
-use crate::format::log_batch::BatchHeader;
+use crate::format::log_batch::{BatchHeader, first_offset};
 use crate::format::{BodyLayout, Decoder};
 use crate::io::Frozen;
 
@@ -81,13 +81,34 @@ impl Stored {
     }
 }
 
-/// Puts the batches of a frame that end behind `offset` into `found`, in order. Those before a bad one are in it when that is the error.
-pub fn take_batches(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool, found: &mut VecDeque<Stored>) -> Result<()> {
-    for span in &frame.batches {
-        let header = BatchHeader::read(&bytes[span.range()])?;
-        if header.next_offset() as u64 > offset {
-            found.push_back(Stored::whole(&bytes.slice(span.range()), verify)?);
+/// What is wrong with a frame, and the offset of the next row in it that may be good.
+#[derive(Debug)]
+pub struct Wrong {
+    /// What.
+    pub error: Error,
+    /// Where the batch behind the bad one begins, if there is one.
+    pub next_offset: Option<u64>,
+}
+
+impl From<Wrong> for Error {
+    fn from(wrong: Wrong) -> Self {
+        wrong.error
+    }
+}
+
+/// Puts the batches of a frame, whose head is good, that end behind `offset` into `found`, in order. Those before a bad one are in it when that is the error; what lies
+/// before `offset` need not be good.
+pub fn take_batches(frame: &Frame, bytes: &Frozen, offset: u64, verify: bool, found: &mut VecDeque<Stored>) -> Result<(), Wrong> {
+    for (index, span) in frame.batches.iter().enumerate() {
+        let next_offset = frame.batches.get(index + 1).map(|next| first_offset(&bytes[next.range()]));
+        if next_offset.is_some_and(|next| next <= offset) {
+            continue;
         }
+        let taken = BatchHeader::read(&bytes[span.range()]).and_then(|header| match header.next_offset() as u64 > offset {
+            true => Stored::whole(&bytes.slice(span.range()), verify).map(Some),
+            false => Ok(None),
+        });
+        found.extend(taken.map_err(|error| Wrong { error, next_offset })?);
     }
     Ok(())
 }
@@ -121,5 +142,10 @@ pub fn damaged(path: &std::path::Path, position: u64, offset: u64, what: &str) -
         .at("segment", path.display())
         .at("position", position)
         .at("offset", offset)
-        .hint("rows before it can be read; `aquifer verify` lists everything that is damaged")
+        .hint(format!("rows before it can be read; {}", Error::VERIFY_LISTS))
+}
+
+/// Adds the offset of the first row behind what is damaged.
+pub fn behind(error: Error, next_offset: u64) -> Error {
+    error.at("next_offset", next_offset)
 }

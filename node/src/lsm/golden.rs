@@ -65,7 +65,7 @@ fn a_run_is_read_as_it_was_written_first() {
     driver.write_at(&file, &[reach.pool.copy_of(&bytes).freeze()], 0, true).unwrap();
     let reader = Reader::new(Arc::new(spec())).unwrap();
     let run = Run::open(reach, Path::new(DIR), META, false).unwrap();
-    assert_eq!(run.check(&reader).unwrap().rows, 700);
+    assert_eq!(run.check(&reader, &mut |error| panic!("{error}")).rows, 700);
     let (wanted, wanted_kinds) = rows();
     let mut row = 0;
     for chunk in run.read_blocks(&reader, 0..run.index().blocks().len()).unwrap() {

@@ -15,7 +15,6 @@ use super::pick::Size;
 use super::rows::{Chunk, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::format::log_batch::BatchHeader;
-use crate::format::run_index::Block;
 use crate::format::{RunIndex, bloom};
 use crate::io::sync::{AtomicBool, Ordering};
 use crate::io::{BLOCK_BYTES, Driver, File, FileCache, Frozen, Pool};
@@ -158,7 +157,8 @@ impl Run {
         let path = run_path(dir, meta.id);
         let file = reach.files.open(&*reach.driver, &path, true).map_err(|error| Error::io("open", &path, error))?;
         let bytes = read(&reach, &path, &file, meta.index_at..meta.index_at + u64::from(meta.index_bytes))?;
-        let index = RunIndex::decode(&bytes).map_err(|error| error.at("run", path.display()))?;
+        let index = RunIndex::decode(&bytes).map_err(|error| error.at("run", path.display()).at("position", meta.index_at));
+        let index = index.inspect_err(|error| reach.files.damages().note(error))?;
         Ok(Run { meta, path, index, reach, held: holds.then_some(file), is_damaged: AtomicBool::new(false) })
     }
 
@@ -166,45 +166,70 @@ impl Run {
         read(&self.reach, &self.path, &self.file()?, range).inspect_err(|error| self.note(error))
     }
 
-    /// Remembers that it is damaged.
+    /// Remembers that it is damaged, and where.
     fn note(&self, error: &Error) {
         if error.kind() == Kind::Corrupt {
             self.is_damaged.store(true, Ordering::Relaxed);
+            self.reach.files.damages().note(error);
         }
     }
 
-    /// Reads everything and checks it: checksums, the order of keys, and that index and filter tell of every row.
-    ///
-    /// # Errors
-    /// Corrupt, naming the run and the block; those of the device.
-    pub fn check(&self, reader: &Reader) -> Result<Checked> {
+    /// Reads everything and checks it: checksums, the order of keys, and that index and filter tell of every row. `wrong` hears of each block that is damaged or cannot
+    /// be read; what was good is returned.
+    pub fn check(&self, reader: &Reader, wrong: &mut dyn FnMut(Error)) -> Checked {
         let mut checked = Checked::default();
-        let mut last: Option<Vec<u8>> = None;
+        let (mut last, mut is_damaged) = (None, false);
         let count = self.index.blocks().len();
         for start in (0..count).step_by(CHECKED_TOGETHER) {
             let numbers = start..(start + CHECKED_TOGETHER).min(count);
-            for (number, chunk) in numbers.clone().zip(self.read_blocks(reader, numbers)?) {
-                let wrong = |what: &str| Err(Error::corrupt(what.to_string()).at("run", self.path.display()).at("block", number));
-                for row in 0..chunk.rows() {
-                    let mut as_number = [0; 8];
-                    let key = key_bytes(chunk.keys.get(row), &mut as_number);
-                    if last.as_deref().is_some_and(|last| last >= key) {
-                        return wrong("keys of a run are out of order");
+            let together = self.read_in_one(numbers.clone());
+            for number in numbers.clone() {
+                let bytes = match &together {
+                    Ok(bytes) => Ok(self.bytes_of(number, numbers.start, bytes)),
+                    // What cannot be read is in one of them.
+                    Err(_) => self.read_in_one(number..number + 1).map_err(|error| self.of_block(number, error)),
+                };
+                let decoded = bytes.and_then(|bytes| self.decode(reader, number, &bytes));
+                match decoded.and_then(|chunk| self.check_rows(number, &chunk, &mut last).map(|()| chunk.rows())) {
+                    Ok(rows) => {
+                        checked.blocks += 1;
+                        checked.rows += rows as u64;
+                        checked.bytes += u64::from(self.index.blocks()[number].length);
                     }
-                    if !self.index.bloom().may_hold(key_hash(chunk.keys.get(row))) || self.index.find(key, 0) != Some(number) {
-                        return wrong("the index of a run does not tell of a row");
+                    Err(error) => {
+                        is_damaged = true;
+                        wrong(error);
                     }
-                    last = Some(key.to_vec());
                 }
-                checked.blocks += 1;
-                checked.rows += chunk.rows() as u64;
-                checked.bytes += u64::from(self.index.blocks()[number].length);
             }
         }
-        match checked.rows == self.meta.rows {
-            true => Ok(checked),
-            false => Err(Error::corrupt("a run has another number of rows than its manifest says").at("run", self.path.display())),
+        if !is_damaged && checked.rows != self.meta.rows {
+            wrong(Error::corrupt("a run has another number of rows than its manifest says").at("run", self.path.display()));
         }
+        checked
+    }
+
+    /// Checks the keys of a block against those before it, the last of which is `last`, and the index.
+    fn check_rows(&self, number: usize, chunk: &Chunk, last: &mut Option<Vec<u8>>) -> Result<()> {
+        let wrong = |what: &str| Err(self.of_block(number, Error::corrupt(what.to_string())));
+        for row in 0..chunk.rows() {
+            let mut as_number = [0; 8];
+            let key = key_bytes(chunk.keys.get(row), &mut as_number);
+            if last.as_deref().is_some_and(|last| last >= key) {
+                return wrong("keys of a run are out of order");
+            }
+            if !self.index.bloom().may_hold(key_hash(chunk.keys.get(row))) || self.index.find(key, 0) != Some(number) {
+                return wrong("the index of a run does not tell of a row");
+            }
+            *last = Some(key.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Adds to an error which block it is of.
+    fn of_block(&self, number: usize, error: Error) -> Error {
+        let position = self.index.blocks()[number].position;
+        error.at("run", self.path.display()).at("block", number).at("position", position)
     }
 
     /// A run that was just made.
@@ -295,9 +320,10 @@ impl Run {
     pub(super) fn decode(&self, reader: &Reader, number: usize, bytes: &Buffer) -> Result<Chunk> {
         let block = self.index.blocks()[number];
         let here = |error: Error| {
-            let hint = "other keys can be read; `aquifer verify` lists everything that is damaged";
+            let hint = format!("other keys can be read; {}", Error::VERIFY_LISTS);
+            let error = self.of_block(number, error).hint(hint);
             self.note(&error);
-            error.at("run", self.path.display()).at("block", number).at("position", block.position).hint(hint)
+            error
         };
         let header = BatchHeader::read(bytes).map_err(here)?;
         header.verify(bytes).map_err(here)?;
@@ -313,14 +339,24 @@ impl Run {
     /// # Errors
     /// As [`Run::block`].
     pub fn read_blocks(&self, reader: &Reader, numbers: Range<usize>) -> Result<Vec<Chunk>> {
-        let blocks = &self.index.blocks()[numbers.clone()];
-        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
-        let bytes = self.read(first.position..last.position + u64::from(last.length))?.arrow();
-        let bytes_of = |block: &Block| {
-            let start = (block.position - first.position) as usize;
-            bytes.slice_with_length(start, block.length as usize)
-        };
-        numbers.zip(blocks).map(|(number, block)| self.decode(reader, number, &bytes_of(block))).collect()
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = self.read_in_one(numbers.clone())?;
+        numbers.clone().map(|number| self.decode(reader, number, &self.bytes_of(number, numbers.start, &bytes))).collect()
+    }
+
+    /// The bytes of some blocks, one behind the other.
+    fn read_in_one(&self, numbers: Range<usize>) -> Result<Buffer> {
+        let blocks = &self.index.blocks()[numbers];
+        let (first, last) = (blocks[0], blocks[blocks.len() - 1]);
+        Ok(self.read(first.position..last.position + u64::from(last.length))?.arrow())
+    }
+
+    /// Those of one among them.
+    fn bytes_of(&self, number: usize, first: usize, bytes: &Buffer) -> Buffer {
+        let (block, first) = (self.index.blocks()[number], self.index.blocks()[first]);
+        bytes.slice_with_length((block.position - first.position) as usize, block.length as usize)
     }
 }
 

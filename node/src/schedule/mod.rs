@@ -227,6 +227,7 @@ impl Shared {
     fn look_after(&self, bucket: &Arc<Bucket>) -> Result<()> {
         let now_ms = self.resources.driver.clock().wall_ms();
         let looked = bucket.seal().and_then(|_| bucket.retain(now_ms)).and_then(|_| bucket.recycle()).and_then(|_| bucket.recycle_runs());
+        bucket.show_gauges();
         bucket.ask_for_upkeep();
         self.unless_closed(bucket, looked.map(|_| ()))
     }

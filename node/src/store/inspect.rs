@@ -44,6 +44,8 @@ pub struct BucketStats {
     pub tree: Option<TreeStats>,
     /// Why rows behind the end, which were acknowledged, cannot be read; `None` when all can.
     pub damage: Option<String>,
+    /// Frames of its log and blocks of its runs that were found damaged: by reads and by `verify` in this process since it opened the store, or in the one that writes.
+    pub damaged: u64,
 }
 
 /// How the tree of a bucket is.
@@ -193,6 +195,8 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
             opened => opened?,
         };
         let Opened { view, end, follower } = opened;
+        let damage = view.damage();
+        let damaged = damaged(store, &place, follower.as_deref(), damage.as_ref())?;
         let tree = (!place.entry.spec.primary_key.is_empty()).then(|| tree_stats(store, &place, follower.as_deref())).transpose()?;
         let segments = view.segments();
         all.push(BucketStats {
@@ -206,11 +210,24 @@ pub(super) fn stats(store: &Arc<Inner>, table: Option<&str>) -> Result<Vec<Bucke
             bytes: with_ends(&segments, end).map(|(segment, end)| frame_bytes(store, &view, segment, end)).sum(),
             recent_bytes: view.recent_bytes(),
             tree,
-            damage: view.damage().map(|damage| damage.to_string()),
+            damage: damage.map(|damage| damage.to_string()),
+            damaged,
         });
         Ok(())
     })?;
     Ok(all)
+}
+
+/// How many places of a bucket were found damaged, of which one may be that behind which its log cannot be read.
+fn damaged(store: &Inner, place: &Place<'_>, follower: Option<&Follower>, damage: Option<&Error>) -> Result<u64> {
+    let damages = store.resources.files.damages();
+    damage.into_iter().for_each(|damage| damages.note(damage));
+    let found = damages.below(&store.address(place.entry, place.partition_id, place.bucket)?.dir);
+    let found_by_writer = match follower {
+        Some(follower) => follower.gauges(store.writer_state()?).map_or(0, |gauges| gauges.damaged),
+        None => 0,
+    };
+    Ok(found.max(found_by_writer).max(u64::from(damage.is_some())))
 }
 
 fn tree_stats(store: &Inner, place: &Place<'_>, follower: Option<&Follower>) -> Result<TreeStats> {

@@ -39,6 +39,7 @@ mod catalog;
 mod changes;
 mod dropping;
 mod expiry;
+mod explain;
 mod gate;
 mod inspect;
 mod key_plan;

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use self::adapting::Adapting;
 use super::catalog::{Catalog, TableEntry};
 use super::dropping::{dropped, partition_dropped, why_gone};
+use super::explain::{explain, fell_behind};
 use super::keyed::{MergedScan, Wanted};
 use super::open::Inner;
 use super::part::Part;
@@ -748,26 +749,6 @@ fn offset_followed(store: &Inner, follower: &Follower, source: &Source, time_ms:
             _ => return found,
         }
     }
-}
-
-/// Adds where to an error of a bucket; when its table or its partition was dropped, that is why.
-fn explain(table: &Table, (partition_id, partition, bucket): (u32, &str, u32), error: Error) -> Error {
-    match why_gone(table, partition_id, partition) {
-        Some(gone) => gone.caused_by(error),
-        // A file that the manifest names, and rows that were acknowledged with it.
-        None if error.kind() == Kind::NotFound => {
-            let lost = Error::corrupt(format!("a part of the log is gone: {}", error.message()));
-            let lost = error.context().fold(lost, |lost, (name, value)| lost.at(name, value));
-            lost.at("table", &table.name).at("bucket", bucket).hint("`aquifer verify` lists everything that is damaged")
-        }
-        None => error.at("table", &table.name).at("bucket", bucket),
-    }
-}
-
-/// The rows were dropped before they were read.
-fn fell_behind(table: &Table, bucket: u32, offset: u64, start: u64) -> Error {
-    let gone = Error::invalid(format!("rows {offset} to {} were dropped before they were read", start - 1));
-    gone.at("table", &table.name).at("bucket", bucket).hint("start at `earliest`, or keep rows longer with the table's option retention.ms")
 }
 
 impl Iterator for Scanner {

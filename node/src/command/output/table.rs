@@ -1,7 +1,8 @@
 //! Rows as an aligned table for eyes.
 //!
 //! Invariants: holds [`PAGE_ROWS`] rows at most; a column gets wider with a later page that needs it, never narrower, so that the widths of the
-//! first page hold for most of a table. Wide columns are cut to the terminal. Knows nothing of files.
+//! first page hold for most of a table. Wide columns are cut to the terminal; of a report only the last one: names before it are of no use when they are cut. Knows nothing
+//! of files.
 
 use std::io::Write;
 
@@ -23,6 +24,9 @@ const CELL_CHARACTERS_MAX: usize = 100;
 
 /// Characters that a column keeps when columns are cut to the terminal.
 const CELL_CHARACTERS_MIN: usize = 8;
+
+/// As [`CELL_CHARACTERS_MIN`], of the last column of a report: it is a sentence, the others are not cut.
+const LAST_CHARACTERS_MIN: usize = 40;
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -123,13 +127,21 @@ impl Table {
 
     /// Makes each column as wide as its cells in this page need, and never narrower than it was; less when a terminal has not enough for all.
     fn widen(&mut self, terminal_columns: Option<usize>) {
-        let names = self.schema.fields().iter().map(|field| field.name().width().clamp(1, CELL_CHARACTERS_MAX));
+        let is_report = self.purpose == Purpose::Report;
+        let cell_max = if is_report { usize::MAX } else { CELL_CHARACTERS_MAX };
+        let names = self.schema.fields().iter().map(|field| field.name().width().clamp(1, cell_max));
         let mut needed: Vec<usize> = names.collect();
         for row in self.page.cells.chunks(needed.len().max(1)) {
-            row.iter().zip(&mut needed).for_each(|(cell, width)| *width = (*width).max(cell.width.min(CELL_CHARACTERS_MAX)));
+            row.iter().zip(&mut needed).for_each(|(cell, width)| *width = (*width).max(cell.width.min(cell_max)));
         }
         let before = std::mem::take(&mut self.widths);
-        let least = |place: usize| before.get(place).copied().unwrap_or(CELL_CHARACTERS_MIN);
+        let last = needed.len().saturating_sub(1);
+        let least = |place: usize| match before.get(place) {
+            Some(before) => *before,
+            None if !is_report => CELL_CHARACTERS_MIN,
+            None if place == last => LAST_CHARACTERS_MIN,
+            None => usize::MAX,
+        };
         needed.iter_mut().zip(&before).for_each(|(width, before)| *width = (*width).max(*before));
         let taken = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len();
         while terminal_columns.is_some_and(|columns| taken(&needed) > columns) {
@@ -232,6 +244,21 @@ mod tests {
         assert_eq!(second_at[0], 5, "{text}");
         assert!(second_at[..PAGE_ROWS].iter().all(|at| *at == 5));
         assert!(second_at[PAGE_ROWS..3 * PAGE_ROWS + 7].iter().all(|at| *at == 22));
+    }
+
+    #[test]
+    fn of_a_report_the_last_column_is_cut() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (table, batch) = table(&scratch, [160].into_iter());
+        let mut report = Table { purpose: Purpose::Report, ..table };
+        report.write(&batch).unwrap();
+        for (columns, last) in [(240, 76), (80, LAST_CHARACTERS_MIN)] {
+            report.widths.clear();
+            report.widen(Some(columns));
+            assert_eq!(report.widths, [160, last]);
+        }
+        report.widen(None);
+        assert_eq!(report.widths, [160, 160]);
     }
 
     #[test]

@@ -106,20 +106,23 @@ pub(in crate::store) fn steadily_at<R>(
     }
 }
 
-/// Checks the runs that snapshots have of a bucket, but for those that were checked before: what was found, and what is damaged or missing.
-pub(in crate::store) fn check(table: &Table, place: Place, before: &mut HashSet<u64>) -> Vec<Result<Checked>> {
+/// Checks the runs that snapshots have of a bucket, but for those that were checked before: what was good of each. `wrong` hears of what is damaged or missing.
+pub(in crate::store) fn check(table: &Table, place: Place, before: &mut HashSet<u64>, wrong: &mut dyn FnMut(Error)) -> Vec<Checked> {
     let entry = table.keyed_entry();
     let ids: Vec<u64> = match entry.and_then(|entry| table.store.snapshot_list(&entry)) {
         Ok(list) => list.snapshots.keys().copied().collect(),
-        Err(error) => return vec![Err(error)],
+        Err(error) => {
+            wrong(error);
+            return Vec::new();
+        }
     };
     let mut checked = Vec::new();
     for id in ids {
         match steadily_at(table, &Version::Snapshot(id), false, |entry, at| at.pin(table, entry, place)) {
-            Ok(pinned) => checked.extend(pinned.iter().flat_map(|pinned| pinned.check(before))),
+            Ok(pinned) => checked.extend(pinned.iter().flat_map(|pinned| pinned.check(before, wrong))),
             // It expired meanwhile, or the table was dropped.
             Err(error) if error.kind() == Kind::NotFound => {}
-            Err(error) => checked.push(Err(error)),
+            Err(error) => wrong(error),
         }
     }
     checked
