@@ -220,7 +220,7 @@ impl Bucket {
         let records = self.records(&imaging.encoders, &keyed.reader, &changes)?;
         let keys = keys.pick(changes.rows.iter().map(|row| *row as usize));
         let kinds = Some(Buffer::from_vec(changes.kinds));
-        Ok((Chunk { batch: changes.batch, kinds, keys, has_images: true, is_merged: false }, records))
+        Ok((Chunk { columns: changes.batch.into(), kinds, keys, has_images: true, is_merged: false }, records))
     }
 
     /// Whether a row has expired: no reader sees it, so nothing is made of it.
@@ -228,7 +228,7 @@ impl Bucket {
         let expiry = self.policy.lock().expiry;
         let known = expiry.and_then(|expiry| Some((expiry, reader.schema().index_of_id(expiry.column())?)));
         let now_ms = self.resources.driver.clock().wall_ms();
-        move |slot, row| known.is_some_and(|(expiry, column)| expiry.kept(&slot.batch.column(column).slice(row, 1), now_ms).is_some())
+        move |slot, row| known.is_some_and(|(expiry, column)| expiry.kept(&slot.column(column).slice(row, 1), now_ms).is_some())
     }
 
     fn records(&self, encoders: &Encoders, reader: &Reader, changes: &Changes) -> Result<Vec<Record>> {

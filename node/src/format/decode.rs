@@ -17,6 +17,7 @@ use super::message::{self, BodyLayout};
 use super::shape::{Column, Shape};
 use super::template::Template;
 use crate::error::{Error, Result};
+use crate::table::stored::{Place, Stored, holds_all};
 
 /// Decodes batches of one schema into one choice of its columns. Shared by threads.
 pub struct Decoder {
@@ -29,6 +30,8 @@ pub struct Decoder {
     /// What messages usually look like, one for each codec.
     templates: Vec<Template>,
     decompressor: Decompressor,
+    /// Whether all columns that come out can be read where they stand.
+    is_flat: bool,
 }
 
 impl Decoder {
@@ -56,8 +59,10 @@ impl Decoder {
         let fields: Vec<_> = columns.iter().map(|&column| schema.fields()[column].clone()).collect();
         let all = columns.len() == shape.columns.len() && columns.is_sorted();
         let templates = Codec::ALL.iter().map(|&codec| Template::new(shape.nodes, shape.buffers, codec)).collect::<Result<_>>()?;
+        let schema = if all { schema.clone() } else { Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())) };
         Ok(Decoder {
-            schema: if all { schema.clone() } else { Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())) },
+            is_flat: holds_all(&schema),
+            schema,
             columns: columns.iter().map(|&column| shape.columns[column].clone()).collect(),
             nodes: shape.nodes,
             buffers: shape.buffers,
@@ -78,12 +83,51 @@ impl Decoder {
         self.decode_body(&header, batch).map_err(|error| error.at("offset", header.base_offset))
     }
 
-    fn decode_body(&self, header: &BatchHeader, batch: &Buffer) -> Result<RecordBatch> {
+    /// The batch at the start of `batch`, its columns left where they stand; `None` where that cannot be: they are compressed, nested, or there are none. Else
+    /// as [`Decoder::decode`].
+    pub fn locate(&self, batch: &Buffer) -> Result<Option<Stored>> {
+        let header = BatchHeader::read(batch)?;
+        if !self.is_flat || header.rows == 0 {
+            return Ok(None);
+        }
+        let located = self.whole_layout(&header, batch).and_then(|layout| self.locate_body(&layout, batch));
+        located.map_err(|error| error.at("offset", header.base_offset))
+    }
+
+    fn locate_body(&self, layout: &BodyLayout, batch: &Buffer) -> Result<Option<Stored>> {
+        if layout.codec != Codec::None {
+            return Ok(None);
+        }
+        let place = |column: &Column| {
+            let node = layout.nodes[column.node];
+            if node.length != layout.rows as u64 {
+                return Err(Error::corrupt("an array of another length than its batch"));
+            }
+            // Validity, then offsets where there are any, then values.
+            let range = |index: usize| layout.range(&layout.buffers[column.buffer + index]);
+            let last = column.validity.len() - 1;
+            let offsets = if last > 1 { range(1) } else { 0..0 };
+            Ok(Place { nulls: node.nulls as usize, validity: range(0), offsets, values: range(last) })
+        };
+        let mut places = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            places.push(place(column)?);
+        }
+        Stored::new(self.schema.clone(), layout.rows, batch.clone(), places).map(Some)
+    }
+
+    /// The layout of a batch that is there with its body.
+    fn whole_layout(&self, header: &BatchHeader, batch: &Buffer) -> Result<BodyLayout> {
         let layout = self.layout(header, batch)?;
         let end = layout.body_start.checked_add(layout.body_length).filter(|end| *end <= header.length && *end <= batch.len());
         if end.is_none() {
             return Err(Error::corrupt("a batch is cut off").at("bytes", batch.len()));
         }
+        Ok(layout)
+    }
+
+    fn decode_body(&self, header: &BatchHeader, batch: &Buffer) -> Result<RecordBatch> {
+        let layout = self.whole_layout(header, batch)?;
         self.assemble(&layout, |index| {
             let span = layout.buffers[index];
             Ok(batch.slice_with_length(layout.body_start + span.offset as usize, span.length as usize))

@@ -249,5 +249,5 @@ fn blocks_for(rows: &RecordBatch) -> (usize, usize) {
     // A table of many columns gets larger blocks: each column should have some rows.
     let goal = BLOCK_BYTES_GOAL.max(rows.num_columns() << 10);
     let count = (goal / bytes.max(1)).clamp(*BLOCK_ROWS.start(), *BLOCK_ROWS.end());
-    (1 << (usize::BITS - 1 - count.leading_zeros()), goal)
+    (count, goal)
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::rows::{Chunk, Reader};
 use super::run::Run;
 use crate::error::{Error, Result};
-use crate::io::{BLOCK_BYTES, Frozen, Operation, Role, Wait};
+use crate::io::{BLOCK_BYTES, Frozen, Operation, Queue, Role, Wait};
 
-/// Reads in flight.
-const DEPTH: usize = 16;
+/// Reads in flight at most. More are handed over when half of them are done, all at once: each hand-over rings at the device, and wakes this thread again.
+const DEPTH: usize = 32;
 
 /// Fewer blocks are read one after the other: a queue of its own would cost more than it saves.
 const QUEUED_MIN: usize = 4;
@@ -26,6 +26,10 @@ const PAST_CACHE_MIN: usize = 64;
 /// One of so many is kept all the same, so that the cache follows what is asked for.
 const KEPT_OF: usize = 8;
 
+/// What blocks are read through: a queue, which is made when it is needed first, and has nothing in flight between calls.
+#[derive(Default)]
+pub(super) struct Lane(Option<Box<dyn Queue>>);
+
 /// Blocks that are looked for together.
 struct Wanted<'a> {
     numbers: &'a [usize],
@@ -36,31 +40,41 @@ struct Wanted<'a> {
 }
 
 impl Run {
-    /// Blocks by their numbers, each once.
+    /// Blocks by their numbers, each once, read through `lane`.
     ///
     /// # Errors
     /// As [`Run::block`].
-    pub fn blocks(&self, reader: &Reader, numbers: &[usize]) -> Result<Vec<Arc<Chunk>>> {
+    pub(super) fn blocks(&self, reader: &Reader, numbers: &[usize], lane: &mut Lane) -> Result<Vec<Arc<Chunk>>> {
         let found: Vec<Option<Arc<Chunk>>> = numbers.iter().map(|number| self.cached(reader, *number)).collect();
         let missing: Vec<usize> = (0..numbers.len()).filter(|place| found[*place].is_none()).collect();
         let is_past_cache = missing.len() >= PAST_CACHE_MIN && self.reach().blocks.is_full();
         let mut wanted = Wanted { numbers, found, missing, is_past_cache };
         if wanted.missing.len() >= QUEUED_MIN {
-            self.read_together(reader, &mut wanted)?;
+            let read = self.read_together(reader, &mut wanted, lane);
+            if read.is_err() {
+                // What is still in flight comes to nobody.
+                lane.0 = None;
+            }
+            read?;
         }
         let block = |(number, found): (&usize, Option<Arc<Chunk>>)| found.map_or_else(|| self.block(reader, *number), Ok);
         numbers.iter().zip(wanted.found).map(block).collect()
     }
 
     /// Reads the missing ones.
-    fn read_together(&self, reader: &Reader, wanted: &mut Wanted<'_>) -> Result<()> {
+    fn read_together(&self, reader: &Reader, wanted: &mut Wanted<'_>, lane: &mut Lane) -> Result<()> {
         let failed = |error| Error::io("read", self.path(), error);
         let (file, reach) = (self.file()?, self.reach());
-        let mut queue = reach.driver.queue(DEPTH, Role::Movable).map_err(failed)?;
+        let queue = match &mut lane.0 {
+            Some(queue) => queue,
+            none => none.insert(reach.driver.queue(DEPTH, Role::Movable).map_err(failed)?),
+        };
         let (mut next, mut done) = (0, Vec::new());
         let mut stretches: Vec<Range<usize>> = Vec::new();
         loop {
-            while queue.in_flight() < queue.capacity().min(DEPTH) && next < wanted.missing.len() {
+            let depth = queue.capacity().min(DEPTH);
+            let has_room = queue.in_flight() <= depth / 2;
+            while has_room && queue.in_flight() < depth && next < wanted.missing.len() {
                 let stretch = next..self.stretch_end(wanted, next);
                 let (start, end) = self.span(wanted, &stretch);
                 let len = ((end - start) as usize).next_multiple_of(BLOCK_BYTES);

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 
+use super::fetch::Lane;
 use super::level::Level;
 use super::levels::Levels;
 use super::memtable::Memtable;
@@ -158,6 +159,7 @@ struct Search<'k> {
     has_row: Vec<bool>,
     blocks_held: usize,
     blocks_held_max: usize,
+    lane: Lane,
     /// Kept for its memory.
     candidates: Vec<u32>,
     heads: Vec<Ref>,
@@ -177,6 +179,7 @@ impl<'k> Search<'k> {
             has_row: vec![false; if newest_only { keys.len() } else { 0 }],
             blocks_held: 0,
             blocks_held_max: BLOCKS_HELD_MAX,
+            lane: Lane::default(),
             candidates: Vec::new(),
             heads: Vec::new(),
         }
@@ -291,7 +294,7 @@ impl<'k> Search<'k> {
     /// Looks for keys, each with its block among `blocks`.
     fn look_in_blocks(&mut self, run: &Run, blocks: &[usize], wanted: &[(usize, u32)]) -> Result<()> {
         let (first_slot, first_found) = (self.chunks.len(), self.found.len());
-        self.chunks.extend(run.blocks(self.reader, blocks)?);
+        self.chunks.extend(run.blocks(self.reader, blocks, &mut self.lane)?);
         self.firsts.resize(self.chunks.len(), 0);
         let mut slot = first_slot;
         for (block, key) in wanted {
@@ -322,7 +325,7 @@ impl<'k> Search<'k> {
         let Some((batch, _)) = copied else { return Ok(()) };
         found.iter_mut().enumerate().for_each(|(row, version)| version.row = Ref::new(first_slot, row));
         let kinds = kinds.iter().any(|kind| is_telling(*kind)).then(|| Buffer::from_vec(kinds));
-        let chunk = Chunk { batch, kinds, keys: Keys::Numbers(Vec::new()), has_images: false, is_merged: true };
+        let chunk = Chunk { columns: batch.into(), kinds, keys: Keys::Numbers(Vec::new()), has_images: false, is_merged: true };
         self.chunks.push(Arc::new(chunk));
         self.firsts.push(0);
         Ok(())

@@ -251,7 +251,7 @@ impl Memtable {
             held.stand.store(Arc::new(Stand { chunk: gathered.clone(), first: at }));
             at += held.before.len();
         }
-        let bytes = gathered.batch.get_array_memory_size() + gathered.keys.bytes();
+        let bytes = gathered.columns.view().batch().get_array_memory_size() + gathered.keys.bytes();
         let freed: usize = taken.iter().map(|small| small.bytes).sum();
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.bytes.fetch_sub(freed, Ordering::AcqRel);

@@ -16,13 +16,14 @@ use crate::merge::function::is_telling;
 use crate::merge::{Merged, Ref, Slot};
 use crate::table::key::{KeyEncoder, Keys};
 use crate::table::mapping::Mapping;
+use crate::table::stored::Columns;
 use crate::table::{ChangeType, TableSchema, TableSpec};
 
 /// Rows with what a merge needs of them.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// The rows.
-    pub batch: RecordBatch,
+    pub columns: Columns,
     /// What each row says; `None` when each is an insert or an upsert.
     pub kinds: Option<Buffer>,
     /// Their keys.
@@ -42,12 +43,12 @@ impl Chunk {
 
     /// For a merge.
     pub fn slot(&self) -> Slot<'_> {
-        Slot { batch: &self.batch, kinds: self.kinds.as_deref(), is_merged: self.is_merged }
+        Slot { columns: self.columns.view(), kinds: self.kinds.as_deref(), is_merged: self.is_merged }
     }
 
     /// How many rows.
     pub fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.columns.view().rows()
     }
 
     /// Rows of several chunks in one: for each some chunk, from which of its rows on, and how many.
@@ -69,7 +70,7 @@ impl Chunk {
         rows.iter().for_each(|row| keys.push(chunks[row.slot()].keys.get(row.row())));
         let Chunk { has_images, is_merged, .. } = **chunks[0];
         let (batch, _) = Merged::of_rows(rows).batch(&slots, false)?;
-        Ok(Chunk { batch, kinds, keys, has_images, is_merged })
+        Ok(Chunk { columns: batch.into(), kinds, keys, has_images, is_merged })
     }
 
     /// With the columns that a reader of some columns reads.
@@ -77,14 +78,14 @@ impl Chunk {
     /// # Errors
     /// Internal; the columns are the table's.
     pub fn chosen(&self, reader: &Reader) -> Result<Chunk> {
-        Ok(Chunk { batch: reader.choose(&self.batch)?, ..self.clone() })
+        Ok(Chunk { columns: reader.choose(&self.columns)?, ..self.clone() })
     }
 
     /// Some of the rows.
     pub fn slice(&self, start: usize, rows: usize) -> Chunk {
         let keys = self.keys.pick(start..start + rows);
         let kinds = self.kinds.as_ref().map(|kinds| kinds.slice_with_length(start, rows));
-        Chunk { batch: self.batch.slice(start, rows), kinds, keys, ..*self }
+        Chunk { columns: self.columns.view().batch().slice(start, rows).into(), kinds, keys, ..*self }
     }
 }
 
@@ -152,9 +153,11 @@ impl Reader {
     ///
     /// # Errors
     /// Internal; the columns are the table's.
-    pub fn choose(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let Some(part) = &self.part else { return Ok(rows.clone()) };
-        rows.project(&part.columns).map_err(|error| Error::internal("cannot choose columns").caused_by(error))
+    fn choose(&self, rows: &Columns) -> Result<Columns> {
+        match &self.part {
+            None => Ok(rows.clone()),
+            Some(part) => rows.project(self.schema.arrow(), &part.columns),
+        }
     }
 
     /// No rows: made once, for who looks for keys that there are not.
@@ -188,14 +191,19 @@ impl Reader {
     pub fn chunk(&self, batch: &Buffer) -> Result<Chunk> {
         let header = BatchHeader::read(batch)?;
         let version = self.version(header.schema_id)?;
-        let rows = version.mapping.apply(&version.decoder.decode(batch)?)?;
+        let is_current = header.schema_id == self.schema.version();
+        let columns = match if is_current { version.decoder.locate(batch)? } else { None } {
+            Some(stored) => Columns::Stored(Box::new(stored)),
+            None => Columns::Arrays(version.mapping.apply(&version.decoder.decode(batch)?)?),
+        };
         let kinds = match header.append_only {
             true => None,
             false => Some(batch.slice_with_length(header.change_types_range().start, header.change_types_range().len())),
         };
         let says_more = |kinds: &Buffer| kinds.iter().any(|kind| is_telling(*kind));
         let kinds = kinds.filter(says_more);
-        Ok(Chunk { keys: self.keys.encode(&rows)?, kinds, batch: rows, has_images: self.has_images, is_merged: false })
+        let keys = self.keys.encode_columns(columns.view())?;
+        Ok(Chunk { keys, kinds, columns, has_images: self.has_images, is_merged: false })
     }
 
     /// Rows of a version of the schema as the table is now.

@@ -291,7 +291,7 @@ impl Run {
     pub(super) fn decode_to_keep(&self, reader: &Reader, number: usize, bytes: &[u8]) -> Result<Arc<Chunk>> {
         let chunk = Arc::new(self.decode(reader, number, &Buffer::from(bytes))?);
         // Runs are not compressed: values lie in the bytes of their block, but for columns that the table has changed since.
-        let bytes = bytes.len() + chunk.keys.bytes() + chunk.batch.num_columns() * COLUMN_BYTES_ABOUT;
+        let bytes = bytes.len() + chunk.keys.bytes() + chunk.columns.view().schema().fields().len() * COLUMN_BYTES_ABOUT;
         self.reach.blocks.0.insert(self.block_id(reader, number), Kept { chunk: chunk.clone(), bytes: bytes as u64 });
         Ok(chunk)
     }

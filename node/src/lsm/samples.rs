@@ -64,7 +64,7 @@ mod tests {
 
     fn chunk(numbers: std::ops::Range<u64>) -> Chunk {
         let batch = RecordBatch::try_from_iter([("key", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64))) as _)]);
-        Chunk { batch: batch.unwrap(), kinds: None, keys: Keys::Numbers(numbers.collect()), has_images: false, is_merged: false }
+        Chunk { columns: batch.unwrap().into(), kinds: None, keys: Keys::Numbers(numbers.collect()), has_images: false, is_merged: false }
     }
 
     #[test]

@@ -37,8 +37,11 @@ const TILE_ROWS_MIN: usize = 16;
 /// From so many rows on that one run has before any other source has a row, they are not merged.
 const ALONE_ROWS_MIN: usize = 256;
 
-/// Bytes of neighbouring blocks that are read at once, about: a run is read in few large steps, whatever a tile needs of it.
-const READ_BYTES: u64 = 256 << 10;
+/// Bytes of neighbouring blocks of all levels together that are read at once, about: a run is read in few large steps, whatever a tile needs of it.
+const READ_BYTES_ALL: u64 = 8 << 20;
+
+/// Bytes of neighbouring blocks of one run that are read at once.
+const READ_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=1 << 20;
 
 /// Blocks that a part of a run takes from the cache, and leaves there; with more, they are read past it.
 const CACHED_BLOCKS_MAX: usize = 16;
@@ -223,14 +226,16 @@ impl Sorted {
     /// large rows are elsewhere.
     fn fill(&mut self) -> Result<()> {
         let left: u64 = self.inputs.iter().map(|input| input.rows_left).sum();
-        let bytes_max = (TILE_BYTES_MAX / self.inputs.len().max(1) as u64).max(READ_BYTES);
+        let inputs = self.inputs.len().max(1) as u64;
+        let bytes_max = (TILE_BYTES_MAX / inputs).max(*READ_BYTES.start());
+        let read_bytes = (READ_BYTES_ALL / inputs).clamp(*READ_BYTES.start(), *READ_BYTES.end());
         for input in &mut self.inputs {
             let share = (self.tile_rows as u64 * input.rows_left).div_ceil(left.max(1)).max(1) as usize;
             let wants_more = |input: &Input| match input.rows_in_memory() {
                 0 => true,
                 rows => rows < share && input.bytes_in_memory() < bytes_max,
             };
-            while wants_more(input) && input.load(&self.reader, &self.ranges)? {}
+            while wants_more(input) && input.load(&self.reader, &self.ranges, read_bytes)? {}
             input.share = share.min(input.rows_in_memory());
         }
         Ok(())
@@ -426,9 +431,9 @@ impl Input {
     }
 
     /// Brings more rows into memory; whether there were any blocks left.
-    fn load(&mut self, reader: &Reader, ranges: &KeyRanges) -> Result<bool> {
+    fn load(&mut self, reader: &Reader, ranges: &KeyRanges, read_bytes: u64) -> Result<bool> {
         let Source::Run(run) = &mut self.source else { return Ok(false) };
-        let chunks = run.load(reader)?;
+        let chunks = run.load(reader, read_bytes)?;
         let is_some = !chunks.is_empty();
         for (chunk, row_bytes) in chunks {
             let chunk = Arc::new(chunk);
@@ -441,12 +446,12 @@ impl Input {
 }
 
 impl RunRows {
-    /// The next blocks, each with the bytes of a row.
-    fn load(&mut self, reader: &Reader) -> Result<Vec<(Chunk, u64)>> {
+    /// The next blocks, of so many bytes at most unless one alone has more, each with the bytes of a row.
+    fn load(&mut self, reader: &Reader, read_bytes: u64) -> Result<Vec<(Chunk, u64)>> {
         let Some((run, next)) = self.blocks.front_mut() else { return Ok(Vec::new()) };
         let (run, blocks) = (run.clone(), &run.index().blocks()[next.clone()]);
         let (mut count, mut bytes) = (0, 0);
-        while count < blocks.len() && (count == 0 || bytes + u64::from(blocks[count].length) <= READ_BYTES) {
+        while count < blocks.len() && (count == 0 || bytes + u64::from(blocks[count].length) <= read_bytes) {
             bytes += u64::from(blocks[count].length);
             count += 1;
         }

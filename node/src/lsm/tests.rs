@@ -314,7 +314,7 @@ fn damage_in_a_block_is_named_and_spares_other_keys() {
     let error = run.block(&tree.reader, 1).unwrap_err();
     assert!(error.to_string().contains(".run") && error.to_string().contains("block 1"), "{error}");
     let intact: Arc<Chunk> = run.block(&tree.reader, 0).unwrap();
-    assert_eq!(intact.batch.column(0).len(), block.rows as usize);
+    assert_eq!(intact.rows(), block.rows as usize);
 }
 
 #[test]

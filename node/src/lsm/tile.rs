@@ -6,11 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::concat_batches;
 
 use super::rows::Chunk;
 use super::run::key_hash;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::merge::function::{is_telling, without_older};
 use crate::merge::{Outcome, Ref, Slot};
 use crate::table::digits;
@@ -81,13 +80,11 @@ impl Tile {
     /// Exhausted when a column would be too long.
     pub fn batch(&self) -> Result<RecordBatch> {
         let Some(stretches) = &self.stretches else { return self.outcome.batch(&self.slots(), 0..self.rows()) };
-        let part = |(chunk, rows): (&Arc<Chunk>, &Range<usize>)| chunk.batch.slice(rows.start, rows.len());
-        let mut parts: Vec<RecordBatch> = self.chunks.iter().zip(stretches).map(part).collect();
-        if parts.len() == 1 {
-            return Ok(parts.remove(0));
+        match (&self.chunks[..], &stretches[..]) {
+            // Rows of one chunk stay where they are.
+            ([chunk], [rows]) => Ok(chunk.columns.view().batch().slice(rows.start, rows.len())),
+            _ => self.outcome.batch(&self.slots(), 0..self.rows()),
         }
-        concat_batches(&self.chunks[0].batch.schema(), &parts)
-            .map_err(|error| Error::exhausted("rows of a run are too large to be handed on together").caused_by(error))
     }
 
     /// One column of the rows.

@@ -55,7 +55,7 @@ fn unite_with<S>(
     add: impl Fn(&mut S, S),
     encode: impl Fn(&mut S) -> Vec<u8>,
 ) -> Result<ArrayRef> {
-    let sources: Vec<&BinaryArray> = groups.slots.iter().map(|slot| slot.batch.column(column).as_binary::<i32>()).collect();
+    let sources: Vec<&BinaryArray> = groups.slots.iter().map(|slot| slot.column(column).as_binary::<i32>()).collect();
     let value = |row: &Ref| sources[row.slot()].is_valid(row.row()).then(|| sources[row.slot()].value(row.row()));
     let mut out = BinaryBuilder::new();
     let mut total = 0;

@@ -47,7 +47,11 @@ impl MergeFunction for Deduplicate {
             _ => self.sequence.newest(slots, group.iter().copied()).expect("a key has rows"),
         };
         if slots.iter().all(|slot| slot.kinds.is_none()) {
-            return Ok(Merged::of_rows(groups.iter().map(newest).collect()));
+            let rows = match self.sequence.is_empty() {
+                true => groups.ends.iter().map(|end| groups.order[*end as usize - 1]).collect(),
+                false => groups.iter().map(newest).collect(),
+            };
+            return Ok(Merged::of_rows(rows));
         }
         let is_gone = |row: Ref| slots[row.slot()].is_retraction(row.row());
         let kept = |group: &[Ref]| {

@@ -2,18 +2,16 @@
 //!
 //! Equal are values that are stored the same: zero and minus zero are not, a NaN and itself are. Knows nothing of rows as a whole.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::{ArrowNativeType, DataType};
-use arrow::downcast_primitive_array;
+use arrow::datatypes::DataType;
 
 use super::reference::Ref;
+use crate::table::stored::ColumnRef;
 
 /// Keeps the pairs whose values are equal: `sources[slot]` is the column in each slot, all of one type.
-pub(super) fn retain_equal(sources: &[&ArrayRef], pairs: &mut Vec<(Ref, Ref, u32)>) {
+pub(super) fn retain_equal(sources: &[ColumnRef<'_>], pairs: &mut Vec<(Ref, Ref, u32)>) {
     let Some(first) = sources.first() else { return };
-    let nulls: Vec<Option<&NullBuffer>> = sources.iter().map(|source| source.nulls()).collect();
-    let is_null = |row: Ref| nulls[row.slot()].is_some_and(|nulls| nulls.is_null(row.row()));
+    let validity: Vec<Option<(&[u8], usize)>> = sources.iter().map(|source| source.validity()).collect();
+    let is_null = |row: Ref| validity[row.slot()].is_some_and(|bits| !bit(bits, row.row()));
     let equal_by = |pairs: &mut Vec<(Ref, Ref, u32)>, is_same: &dyn Fn(Ref, Ref) -> bool| {
         pairs.retain(|(left, right, _)| match (is_null(*left), is_null(*right)) {
             (false, false) => is_same(*left, *right),
@@ -22,49 +20,42 @@ pub(super) fn retain_equal(sources: &[&ArrayRef], pairs: &mut Vec<(Ref, Ref, u32
     };
     match first.data_type() {
         DataType::Boolean => equal_by(pairs, &|left, right| {
-            let value = |row: Ref| sources[row.slot()].as_boolean().value(row.row());
+            let value = |row: Ref| bit(sources[row.slot()].truths(), row.row());
             value(left) == value(right)
         }),
-        DataType::Utf8 => equal_by(pairs, &|left, right| {
-            let value = |row: Ref| sources[row.slot()].as_string::<i32>().value(row.row());
-            value(left) == value(right)
-        }),
-        DataType::Binary => equal_by(pairs, &|left, right| {
-            let value = |row: Ref| sources[row.slot()].as_binary::<i32>().value(row.row());
+        DataType::Utf8 | DataType::Binary => equal_by(pairs, &|left, right| {
+            let value = |row: Ref| text(sources[row.slot()], row.row());
             value(left) == value(right)
         }),
         other => match other.primitive_width() {
-            Some(1) => equal_by(pairs, &same_values::<u8>(sources)),
-            Some(2) => equal_by(pairs, &same_values::<i16>(sources)),
-            Some(4) => equal_by(pairs, &same_values::<i32>(sources)),
-            Some(8) => equal_by(pairs, &same_values::<i64>(sources)),
-            Some(16) => equal_by(pairs, &same_values::<i128>(sources)),
-            _ => equal_by(pairs, &|left, right| {
-                let value = |row: Ref| sources[row.slot()].slice(row.row(), 1);
+            Some(width) => {
+                let values: Vec<&[u8]> = sources.iter().map(|source| source.fixed()).collect();
+                let value = |row: Ref| &values[row.slot()][row.row() * width..(row.row() + 1) * width];
+                equal_by(pairs, &|left, right| value(left) == value(right));
+            }
+            None => equal_by(pairs, &|left, right| {
+                let value = |row: Ref| sources[row.slot()].as_array().slice(row.row(), 1);
                 value(left).to_data() == value(right).to_data()
             }),
         },
     }
 }
 
-fn same_values<'a, T: ArrowNativeType + PartialEq>(sources: &[&'a ArrayRef]) -> impl Fn(Ref, Ref) -> bool + use<'a, T> {
-    let values: Vec<&'a [T]> = sources.iter().map(|source| values(source).typed_data::<T>()).collect();
-    move |left, right| values[left.slot()][left.row()] == values[right.slot()][right.row()]
+fn bit((bytes, first): (&[u8], usize), row: usize) -> bool {
+    bytes[(first + row) / 8] >> ((first + row) % 8) & 1 == 1
 }
 
-/// The bytes of values of fixed width.
-pub(super) fn values(array: &ArrayRef) -> &Buffer {
-    downcast_primitive_array!(
-        array => array.values().inner(),
-        other => unreachable!("{other} has no values of fixed width")
-    )
+fn text(column: ColumnRef<'_>, row: usize) -> &[u8] {
+    let (offsets, bytes) = column.texts();
+    let offset = |row: usize| u32::from_le_bytes(offsets[row]) as usize;
+    &bytes[offset(row)..offset(row + 1)]
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{FixedSizeBinaryArray, Float64Array, Int32Array, ListArray, StringArray};
+    use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, Float64Array, Int32Array, ListArray, StringArray};
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -72,7 +63,7 @@ mod tests {
     /// Which of the rows of the second slot equal the row at their place in the first.
     fn equal(left: ArrayRef, right: ArrayRef) -> Vec<u32> {
         let mut pairs = (0..left.len()).map(|row| (Ref::new(0, row), Ref::new(1, row), row as u32)).collect();
-        retain_equal(&[&left, &right], &mut pairs);
+        retain_equal(&[(&left).into(), (&right).into()], &mut pairs);
         pairs.into_iter().map(|pair| pair.2).collect()
     }
 

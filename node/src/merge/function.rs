@@ -12,6 +12,7 @@ use super::outcome::Outcome;
 use super::reference::Ref;
 use crate::error::{Error, Result};
 use crate::table::ChangeType;
+use crate::table::stored::ColumnsRef;
 
 /// Kind of a merged row of whose key a delete was heard before: rows older than it do not matter. Stands in run files only.
 pub const RESTART: u8 = 0x81;
@@ -55,14 +56,19 @@ pub fn check_changes(kinds: &[u8]) -> Result<()> {
 #[derive(Clone, Copy)]
 pub struct Slot<'a> {
     /// The rows, with the table's columns.
-    pub batch: &'a RecordBatch,
+    pub columns: ColumnsRef<'a>,
     /// What each row says; `None` when each is an insert or an upsert.
     pub kinds: Option<&'a [u8]>,
     /// Whether the rows are results of merging, as those of runs are; else they come as they were written.
     pub is_merged: bool,
 }
 
-impl Slot<'_> {
+impl<'a> Slot<'a> {
+    /// A column as an array: for functions that go by its values. Who copies values takes them from `columns`.
+    pub fn column(&self, column: usize) -> &'a ArrayRef {
+        self.columns.column(column).as_array()
+    }
+
     /// Whether a row takes its key away.
     #[inline]
     pub fn is_delete(&self, row: usize) -> bool {

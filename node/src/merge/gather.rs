@@ -5,19 +5,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, downcast_primitive_array, make_array, new_null_array};
+use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, make_array, new_null_array};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::{BinaryType, DataType, Utf8Type};
 
 use super::kernels::{Bits, Fixed, Picks, Texts};
 use super::reference::Ref;
 use crate::error::{Error, Result};
+use crate::table::stored::ColumnRef;
 
 /// Gathers a column: `sources[slot]` is the column in each slot, all of one type.
 ///
 /// # Errors
 /// Exhausted when the texts of the result are too long for one array.
-pub fn gather(data_type: &DataType, sources: &[&ArrayRef], rows: &[Ref]) -> Result<ArrayRef> {
+pub fn gather(data_type: &DataType, sources: &[ColumnRef<'_>], rows: &[Ref]) -> Result<ArrayRef> {
     let lengths: Vec<u32> = sources.iter().map(|source| source.len() as u32).collect();
     Source::new(data_type, sources).array(Picks::new(rows, &lengths))
 }
@@ -43,19 +44,16 @@ pub type Place<'a> = &'a mut dyn FnMut(usize, &mut dyn FnMut(&mut [u8]));
 
 impl<'a> Source<'a> {
     /// Of a column of this type in each slot.
-    pub fn new(data_type: &'a DataType, slots: &[&'a ArrayRef]) -> Self {
-        let has_nulls = slots.iter().any(|slot| slot.null_count() > 0);
-        let validity = slots.iter().copied().map(|slot| (slot.nulls().map(|nulls| bits(nulls.inner())), slot.len()));
-        let nulls = has_nulls.then(|| Bits::new(validity));
+    pub fn new(data_type: &'a DataType, slots: &[ColumnRef<'a>]) -> Self {
+        let has_nulls = slots.iter().any(|slot| slot.has_nulls());
+        let nulls = has_nulls.then(|| Bits::new(slots.iter().map(|slot| (slot.validity(), slot.len()))));
         let values = match data_type {
-            DataType::Boolean => {
-                Values::Bits(Bits::new(slots.iter().copied().map(|slot| (Some(bits(slot.as_boolean().values())), slot.len()))))
-            }
-            DataType::Utf8 => Values::Texts(Texts::new(slots.iter().copied().map(|slot| slot.as_bytes::<Utf8Type>()))),
-            DataType::Binary => Values::Binary(Texts::new(slots.iter().copied().map(|slot| slot.as_bytes::<BinaryType>()))),
-            other => match other.primitive_width().and_then(|width| Fixed::new(width, slots.iter().copied().map(values))) {
+            DataType::Boolean => Values::Bits(Bits::new(slots.iter().map(|slot| (Some(slot.truths()), slot.len())))),
+            DataType::Utf8 => Values::Texts(Texts::new(slots.iter().copied())),
+            DataType::Binary => Values::Binary(Texts::new(slots.iter().copied())),
+            other => match other.primitive_width().and_then(|width| Fixed::new(width, slots.iter().map(|slot| slot.fixed()))) {
                 Some(fixed) => Values::Fixed(fixed),
-                None => Values::Other(slots.to_vec()),
+                None => Values::Other(slots.iter().map(|slot| slot.as_array()).collect()),
             },
         };
         Source { data_type, nulls, values }
@@ -131,19 +129,6 @@ impl<'a> Source<'a> {
     }
 }
 
-fn bits(bits: &BooleanBuffer) -> (&[u8], usize) {
-    (bits.values(), bits.offset())
-}
-
-/// The bytes of the values of an array with one buffer of them.
-fn values(array: &ArrayRef) -> &[u8] {
-    let array: &dyn Array = array.as_ref();
-    downcast_primitive_array!(
-        array => array.values().inner().as_slice(),
-        other => unreachable!("{other} has a width and is not primitive"),
-    )
-}
-
 fn count_ones(bytes: &[u8]) -> usize {
     bytes.iter().map(|byte| byte.count_ones() as usize).sum()
 }
@@ -167,7 +152,7 @@ fn interleave(data_type: &DataType, sources: &[&ArrayRef], rows: &[Ref]) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Decimal128Array, Float64Array, Int8Array, Int32Array, ListArray, StringArray};
+    use arrow::array::{AsArray, Decimal128Array, Float64Array, Int8Array, Int32Array, ListArray, StringArray};
     use arrow::datatypes::Int32Type;
     use proptest::prelude::*;
 
@@ -226,7 +211,7 @@ mod tests {
     #[should_panic(expected = "row 3 of slot 0")]
     fn a_row_that_a_slot_does_not_have_is_refused() {
         let column: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3]));
-        let _ = gather(&DataType::Int32, &[&column], &[Ref::new(0, 2), Ref::new(0, 3)]);
+        let _ = gather(&DataType::Int32, &[(&column).into()], &[Ref::new(0, 2), Ref::new(0, 3)]);
     }
 
     proptest! {
@@ -245,11 +230,12 @@ mod tests {
                 let sources: Vec<ArrayRef> = slots.iter().map(|slot| slot[column].slice(cut, slot[column].len() - cut)).collect();
                 let sources: Vec<&ArrayRef> = sources.iter().collect();
                 let data_type = sources[0].data_type().clone();
-                let found = gather(&data_type, &sources, &rows).unwrap();
+                let columns: Vec<ColumnRef<'_>> = sources.iter().map(|source| (*source).into()).collect();
+                let found = gather(&data_type, &columns, &rows).unwrap();
                 let expected = interleave(&data_type, &sources, &rows).unwrap();
                 prop_assert_eq!(&found, &expected);
                 let lengths: Vec<u32> = sources.iter().map(|source| source.len() as u32).collect();
-                let source = Source::new(&data_type, &sources);
+                let source = Source::new(&data_type, &columns);
                 if source.has_kernel() {
                     prop_assert_eq!(written(&source, Picks::new(&rows, &lengths)), buffers(&expected));
                 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 
 use super::equal::retain_equal;
 use super::function::{Groups, MergeFunction, Slot, is_telling};
@@ -13,6 +13,7 @@ use super::gather::gather;
 use super::order::{Prefixes, group_ends};
 use super::reference::Ref;
 use crate::error::{Error, Result};
+use crate::table::stored::ColumnRef;
 use crate::table::{ChangeType, Image, KeyRef, Keys, digits};
 
 /// Rows that one call takes at most: two rows for each of them still have numbers of 16 bits.
@@ -187,10 +188,10 @@ impl<'a> Run<'a> {
 
     fn slot(&self, number: usize) -> Slot<'_> {
         match number {
-            0 => Slot { batch: self.written.batch, kinds: self.has_telling.then_some(self.written.kinds), is_merged: false },
+            0 => Slot { columns: self.written.batch.into(), kinds: self.has_telling.then_some(self.written.kinds), is_merged: false },
             // Each of these rows is there: what others of their slots say does not matter.
-            _ if number <= self.old.len() => Slot { batch: self.old[number - 1].batch, kinds: None, is_merged: true },
-            _ => Slot { batch: &self.built[number - 1 - self.old.len()], kinds: None, is_merged: true },
+            _ if number <= self.old.len() => Slot { columns: self.old[number - 1].columns, kinds: None, is_merged: true },
+            _ => Slot { columns: (&self.built[number - 1 - self.old.len()]).into(), kinds: None, is_merged: true },
         }
     }
 
@@ -265,17 +266,17 @@ impl<'a> Run<'a> {
             if same.is_empty() {
                 return;
             }
-            let sources: Vec<&ArrayRef> = self.sources(column);
-            retain_equal(&sources, &mut same);
+            retain_equal(&self.sources(column), &mut same);
         }
         for (before, _, step) in same {
             self.after[step as usize] = before;
         }
     }
 
-    fn sources(&self, column: usize) -> Vec<&ArrayRef> {
-        let old = self.old.iter().map(|slot| slot.batch.column(column));
-        std::iter::once(self.written.batch.column(column)).chain(old).chain(self.built.iter().map(|batch| batch.column(column))).collect()
+    fn sources(&self, column: usize) -> Vec<ColumnRef<'_>> {
+        let old = self.old.iter().map(|slot| slot.columns.column(column));
+        let built = self.built.iter().map(|batch| batch.column(column).into());
+        std::iter::once(self.written.batch.column(column).into()).chain(old).chain(built).collect()
     }
 
     fn emit(&self, image: Image) -> Result<Changes> {

@@ -12,6 +12,7 @@ use arrow::buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::ByteArrayType;
 
 use super::reference::{Ref, SLOT_ROWS_MAX};
+use crate::table::stored::ColumnRef;
 
 /// References into some slots that were checked against the rows which each slot has.
 #[derive(Clone, Copy)]
@@ -34,6 +35,11 @@ impl<'a> Picks<'a> {
             }
         }
         Picks { rows, lengths, has_none }
+    }
+
+    /// Checks other references into the same slots.
+    pub fn others(&self, rows: &'a [Ref]) -> Picks<'a> {
+        Picks::new(rows, self.lengths)
     }
 
     /// How many.
@@ -213,19 +219,20 @@ pub struct Texts<'a, T: ByteArrayType<Offset = i32>> {
 #[derive(Clone, Copy)]
 struct TextSlot {
     /// One more than there are rows.
-    offsets: *const i32,
+    offsets: *const [u8; 4],
     bytes: *const u8,
     /// How many bytes there are.
     end: usize,
 }
 
 impl<'a, T: ByteArrayType<Offset = i32>> Texts<'a, T> {
-    /// Of the texts of each slot.
-    pub fn new(slots: impl Iterator<Item = &'a GenericByteArray<T>>) -> Self {
-        let slot = |texts: &GenericByteArray<T>| {
-            let bytes = texts.values();
-            let slot = TextSlot { offsets: texts.offsets().as_ptr(), bytes: bytes.as_ptr(), end: bytes.len() };
-            (slot, (texts.offsets().len() - 1) as u32)
+    /// Of the texts of each slot, which were checked to be such. Panics for a column of another type.
+    pub fn new(slots: impl Iterator<Item = ColumnRef<'a>>) -> Self {
+        let slot = |column: ColumnRef<'a>| {
+            assert_eq!(*column.data_type(), T::DATA_TYPE, "columns of one type are gathered");
+            let (offsets, bytes) = column.texts();
+            let slot = TextSlot { offsets: offsets.as_ptr(), bytes: bytes.as_ptr(), end: bytes.len() };
+            (slot, (offsets.len() - 1) as u32)
         };
         let (slots, rows) = slots.map(slot).unzip();
         Texts { slots, rows, arrays: PhantomData }
@@ -261,7 +268,7 @@ impl<'a, T: ByteArrayType<Offset = i32>> Texts<'a, T> {
         unsafe {
             let slot = *self.slots.get_unchecked(row.slot());
             let at = slot.offsets.add(row.row());
-            (slot, *at as usize, *at.add(1) as usize)
+            (slot, u32::from_le_bytes(*at) as usize, u32::from_le_bytes(*at.add(1)) as usize)
         }
     }
 

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// Exhausted when the elements are too many or too long for one array; Internal when the column has no lists, or the function is not one of these.
 pub(super) fn put_together(groups: Groups<'_>, column: usize, function: &Function) -> Result<ArrayRef> {
     let rule = Rule::of(function)?;
-    let columns: Vec<&ArrayRef> = groups.slots.iter().map(|slot| slot.batch.column(column)).collect();
+    let columns: Vec<&ArrayRef> = groups.slots.iter().map(|slot| slot.column(column)).collect();
     let mut sources = columns.iter().map(|column| Source::of(column)).collect::<Result<Vec<_>>>()?;
     if rule.adding != Adding::Both || groups.slots.iter().any(|slot| slot.kinds.is_some()) {
         identify(&mut sources, function)?;

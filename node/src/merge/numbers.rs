@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Internal when the column has no numbers, or the function is not one of these.
 pub(super) fn fold(groups: Groups<'_>, column: usize, function: &Function) -> Result<ArrayRef> {
-    let data_type = groups.slots[0].batch.column(column).data_type();
+    let data_type = groups.slots[0].column(column).data_type();
     Ok(match data_type {
         DataType::Int8 => of::<Int8Type>(groups, column, function, product)?,
         DataType::Int16 => of::<Int16Type>(groups, column, function, product)?,
@@ -51,7 +51,7 @@ fn fold_column<T: ArrowPrimitiveType>(
     column: usize,
     step: impl Fn(Option<T::Native>, Option<T::Native>, bool) -> Option<T::Native>,
 ) -> ArrayRef {
-    let sources: Vec<&PrimitiveArray<T>> = groups.slots.iter().map(|slot| slot.batch.column(column).as_primitive::<T>()).collect();
+    let sources: Vec<&PrimitiveArray<T>> = groups.slots.iter().map(|slot| slot.column(column).as_primitive::<T>()).collect();
     let value = |row: &Ref| {
         let source = sources[row.slot()];
         source.is_valid(row.row()).then(|| source.value(row.row()))

@@ -12,6 +12,7 @@ use super::gather::Source;
 use super::kernels::Picks;
 use super::reference::Ref;
 use crate::error::{Error, Result};
+use crate::table::stored::ColumnRef;
 
 /// A single row of a slot of at most so many rows is handed on where it lies: that it keeps the others in memory costs less than a copy of each column.
 const LEFT_IN_PLACE_ROWS_MAX: usize = 1024;
@@ -81,12 +82,12 @@ impl Outcome {
     pub fn batch(&self, slots: &[Slot<'_>], rows: Range<usize>) -> Result<RecordBatch> {
         if let ([only], true) = (&self.rows[rows.clone()], self.columns.is_empty())
             && *only != Ref::NONE
-            && slots[only.slot()].batch.num_rows() <= LEFT_IN_PLACE_ROWS_MAX
+            && slots[only.slot()].columns.rows() <= LEFT_IN_PLACE_ROWS_MAX
         {
-            return Ok(slots[only.slot()].batch.slice(only.row(), 1));
+            return Ok(slots[only.slot()].columns.batch().slice(only.row(), 1));
         }
         let lengths = lengths(slots);
-        let schema = slots[0].batch.schema();
+        let schema = slots[0].columns.schema().clone();
         let copy = |copy: &ColumnCopy<'_>| match copy {
             ColumnCopy::Gathered(source, picks) => source.array(picks.part(rows.start, rows.len())),
             ColumnCopy::Made(array) => Ok(array.slice(rows.start, rows.len())),
@@ -100,8 +101,9 @@ impl Outcome {
     /// # Errors
     /// As [`gather`](super::gather::gather).
     pub fn column(&self, slots: &[Slot<'_>], index: usize) -> Result<ArrayRef> {
-        let schema = slots[0].batch.schema();
-        match self.copy(schema.field(index).data_type(), index, slots, &lengths(slots)) {
+        let schema = slots[0].columns.schema().clone();
+        let lengths = lengths(slots);
+        match self.copy(schema.field(index).data_type(), index, slots, Picks::new(&self.rows, &lengths)) {
             ColumnCopy::Gathered(source, picks) => source.array(picks),
             ColumnCopy::Made(array) => Ok(array),
         }
@@ -110,17 +112,19 @@ impl Outcome {
     /// How each column of `schema` is copied out of `slots`, whose rows are `lengths`.
     pub fn copies<'a>(&'a self, schema: &'a Schema, slots: &[Slot<'a>], lengths: &'a [u32]) -> Vec<ColumnCopy<'a>> {
         let types = schema.fields().iter().map(|field| field.data_type()).enumerate();
-        types.map(|(index, data_type)| self.copy(data_type, index, slots, lengths)).collect()
+        let rows = Picks::new(&self.rows, lengths);
+        types.map(|(index, data_type)| self.copy(data_type, index, slots, rows)).collect()
     }
 
-    fn copy<'a>(&'a self, data_type: &'a DataType, index: usize, slots: &[Slot<'a>], lengths: &'a [u32]) -> ColumnCopy<'a> {
-        let sources: Vec<&ArrayRef> = slots.iter().map(|slot| slot.batch.column(index)).collect();
+    /// How one column is copied; `rows` are its rows where no others were chosen for it.
+    fn copy<'a>(&'a self, data_type: &'a DataType, index: usize, slots: &[Slot<'a>], rows: Picks<'a>) -> ColumnCopy<'a> {
+        let sources: Vec<ColumnRef<'a>> = slots.iter().map(|slot| slot.columns.column(index)).collect();
         let picks = match self.columns.iter().find(|(column, _)| *column == index) {
-            None => &self.rows,
-            Some((_, Column::Picked(picked))) => picked,
+            None => rows,
+            Some((_, Column::Picked(picked))) => rows.others(picked),
             Some((_, Column::Built(array))) => return ColumnCopy::Made(array.clone()),
         };
-        ColumnCopy::Gathered(Source::new(data_type, &sources), Picks::new(picks, lengths))
+        ColumnCopy::Gathered(Source::new(data_type, &sources), picks)
     }
 }
 
@@ -134,7 +138,7 @@ pub enum ColumnCopy<'a> {
 
 /// Rows of each slot.
 pub fn lengths(slots: &[Slot<'_>]) -> Vec<u32> {
-    slots.iter().map(|slot| slot.batch.num_rows() as u32).collect()
+    slots.iter().map(|slot| slot.columns.rows() as u32).collect()
 }
 
 /// The kinds of the rows that are left, where one of them says more than that it is there.

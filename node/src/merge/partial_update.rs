@@ -121,11 +121,11 @@ fn is_silent(groups: Groups<'_>, row: Ref) -> bool {
 }
 
 fn newest_values(groups: Groups<'_>, column: usize) -> Vec<Ref> {
-    let has_nulls = groups.slots.iter().any(|slot| slot.batch.column(column).null_count() > 0 || slot.kinds.is_some());
+    let has_nulls = groups.slots.iter().any(|slot| slot.column(column).null_count() > 0 || slot.kinds.is_some());
     if !has_nulls {
         return groups.iter().map(|group| group.last().copied().unwrap_or(Ref::NONE)).collect();
     }
-    let nulls: Vec<_> = groups.slots.iter().map(|slot| slot.batch.column(column).nulls()).collect();
+    let nulls: Vec<_> = groups.slots.iter().map(|slot| slot.column(column).nulls()).collect();
     let is_value = |row: &&Ref| !is_silent(groups, **row) && nulls[row.slot()].is_none_or(|nulls| nulls.is_valid(row.row()));
     groups.iter().map(|group| group.iter().rfind(is_value).copied().unwrap_or(Ref::NONE)).collect()
 }

@@ -55,7 +55,7 @@ fn extreme(groups: Groups<'_>, column: usize, wanted: Ordering) -> Vec<Ref> {
 }
 
 fn nulls<'a>(groups: Groups<'a>, column: usize) -> Vec<Option<&'a NullBuffer>> {
-    groups.slots.iter().map(|slot| slot.batch.column(column).nulls()).collect()
+    groups.slots.iter().map(|slot| slot.column(column).nulls()).collect()
 }
 
 fn is_value(nulls: &[Option<&NullBuffer>], row: Ref) -> bool {

@@ -42,7 +42,7 @@ impl Sequence {
 
     /// Whether each column of the sequence is null in a row.
     pub fn is_null(&self, slots: &[Slot<'_>], row: Ref) -> bool {
-        self.0.iter().all(|column| slots[row.slot()].batch.column(*column).is_null(row.row()))
+        self.0.iter().all(|column| slots[row.slot()].column(*column).is_null(row.row()))
     }
 
     /// The newest of `rows`, which come oldest first.
@@ -56,7 +56,7 @@ impl Sequence {
 
 /// A value of a row.
 pub(super) fn value<'a>(slots: &[Slot<'a>], column: usize, row: Ref) -> Option<ScalarRef<'a>> {
-    ScalarRef::at(slots[row.slot()].batch.column(column), row.row())
+    ScalarRef::at(slots[row.slot()].column(column), row.row())
 }
 
 /// A total order of one column's values: null first, NaN last.

@@ -86,7 +86,7 @@ fn merge_behind(function: &dyn MergeFunction, merged: usize, stretches: &[&Stret
     }
     let slots = stretches.iter().enumerate();
     let slots: Vec<Slot<'_>> =
-        slots.map(|(number, (batch, kinds))| Slot { batch, kinds: kinds.as_deref(), is_merged: number < merged }).collect();
+        slots.map(|(number, (batch, kinds))| Slot { columns: batch.into(), kinds: kinds.as_deref(), is_merged: number < merged }).collect();
     let order: Vec<Ref> = keys.values().flatten().copied().collect();
     let ends: Vec<u32> = keys
         .values()
@@ -251,7 +251,7 @@ fn what_an_engine_lacks_is_refused() {
         (&[("merge-engine", "aggregation"), ("fields.number.aggregate-function", "max")], "max"),
     ];
     for (pairs, named) in cases {
-        let slots = [Slot { batch: &delete.0, kinds: delete.1.as_deref(), is_merged: false }];
+        let slots = [Slot { columns: (&delete.0).into(), kinds: delete.1.as_deref(), is_merged: false }];
         let error = engine(pairs).merge(Groups { slots: &slots, order: &[Ref::new(0, 0)], ends: &[1] }).err().expect("refused");
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.message().contains(named), "{error}");

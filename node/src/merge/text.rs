@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Exhausted when the texts are too long for one array.
 pub(super) fn join(groups: Groups<'_>, column: usize, delimiter: &str, distinct: bool) -> Result<ArrayRef> {
-    let sources: Vec<&StringArray> = groups.slots.iter().map(|slot| slot.batch.column(column).as_string::<i32>()).collect();
+    let sources: Vec<&StringArray> = groups.slots.iter().map(|slot| slot.column(column).as_string::<i32>()).collect();
     let text = |row: &Ref| sources[row.slot()].is_valid(row.row()).then(|| sources[row.slot()].value(row.row()));
     let total: usize = groups.order.iter().filter_map(text).map(|text| text.len() + delimiter.len()).sum();
     if total > i32::MAX as usize {

@@ -6,15 +6,12 @@
 use std::cmp::Ordering;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-};
+use arrow::datatypes::{DataType, Decimal128Type};
 
 use super::literal::print_value;
 use super::scalar::ScalarRef;
 use super::schema::TableSchema;
+use super::stored::{ColumnRef, ColumnsRef};
 use super::types::ColumnType;
 use crate::error::{Error, Result};
 
@@ -245,19 +242,31 @@ impl KeyEncoder {
     /// # Errors
     /// Invalid for a null in a key, with its column and row; Exhausted for a key of more than [`KEY_BYTES_MAX`] bytes.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Keys> {
-        let column = |index: &usize| batch.columns().get(*index).ok_or_else(|| Error::invalid("the batch lacks a column of the key"));
-        let columns = self.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
-        for (column, name) in columns.iter().zip(&self.names) {
-            if let Some(row) = (column.null_count() > 0).then(|| (0..column.len()).find(|row| column.is_null(*row))).flatten() {
+        self.encode_columns(batch.into())
+    }
+
+    /// As [`KeyEncoder::encode`], of rows as they are stored, too.
+    ///
+    /// # Errors
+    /// As [`KeyEncoder::encode`].
+    pub fn encode_columns(&self, batch: ColumnsRef<'_>) -> Result<Keys> {
+        if self.columns.iter().any(|index| *index >= batch.schema().fields().len()) {
+            return Err(Error::invalid("the batch lacks a column of the key"));
+        }
+        for (index, name) in self.columns.iter().zip(&self.names) {
+            let column = batch.column(*index);
+            if let Some(row) = column.has_nulls().then(|| (0..column.len()).find(|row| column.as_array().is_null(*row))).flatten() {
                 return Err(Error::invalid("a key must not be null").at("column", name).at("row", row));
             }
         }
         if self.is_number {
-            return numbers(columns[0]).map(Keys::Numbers);
+            return numbers(batch.column(self.columns[0])).map(Keys::Numbers);
         }
-        let parts = columns.iter().map(|column| Part::of(column)).collect::<Result<Vec<_>>>()?;
-        let mut keys = KeyBytes { ends: Vec::with_capacity(batch.num_rows()), bytes: Vec::with_capacity(batch.num_rows() * 16) };
-        for row in 0..batch.num_rows() {
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|index| batch.array(*index)).collect();
+        let parts = columns.iter().map(Part::of).collect::<Result<Vec<_>>>()?;
+        let rows = batch.rows();
+        let mut keys = KeyBytes { ends: Vec::with_capacity(rows), bytes: Vec::with_capacity(rows * 16) };
+        for row in 0..rows {
             let start = keys.bytes.len();
             parts.iter().for_each(|part| part.write(row, &mut keys.bytes));
             if keys.bytes.len() - start > KEY_BYTES_MAX || keys.bytes.len() > u32::MAX as usize {
@@ -322,7 +331,7 @@ impl<'a> Part<'a> {
             DataType::Binary => Part::Escaped(rows.map(|row| column.as_binary::<i32>().value(row)).collect()),
             DataType::FixedSizeBinary(_) => Part::Plain(rows.map(|row| column.as_fixed_size_binary().value(row)).collect()),
             DataType::Decimal128(..) => Part::Decimal(column.as_primitive::<Decimal128Type>().values()),
-            other => Part::Number(numbers(column)?, width(other)),
+            other => Part::Number(numbers(column.into())?, width(other)),
         })
     }
 
@@ -351,46 +360,40 @@ fn width(data_type: &DataType) -> usize {
 }
 
 /// A column of at most 8 bytes a value, as numbers that compare as its values do. Their bytes stand at the upper end.
-fn numbers(column: &ArrayRef) -> Result<Vec<u64>> {
-    fn signed<T: ArrowPrimitiveType>(column: &ArrayRef) -> Vec<u64>
-    where
-        T::Native: Into<i64>,
-    {
-        let shift = 64 - 8 * size_of::<T::Native>() as u32;
-        let number = |value: &T::Native| ((*value).into() as u64) << shift ^ 1 << 63;
-        column.as_primitive::<T>().values().iter().map(number).collect()
-    }
+fn numbers(column: ColumnRef<'_>) -> Result<Vec<u64>> {
+    use DataType::{Boolean, Date32, Float32, Float64, Int8, Int16, Int32, Int64, Time32, Time64, Timestamp};
     Ok(match column.data_type() {
-        DataType::Boolean => column.as_boolean().values().iter().map(|value| u64::from(value) << 56).collect(),
-        DataType::Int8 => signed::<Int8Type>(column),
-        DataType::Int16 => signed::<Int16Type>(column),
-        DataType::Int32 => signed::<Int32Type>(column),
-        DataType::Int64 => signed::<Int64Type>(column),
-        DataType::Date32 => signed::<Date32Type>(column),
-        DataType::Time32(TimeUnit::Second) => signed::<Time32SecondType>(column),
-        DataType::Time32(_) => signed::<Time32MillisecondType>(column),
-        DataType::Time64(TimeUnit::Microsecond) => signed::<Time64MicrosecondType>(column),
-        DataType::Time64(_) => signed::<Time64NanosecondType>(column),
-        DataType::Timestamp(TimeUnit::Second, _) => signed::<TimestampSecondType>(column),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => signed::<TimestampMillisecondType>(column),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => signed::<TimestampMicrosecondType>(column),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => signed::<TimestampNanosecondType>(column),
-        DataType::Float32 => {
-            let number = |value: &f32| {
+        Boolean => {
+            let (bytes, first) = column.truths();
+            (first..first + column.len()).map(|bit| u64::from(bytes[bit / 8] >> (bit % 8) & 1) << 56).collect()
+        }
+        Float32 => {
+            let number = |bytes: &[u8; 4]| {
+                let value = f32::from_le_bytes(*bytes);
                 let bits = if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() };
                 u64::from(if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }) << 32
             };
-            column.as_primitive::<Float32Type>().values().iter().map(number).collect()
+            column.fixed().as_chunks().0.iter().map(number).collect()
         }
-        DataType::Float64 => {
-            let number = |value: &f64| {
+        Float64 => {
+            let number = |bytes: &[u8; 8]| {
+                let value = f64::from_le_bytes(*bytes);
                 let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
                 if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
             };
-            column.as_primitive::<Float64Type>().values().iter().map(number).collect()
+            column.fixed().as_chunks().0.iter().map(number).collect()
         }
+        Int8 => signed(column, |bytes: &[u8; 1]| u64::from(u8::from_le_bytes(*bytes)) << 56),
+        Int16 => signed(column, |bytes: &[u8; 2]| u64::from(u16::from_le_bytes(*bytes)) << 48),
+        Int32 | Date32 | Time32(_) => signed(column, |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes)) << 32),
+        Int64 | Time64(_) | Timestamp(..) => signed(column, |bytes: &[u8; 8]| u64::from_le_bytes(*bytes)),
         other => return Err(Error::invalid(format!("a column of type {other} cannot be part of a key"))),
     })
+}
+
+/// Signed numbers; `upper` puts the bytes of one at the upper end.
+fn signed<const BYTES: usize>(column: ColumnRef<'_>, upper: impl Fn(&[u8; BYTES]) -> u64) -> Vec<u64> {
+    column.fixed().as_chunks().0.iter().map(|bytes| upper(bytes) ^ 1 << 63).collect()
 }
 
 #[cfg(test)]

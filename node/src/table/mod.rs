@@ -19,6 +19,7 @@ pub mod partition;
 pub mod quantity;
 pub mod schema;
 pub mod spec;
+pub mod stored;
 pub mod types;
 
 mod adopt;

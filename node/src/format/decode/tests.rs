@@ -42,6 +42,11 @@ proptest! {
             let plan = decoder.plan(&layout).unwrap();
             prop_assert!(plan.iter().all(|range| !range.is_empty() && range.end <= bytes.len()));
             prop_assert_eq!(&decoder.decode_parts(&layout, &parts(&plan, &bytes)).unwrap(), &wanted);
+            // Where columns can stay where they stand, they hold the same.
+            let located = decoder.locate(&Buffer::from(bytes.as_slice())).unwrap();
+            let is_flat = !columns.is_empty() && wanted.columns().iter().all(|column| Stored::holds(column.data_type()));
+            prop_assert_eq!(located.is_some(), is_flat && wanted.num_rows() > 0 && compression == Compression::None);
+            prop_assert!(located.is_none_or(|located| *located.batch() == wanted));
         }
     }
 
@@ -66,6 +71,10 @@ proptest! {
                 }
                 match decoder.decode(&broken) {
                     Ok(decoded) => assert_sound(&decoded),
+                    Err(error) => prop_assert!(matches!(error.kind(), Kind::Corrupt | Kind::Unavailable), "{error}"),
+                }
+                match decoder.locate(&broken) {
+                    Ok(located) => _ = located.inspect(|located| assert_sound(located.batch())),
                     Err(error) => prop_assert!(matches!(error.kind(), Kind::Corrupt | Kind::Unavailable), "{error}"),
                 }
             }

@@ -5,9 +5,9 @@ use super::*;
 /// The rows, each alone as the result of merging, and beside deletes where those are passed over.
 pub(super) fn check_done(pairs: &[(&str, &str)], function: &dyn MergeFunction, rows: &RecordBatch) {
     let keys = rows.num_rows();
-    let done = Slot { batch: rows, kinds: None, is_merged: true };
+    let done = Slot { columns: rows.into(), kinds: None, is_merged: true };
     let deletes = vec![ChangeType::Delete.to_byte(); keys];
-    let passed_over = Slot { batch: rows, kinds: Some(&deletes), is_merged: false };
+    let passed_over = Slot { columns: rows.into(), kinds: Some(&deletes), is_merged: false };
     let ignores = pairs.contains(&("ignore-delete", "true"));
     for beside in 0..=usize::from(ignores) {
         let order: Vec<Ref> = (0..keys).flat_map(|row| (0..=beside).map(move |slot| Ref::new(slot, row))).collect();

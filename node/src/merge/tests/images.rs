@@ -45,7 +45,7 @@ fn found(function: &dyn MergeFunction, image: Image, state: &State, batch: &[Row
     // Rows before stand in a slot for each two of them, among others.
     let all: Vec<Row> = state.values().cloned().collect();
     let slots: Vec<Stretch> = all.chunks(2).map(stretch).collect();
-    let slots: Vec<Slot<'_>> = slots.iter().map(|(batch, _)| Slot { batch, kinds: None, is_merged: true }).collect();
+    let slots: Vec<Slot<'_>> = slots.iter().map(|(batch, _)| Slot { columns: batch.into(), kinds: None, is_merged: true }).collect();
     let place = |key: i64| all.iter().position(|row| row.key == key).map_or(Ref::NONE, |at| Ref::new(at / 2, at % 2));
     let old: Vec<Ref> = steps.rows().map(|row| place(batch[row].key)).collect();
     changes(function, image, written, &steps, (&slots, &old)).unwrap()

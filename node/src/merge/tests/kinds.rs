@@ -56,7 +56,7 @@ fn said(error: &Error) -> (String, Option<String>, Vec<(&'static str, String)>) 
 
 /// Rows of one stretch, each a key of its own.
 fn merge_apart(function: &dyn MergeFunction, stretch: &Stretch) -> Result<()> {
-    let slots = [Slot { batch: &stretch.0, kinds: stretch.1.as_deref(), is_merged: false }];
+    let slots = [Slot { columns: (&stretch.0).into(), kinds: stretch.1.as_deref(), is_merged: false }];
     let order: Vec<Ref> = (0..stretch.0.num_rows()).map(|row| Ref::new(0, row)).collect();
     let ends: Vec<u32> = (1..=order.len() as u32).collect();
     function.merge(Groups { slots: &slots, order: &order, ends: &ends }).map(drop)
