@@ -48,7 +48,7 @@ pub use key_range::{KeyRange, KeyRanges};
 pub use literal::{parse_value, print_value};
 pub use mapping::Mapping;
 pub use name::TableName;
-pub use names::{parse_names, quoted_name};
+pub use names::{parse_names, print_names, quoted_name};
 pub use nearest::did_you_mean;
 pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
 pub use partition::{PartitionField, PartitionKey, Partitioner, Transform};
