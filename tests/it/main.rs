@@ -27,6 +27,7 @@ mod examples;
 mod figures;
 mod filters;
 mod foreign;
+mod forged;
 mod inputs;
 mod interrupt;
 mod keyed;

@@ -18,14 +18,14 @@ use crate::io::{Driver, File, Mode, Pool};
 const EDITS_MAX: usize = 512;
 
 /// What the edits of a ledger add up to.
-pub trait LedgerState: Default {
+pub trait LedgerState: Default + Clone {
     /// One change.
     type Edit: Serialize + DeserializeOwned;
 
     /// The number that tells this ledger's file from others.
     const KIND: u16;
 
-    /// Adds an edit. An edit that contradicts the state is Corrupt.
+    /// Adds an edit. An edit that contradicts the state, or makes one that nothing can be done with, is Corrupt.
     fn apply(&mut self, edit: Self::Edit) -> Result<()>;
 
     /// One edit that makes this state from nothing.
@@ -59,8 +59,8 @@ pub fn read<S: LedgerState>(driver: &dyn Driver, pool: &Pool, path: &Path) -> Re
     let found = records::fold::<S::Edit>(S::KIND, &buffer[..read]).map_err(|error| error.at("file", path.display()))?;
     let edits = found.edits.len();
     let mut state = S::default();
-    for edit in found.edits {
-        state.apply(edit).map_err(|error| error.at("file", path.display()))?;
+    for (index, edit) in found.edits.into_iter().enumerate() {
+        state.apply(edit).map_err(|error| error.at("edit", index + 1).at("file", path.display()))?;
     }
     let last = Box::from(&buffer[found.last_record..found.valid_length]);
     let torn_bytes = if found.tail == records::Tail::Torn { read - found.valid_length } else { 0 } as u64;
@@ -172,20 +172,22 @@ impl<S: LedgerState> Ledger<S> {
 
     /// Makes edits durable, all or none, then true.
     ///
-    /// Errors: Exhausted when the device is full (it may be tried again), else Unavailable, and then for good.
+    /// Errors: Exhausted when the device is full (it may be tried again), else Unavailable, and then for good. Corrupt for edits that
+    /// could not be read again: they are not written.
     pub fn append(&mut self, driver: &dyn Driver, pool: &Pool, edits: Vec<S::Edit>) -> Result<()> {
         self.settle(driver, pool)?;
         let bytes = records::record(S::KIND, &edits)?;
+        let count = edits.len();
+        let mut after = self.state.clone();
+        edits.into_iter().try_for_each(|edit| after.apply(edit)).map_err(|error| error.at("file", self.path.display()))?;
         let record = pool.copy_of(&bytes).freeze();
         let file = driver.open(&self.path, Mode::Write, false).map_err(|error| Error::io("open", &self.path, error))?;
         if let Err(error) = driver.write_at(&file, &[record], self.valid_bytes, true) {
             return Err(self.take_back(driver, &file, Error::io("write", &self.path, error)));
         }
         self.valid_bytes += bytes.len() as u64;
-        self.edits += edits.len();
-        for edit in edits {
-            self.state.apply(edit)?;
-        }
+        self.edits += count;
+        self.state = after;
         if self.edits > self.rewrite_at {
             self.rewrite(driver, pool);
         }

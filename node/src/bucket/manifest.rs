@@ -1,7 +1,7 @@
 //! The truth about one bucket: which segments it has and where its log starts.
 //!
-//! Invariants: sealed segments follow each other without a gap; a segment is prepared before it is sealed; what a newer program added is
-//! refused, because it would be lost when the edits are folded.
+//! Invariants: sealed segments follow each other without a gap, from where the log starts; a segment is prepared before it is sealed; ids stand once; no number
+//! overflows; what a newer program added is refused, because it would be lost when the edits are folded.
 //! `ledger` keeps the edits; docs/format/manifest.md has the bytes. This module knows nothing of what segments hold.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ pub type Manifest = Ledger<State>;
 
 /// Name of the file in the bucket's directory.
 pub const FILE_NAME: &str = "manifest";
+
+/// No row that a manifest tells of has this offset or a larger one: what comes behind does not overflow either.
+pub const OFFSETS_END: u64 = 1 << 62;
 
 /// One edit, or several that hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,31 +157,33 @@ impl LedgerState for State {
 
     fn apply(&mut self, edit: Edit) -> Result<()> {
         match edit {
-            Edit::Folded(state) => *self = state,
+            Edit::Folded(state) => {
+                check::state(&state)?;
+                *self = state;
+            }
             Edit::Prepared { segment_id, bytes } => {
+                check::bytes(segment_id, 0, bytes)?;
+                let is_known = self.open.contains_key(&segment_id) || self.sealed.iter().any(|segment| segment.segment_id == segment_id);
+                check::within(!is_known, "a segment was prepared twice").map_err(|error| error.at("segment", format!("{segment_id:x}")))?;
                 self.open.insert(segment_id, bytes);
             }
             Edit::Sealed { segment_id, base_offset, end_offset, bytes, timestamps_ms } => {
                 let file_bytes = self.open.remove(&segment_id).ok_or_else(|| unknown(segment_id))?;
-                if base_offset >= end_offset || self.sealed.last().is_some_and(|last| last.end_offset != base_offset) {
-                    return Err(Error::corrupt(format!("segment {segment_id:x} does not follow the one before it")));
-                }
+                check::rows(segment_id, base_offset..end_offset, self.sealed_end())?;
+                check::bytes(segment_id, bytes, file_bytes)?;
                 self.last_dropped = None;
                 self.sealed.push(SealedSegment { segment_id, base_offset, end_offset, bytes, file_bytes, timestamps_ms });
             }
-            Edit::Trimmed { start_offset, segment_ids } => {
-                self.start_offset = self.start_offset.max(start_offset);
-                let last = self.sealed.last().map(|last| last.segment_id);
-                self.sealed.retain(|segment| !segment_ids.contains(&segment.segment_id));
-                if self.sealed.is_empty() {
-                    self.last_dropped = last.or(self.last_dropped);
-                }
-            }
+            Edit::Trimmed { start_offset, segment_ids } => self.trim(start_offset, &segment_ids)?,
             Edit::Flushed { run, flushed_to } => {
-                if flushed_to < self.flushed_to {
-                    return Err(Error::corrupt("a flush ends before the one before it").at("offset", flushed_to));
+                check::within(flushed_to >= self.flushed_to, "a flush ends before the one before it")
+                    .and_then(|()| check::offset(flushed_to))
+                    .map_err(|error| error.at("offset", flushed_to))?;
+                if let Some(run) = run {
+                    check::run(&run)?;
+                    check::within(!self.has_run(run.id), "a run stands twice").map_err(|error| error.at("run", format!("{:x}", run.id)))?;
+                    self.runs.push(run);
                 }
-                self.runs.extend(run);
                 self.flushed_to = flushed_to;
             }
             Edit::Compacted { run_ids, runs } => self.compact(&run_ids, runs)?,
@@ -195,6 +200,21 @@ impl LedgerState for State {
 }
 
 impl State {
+    /// Drops the first sealed segments: the log starts where the last of them ends.
+    fn trim(&mut self, start_offset: u64, segment_ids: &[u64]) -> Result<()> {
+        let count = segment_ids.len();
+        let dropped = self.sealed.get(..count).filter(|dropped| dropped.iter().map(|segment| &segment.segment_id).eq(segment_ids));
+        let Some(last) = dropped.and_then(|dropped| dropped.last()).filter(|last| last.end_offset == start_offset) else {
+            return Err(Error::corrupt("a log starts elsewhere than behind the segments that went").at("offset", start_offset));
+        };
+        if count == self.sealed.len() {
+            self.last_dropped = Some(last.segment_id);
+        }
+        self.sealed.drain(..count);
+        self.start_offset = start_offset;
+        Ok(())
+    }
+
     fn compact(&mut self, run_ids: &[u64], runs: Vec<RunMeta>) -> Result<()> {
         let stand = |at: usize| self.runs.get(at..at + run_ids.len()).is_some_and(|runs| runs.iter().map(|run| &run.id).eq(run_ids));
         let first = self.runs.iter().position(|known| Some(&known.id) == run_ids.first());
@@ -202,7 +222,7 @@ impl State {
             return Err(Error::corrupt("runs were merged that do not stand together").at("runs", format!("{run_ids:x?}")));
         };
         self.runs.splice(at..at + run_ids.len(), runs);
-        Ok(())
+        check::runs(&self.runs)
     }
 
     /// Whether the tree or a snapshot has a run.
@@ -229,3 +249,7 @@ impl State {
 fn unknown(segment_id: u64) -> Error {
     Error::corrupt(format!("segment {segment_id:x} was sealed but never prepared"))
 }
+
+mod check;
+#[cfg(test)]
+mod tests;

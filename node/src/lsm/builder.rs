@@ -18,8 +18,9 @@ use crate::merge::outcome::{ColumnCopy, lengths};
 use crate::table::rows::value_bytes;
 use crate::table::{ChangeType, TableSchema};
 
-/// Bytes of a block, about: a lookup reads one.
-const BLOCK_BYTES_GOAL: usize = 16 << 10;
+/// Bytes of the values of a block, about. A lookup reads one, with the pages that cover it: together they seldom have more than 16 KiB, which is a size of buffers
+/// in the pool, the next being twice as large.
+const BLOCK_BYTES_GOAL: usize = 23 << 9;
 
 /// Rows of a block at most and at least.
 const BLOCK_ROWS: std::ops::RangeInclusive<usize> = 16..=4096;

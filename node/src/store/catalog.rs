@@ -1,7 +1,7 @@
 //! What tables a store has, their partitions, and where each bucket stands in the commit page.
 //!
-//! Invariants: ids are never used twice; the slots of two live tables never overlap; what a newer program added is refused, because it would
-//! be lost when the edits are folded. The edits live in a ledger, like those of a bucket.
+//! Invariants: ids are never used twice; every slot is one of the commit page, and those of two live tables never overlap; what a newer program added is
+//! refused, because it would be lost when the edits are folded. The edits live in a ledger, like those of a bucket.
 //! docs/format/catalog.md has them. This module knows nothing of files.
 
 use std::collections::BTreeMap;
@@ -150,10 +150,10 @@ impl TableEntry {
         self.partitions.iter().find(|(_, partition)| partition.name == name).map(|(id, _)| *id)
     }
 
-    fn slots(&self) -> Vec<Range<usize>> {
+    fn slots(&self) -> impl Iterator<Item = Range<usize>> {
         let buckets = self.spec.buckets as usize;
-        let of_partition = |partition: &Partition| partition.slot..partition.slot + buckets;
-        std::iter::once(self.slot..self.slot + 1).chain(self.partitions.values().map(of_partition)).collect()
+        let of_partition = move |partition: &Partition| partition.slot..partition.slot + buckets;
+        std::iter::once(self.slot..self.slot + 1).chain(self.partitions.values().map(of_partition))
     }
 }
 
@@ -179,32 +179,47 @@ impl LedgerState for Catalog {
 
     fn apply(&mut self, edit: Edit) -> Result<()> {
         match edit {
-            Edit::Folded(catalog) => *self = catalog,
-            Edit::Opened { epoch } => self.epoch = self.epoch.max(epoch),
+            Edit::Folded(catalog) => {
+                check::catalog(&catalog)?;
+                *self = catalog;
+            }
+            Edit::Opened { epoch } => {
+                check::epoch(epoch)?;
+                self.epoch = self.epoch.max(epoch);
+            }
             Edit::TableCreated { spec, slot, replaces } => {
-                self.next_table_id = self.next_table_id.max(spec.id + 1);
+                check::new_table(self, &spec, slot, replaces)?;
+                self.next_table_id = spec.id + 1;
                 let (id, partitions) = (spec.id, BTreeMap::new());
                 let made = TableEntry { spec, slot, partitions, partitions_end: 0, replaces, plan: OnceLock::new() };
                 self.tables.insert(id, Arc::new(made));
             }
             Edit::PartitionCreated { table_id, partition_id, name, slot, serial } => {
+                let made = Partition { name, slot, serial };
+                check::new_partition(self, table_id, partition_id, &made)?;
                 self.serial = self.serial.max(serial);
-                self.entry(table_id)?.partitions.insert(partition_id, Partition { name, slot, serial });
+                self.entry(table_id)?.partitions.insert(partition_id, made);
             }
             Edit::PartitionDropped { table_id, partition_id } => {
                 let entry = self.entry(table_id)?;
-                entry.partitions_end = entry.next_partition_id();
-                entry.partitions.remove(&partition_id);
+                let end = entry.next_partition_id();
+                entry.partitions.remove(&partition_id).ok_or_else(|| check::no_partition(table_id, partition_id))?;
+                entry.partitions_end = end;
             }
             Edit::TableAltered { spec } => {
                 let entry = self.entry(spec.id)?;
+                check::altered(&entry.spec, &spec)?;
                 (entry.spec, entry.plan) = (spec, OnceLock::new());
             }
             Edit::TableDropped { table_id } => {
+                self.entry(table_id)?;
                 self.tables.remove(&table_id);
             }
             Edit::TableReplaced { table_id, by } => {
-                self.entry(by)?.replaces = None;
+                self.entry(table_id)?;
+                let by = self.entry(by)?;
+                check::replaced(table_id, by)?;
+                by.replaces = None;
                 self.tables.remove(&table_id);
             }
         }
@@ -218,8 +233,7 @@ impl LedgerState for Catalog {
 
 impl Catalog {
     fn entry(&mut self, table_id: u32) -> Result<&mut TableEntry> {
-        let unknown = || Error::corrupt(format!("the catalog changes table {table_id} and does not have it"));
-        self.tables.get_mut(&table_id).map(Arc::make_mut).ok_or_else(unknown)
+        self.tables.get_mut(&table_id).map(Arc::make_mut).ok_or_else(|| check::no_table(table_id))
     }
 
     /// The table of that name.
@@ -281,131 +295,6 @@ impl Catalog {
     }
 }
 
+mod check;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::table::{ColumnType, Field, TableSchema};
-
-    fn create(catalog: &mut Catalog, name: &str, buckets: u32) -> u32 {
-        let schema = TableSchema::new(vec![Field::new("a", ColumnType::Int64, true)]).unwrap();
-        let mut spec = TableSpec::new(name.parse().unwrap(), catalog.next_table_id, schema, 0);
-        spec.buckets = buckets;
-        let id = spec.id;
-        for edit in catalog.new_table(spec, None).unwrap() {
-            catalog.apply(edit).unwrap();
-        }
-        id
-    }
-
-    #[test]
-    fn slots_never_overlap_and_are_used_again() {
-        let mut catalog = Catalog::default();
-        create(&mut catalog, "a", 3);
-        let b = create(&mut catalog, "b", 5);
-        create(&mut catalog, "c", 2);
-        catalog.apply(Edit::TableDropped { table_id: b }).unwrap();
-        create(&mut catalog, "d", 4);
-        create(&mut catalog, "e", 9);
-        let mut used: Vec<usize> = catalog.tables.values().flat_map(|entry| entry.slots()).flatten().collect();
-        let count = used.len();
-        used.sort();
-        used.dedup();
-        assert_eq!(used.len(), count, "a slot is used twice: {used:?}");
-        assert!(!used.contains(&STORE_SLOT));
-        assert_eq!(catalog.find(&"d".parse().unwrap()).unwrap().slot, 5, "the gap that b left");
-    }
-
-    #[test]
-    fn a_full_page_is_a_limit() {
-        let mut catalog = Catalog::default();
-        create(&mut catalog, "a", 65_000);
-        assert_eq!(catalog.free_slots(600).unwrap_err().kind(), crate::Kind::Exhausted);
-    }
-
-    #[test]
-    fn ids_of_partitions_are_never_used_twice() {
-        let mut catalog = Catalog::default();
-        let table_id = create(&mut catalog, "a", 2);
-        let mut made = Vec::new();
-        for name in ["x", "y", "x", "x"] {
-            let (partition_id, edit) = catalog.new_partition(&catalog.tables[&table_id], name).unwrap();
-            catalog.apply(edit).unwrap();
-            made.push(partition_id);
-            catalog.apply(Edit::PartitionDropped { table_id, partition_id }).unwrap();
-        }
-        assert_eq!(made, [1, 2, 3, 4]);
-        let (id, _) = catalog.new_partition(&catalog.tables[&table_id], "z").unwrap();
-        assert_eq!((id, catalog.serial), (5, 5));
-    }
-
-    #[test]
-    fn a_table_is_not_found_before_it_has_taken_the_place_of_another() {
-        let mut catalog = Catalog::default();
-        let old = create(&mut catalog, "a", 2);
-        let spec = TableSpec { id: catalog.next_table_id, buckets: 5, ..catalog.tables[&old].spec.clone() };
-        let new = spec.id;
-        for edit in catalog.new_table(spec, Some(old)).unwrap() {
-            catalog.apply(edit).unwrap();
-        }
-        let name: TableName = "a".parse().unwrap();
-        assert_eq!((catalog.find(&name).unwrap().spec.id, catalog.shown().count()), (old, 1));
-        catalog.apply(Edit::TableReplaced { table_id: old, by: new }).unwrap();
-        assert_eq!((catalog.find(&name).unwrap().spec.buckets, catalog.tables.len()), (5, 1));
-    }
-
-    const SPEC: &str = r#"{"name":"default.t","id":0,"schemas":[{"version":0,"fields":[{"id":1,"name":"a","type":"int64","nullable":true}],"highest_field_id":1}],"primary_key":[],"partition_by":[],"buckets":2,"bucket_key":[],"options":{},"created_ms":0}"#;
-
-    fn fold(edits: &[String]) -> Catalog {
-        let mut catalog = Catalog::default();
-        edits.iter().for_each(|edit| catalog.apply(serde_json::from_str(edit).expect(edit)).expect(edit));
-        catalog
-    }
-
-    #[test]
-    fn edits_of_the_first_program_are_read() {
-        let edits = [
-            r#"{"opened":{"epoch":3}}"#.to_string(),
-            format!(r#"{{"table_created":{{"spec":{SPEC},"slot":1}}}}"#),
-            r#"{"partition_created":{"table_id":0,"partition_id":0,"name":"","slot":2}}"#.to_string(),
-        ];
-        let folded = format!(
-            r#"{{"folded":{{"epoch":3,"next_table_id":1,"tables":{{"0":{{"spec":{SPEC},"slot":1,"partitions":{{"0":{{"name":"","slot":2}}}}}}}}}}}}"#
-        );
-        for catalog in [fold(&edits), fold(std::slice::from_ref(&folded))] {
-            assert_eq!(serde_json::to_string(&catalog.folded()).unwrap(), folded);
-            assert_eq!((catalog.tables[&0].next_partition_id(), catalog.serial), (1, 0));
-        }
-    }
-
-    #[test]
-    fn the_edits_of_today_are_golden() {
-        let edits = [
-            format!(r#"{{"table_created":{{"spec":{SPEC},"slot":1}}}}"#),
-            r#"{"partition_created":{"table_id":0,"partition_id":1,"name":"a=1","slot":2,"serial":7}}"#.to_string(),
-            r#"{"partition_dropped":{"table_id":0,"partition_id":1}}"#.to_string(),
-            format!(r#"{{"table_created":{{"spec":{},"slot":4,"replaces":0}}}}"#, SPEC.replace(r#""id":0"#, r#""id":1"#)),
-            r#"{"table_replaced":{"table_id":0,"by":1}}"#.to_string(),
-        ];
-        for edit in &edits {
-            assert_eq!(&serde_json::to_string(&serde_json::from_str::<Edit>(edit).unwrap()).unwrap(), edit);
-        }
-        let dropped = fold(&edits[..3]);
-        let folded = format!(
-            r#"{{"folded":{{"epoch":0,"next_table_id":1,"tables":{{"0":{{"spec":{SPEC},"slot":1,"partitions":{{}},"partitions_end":2}}}},"serial":7}}}}"#
-        );
-        assert_eq!(serde_json::to_string(&dropped.folded()).unwrap(), folded);
-        assert_eq!(fold(&[folded]).tables[&0].next_partition_id(), 2);
-        let replaced = fold(&edits);
-        assert_eq!((replaced.tables.len(), replaced.find(&"t".parse().unwrap()).unwrap().spec.id), (1, 1));
-    }
-
-    #[test]
-    fn folded_makes_the_same_catalog() {
-        let mut catalog = Catalog::default();
-        create(&mut catalog, "a", 3);
-        let json = serde_json::to_string(&catalog.folded()).unwrap();
-        let mut again = Catalog::default();
-        again.apply(serde_json::from_str(&json).unwrap()).unwrap();
-        assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&catalog).unwrap());
-    }
-}
+mod tests;

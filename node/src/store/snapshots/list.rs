@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Version;
 use crate::bucket::ledger::LedgerState;
+use crate::bucket::manifest::OFFSETS_END;
 use crate::error::{Error, Result};
 use crate::table::{did_you_mean, print_utc_ms};
+
+/// No snapshot has more rows, runs or bytes, so that sums of them do not overflow.
+const COUNT_MAX: u64 = 1 << 53;
 
 /// One change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,11 +85,15 @@ impl LedgerState for List {
 
     fn apply(&mut self, edit: Edit) -> Result<()> {
         match edit {
-            Edit::Folded(list) => *self = list,
+            Edit::Folded(list) => {
+                list.check()?;
+                *self = list;
+            }
             Edit::Created(record) => {
                 if record.id <= self.last_id {
                     return Err(Error::corrupt("the number of a snapshot was given before").at("snapshot", record.id));
                 }
+                record.check(self.snapshots.last_key_value().map_or(i64::MIN, |(_, last)| last.time_ms))?;
                 self.last_id = record.id;
                 self.snapshots.insert(record.id, record);
             }
@@ -109,7 +117,41 @@ impl LedgerState for List {
     }
 }
 
+impl Record {
+    /// Checks that it can be counted with, behind one of that time.
+    fn check(&self, after_ms: i64) -> Result<()> {
+        let fits =
+            self.id < u64::MAX && self.schema_version >= 0 && self.rows <= COUNT_MAX && self.bytes <= COUNT_MAX && self.runs <= COUNT_MAX;
+        if !fits || self.ends.values().flatten().any(|end| *end >= OFFSETS_END) {
+            return Err(Error::corrupt("a snapshot with numbers that none has").at("snapshot", self.id));
+        }
+        if self.time_ms < after_ms {
+            return Err(Error::corrupt("a snapshot is older than the one before it").at("snapshot", self.id));
+        }
+        Ok(())
+    }
+}
+
 impl List {
+    /// Checks a list as edits would make it.
+    fn check(&self) -> Result<()> {
+        let mut after_ms = i64::MIN;
+        for (id, record) in &self.snapshots {
+            if record.id != *id || *id > self.last_id {
+                return Err(Error::corrupt("a snapshot stands under the number of another").at("snapshot", id));
+            }
+            record.check(after_ms)?;
+            after_ms = record.time_ms;
+        }
+        if self.last_id == u64::MAX {
+            return Err(Error::corrupt("more snapshots than can be"));
+        }
+        match self.tags.iter().find(|(_, id)| !self.snapshots.contains_key(id)) {
+            Some((tag, id)) => Err(Error::corrupt("a tag names a snapshot that is not there").at("tag", tag).at("snapshot", id)),
+            None => Ok(()),
+        }
+    }
+
     /// The names of a snapshot.
     pub(super) fn tags_of(&self, id: u64) -> Vec<String> {
         self.tags.iter().filter(|(_, tagged)| **tagged == id).map(|(tag, _)| tag.clone()).collect()

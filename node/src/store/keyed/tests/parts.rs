@@ -253,7 +253,8 @@ fn splits_of_many_rows_are_of_a_size_and_have_their_place() {
         assert_eq!(splits.len(), 7);
         let counts: Vec<usize> = splits.iter().map(|split| count(table.scan().split(split))).collect();
         assert_eq!(counts.iter().sum::<usize>(), rows);
-        assert!(counts.iter().all(|count| (rows / 28..rows / 3).contains(count)), "{counts:?}");
+        // Where rows of a run lie is known by the block, which has some hundred of these.
+        assert!(counts.iter().all(|count| (rows / 40..rows / 3).contains(count)), "{counts:?}");
         assert_eq!(count(table.scan().split(&splits[1]).limit(5)), 5);
     }
     let of_rows = table.scan().splits(3).unwrap();
