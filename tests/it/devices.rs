@@ -126,7 +126,7 @@ pub(crate) fn fill_device_under_tree(dir: &str) {
     check_full(&writer.upsert(&rows::batch(next..next + 1_000)).unwrap_err());
     let found = store.stats(None).unwrap().remove(0).tree.unwrap();
     let writing = found.writer.unwrap();
-    assert!(writing.flushes_waiting > 1 && writing.memtable_bytes > 0, "the figures say why: {found:?}");
+    assert!(writing.flushes_waiting > 0 && writing.memtable_bytes > 0, "the figures say why: {found:?}");
     for table in [&table, &scratch::follow(dir).table("t").unwrap()] {
         rows::assert_range(&rows::numbers(table.scan().build().unwrap()), 0..next);
         assert_eq!(table.lookup(&rows::batch(next - 2..next + 2)).unwrap().rows.num_rows(), 2);

@@ -369,6 +369,10 @@ impl Bucket {
     /// As [`Bucket::step`].
     pub(super) fn compact_to(self: &Arc<Self>, extent: Extent) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        if extent == Extent::All && tree.shape().keyed.function.keeps_deletes() {
+            // Rows that were there before its deletes go hear of them.
+            self.flush()?;
+        }
         // What has expired in a single run goes, as what its rows say does.
         let is_left = || match extent {
             Extent::Picked => tree.picked().is_some(),

@@ -52,10 +52,10 @@ pub(crate) struct Global {
     /// When a row counts as written: on the device, or in the system's memory [default: sync]
     #[arg(long, global = true, value_name = "WHEN", value_parser = ["sync", "os"])]
     pub(crate) durability: Option<String>,
-    /// How rows are printed [default: as --out is named, else table on a terminal, else json lines]
+    /// How rows are printed, whatever --out is called; ndjson is json [default: as --out is named, else as set, else table on a terminal, else json lines]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
-    /// Print rows to a file [default: standard output]
+    /// Print rows to a file, in the format that its name ends with (.json, .jsonl, .ndjson, .csv, .arrow, .arrows, .parquet) unless --output says another [default: standard output]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// No progress, no summary
@@ -173,11 +173,13 @@ first row where it may not be null, or whose column was widened, ends the tail w
   aquifer scan clicks --splits 4 | parallel aquifer scan clicks --columns user_id --split '{}'
   aquifer scan customers --snapshot monday --splits 4 | parallel aquifer scan customers --split '{}'
 
-A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text',
-'2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. NaN is greater than all numbers and equal to
-itself: x > 5 holds for it. Numbers are compared exactly: no float32 is 0.1. A column whose name is one of these words is written in double quotes.
+A condition has =, <>, <, <=, >, >=, between, in, like, ilike, is null, and, or, not, and values as in 5, 'text', 'it''s',
+'2026-01-31T12:00:00Z', X'00ff', true, null, NaN, Infinity, -Infinity. It does not compute.
+NaN is greater than all numbers and equal to itself: x > 5 holds for it. Numbers are compared exactly: no float32 is 0.1.
+In double quotes stands the name of a column; it needs them if it is one of these words, or has blanks or signs in it.
 
 --splits prints a line for each part of the scan. Each can be read apart, and all together are what the scan would have given then.
+--columns, --where, --limit and --meta are not part of a line: they are given to each scan --split.
 Of a table with a primary key they can be read until the next flush; then they are refused, and are to be made again. With --snapshot or --as-of
 they can be read as long as that snapshot is kept, whatever is written meanwhile: give it a tag to be sure.
 A snapshot shows the rows and the columns that there were. Of a log table, --as-of shows what was committed up to then.")]
@@ -262,10 +264,13 @@ pub(crate) struct Create {
     /// The columns of a parquet, arrow, csv or ndjson file
     #[arg(long, value_name = "FILE")]
     pub(crate) like: Option<PathBuf>,
+    /// How the file of --like is written [default: by its name and first bytes]
+    #[arg(long, value_name = "FORMAT", requires = "like")]
+    pub(crate) format: Option<InputFormat>,
     /// Partition by these columns, as in `country,day(ts)`; a name with a comma stands in double quotes, also as in `day("a,b")`
     #[arg(long, value_name = "COLUMNS", default_value = "", hide_default_value = true)]
     pub(crate) partition_by: String,
-    /// Buckets of each partition: independent logs, each in order
+    /// Buckets of each partition, 1 to 65536: independent logs, each in order
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) buckets: u32,
     /// Rows with the same values here share a bucket [default: any bucket]
@@ -374,7 +379,7 @@ pub(crate) struct Scan {
     /// `name` or `db.name`
     pub(crate) table: String,
     /// Print no rows, but at most so many parts that are about as large, one a line: see --split
-    #[arg(long, value_name = "N", conflicts_with_all = ["columns", "limit", "meta", "split"], value_parser = clap::value_parser!(u32).range(1..=super::store::SPLITS_MAX as i64))]
+    #[arg(long, value_name = "N", conflicts_with = "split", value_parser = clap::value_parser!(u32).range(1..=super::store::SPLITS_MAX as i64))]
     pub(crate) splits: Option<u32>,
     /// Only the part of the scan that a line of --splits names
     #[arg(long, value_name = "LINE", conflicts_with_all = ["bucket", "partition"])]

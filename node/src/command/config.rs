@@ -27,8 +27,10 @@ pub(crate) struct Setting {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) dir: PathBuf,
-    /// As asked for; without, it depends on where the output goes.
+    /// As asked for anywhere; without, it depends on where the output goes.
     pub(crate) output: Option<Format>,
+    /// Whether this very command line asks for it: only then does it count over the name of the file that `out` names.
+    pub(crate) output_is_flag: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
@@ -67,6 +69,7 @@ impl Config {
             return Err(directory.hint("name a file in it"));
         }
         config.out = global.out.clone();
+        config.output_is_flag = config.settings.iter().any(|setting| setting.name == "output" && setting.source.starts_with("--"));
         config.quiet = global.quiet;
         config.verbose = global.verbose > 0;
         if let Some(dir) = &global.dir {
@@ -103,7 +106,7 @@ impl Config {
         }
         let value = |name: &str| settings.iter().find(|setting| setting.name == name).map_or("", |setting| setting.value.as_str());
         let output = (value("output") != AUTO).then(|| format(value("output"))).transpose()?;
-        Ok(Config { dir: value("dir").into(), output, out: None, quiet: false, verbose: false, options, settings })
+        Ok(Config { dir: value("dir").into(), output, output_is_flag: false, out: None, quiet: false, verbose: false, options, settings })
     }
 }
 
@@ -122,7 +125,7 @@ fn own_settings() -> Vec<Setting> {
         setting(
             "output",
             AUTO,
-            "how rows are printed: table, json, csv, arrow or parquet; auto is as --out is named, else table on a terminal, else json",
+            "how rows are printed, unless the name of --out says it: table, json, csv, arrow or parquet; auto is table on a terminal, else json",
         ),
     ]
 }
@@ -130,7 +133,7 @@ fn own_settings() -> Vec<Setting> {
 fn format(name: &str) -> Result<Format> {
     use clap::ValueEnum;
     Format::from_str(name, false)
-        .map_err(|_| Error::invalid(format!("output = {name} is no format")).hint("choose table, json, csv, arrow or parquet"))
+        .map_err(|_| Error::invalid(format!("output = {name} is no format")).hint("choose table, json (or ndjson), csv, arrow or parquet"))
 }
 
 struct Named {
@@ -186,6 +189,7 @@ fn from_file(text: &str, path: &Path) -> Result<Vec<Named>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::session::Session;
 
     fn load(global: Global, sets: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config> {
         let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>();
@@ -212,6 +216,21 @@ mod tests {
         assert!(source(&config, "durability").1.starts_with("file "));
         assert_eq!(source(&config, "files.open.max").0, "77");
         assert_eq!(source(&config, "dir"), ("./aquifer-data", "default"));
+    }
+
+    #[test]
+    fn only_a_flag_counts_over_the_name_of_the_file() {
+        let asked_for = |output: Option<Format>, sets: &[(&str, &str)], out: &str| {
+            let global = Global { output, out: Some(out.into()), ..Global::default() };
+            let session = Session { config: load(global, sets, &[("AQUIFER__OUTPUT", "table")]).unwrap() };
+            (session.format_asked_for().unwrap(), session.check_out().is_ok())
+        };
+        assert_eq!(asked_for(None, &[], "x.parquet"), (Format::Parquet, true));
+        assert_eq!(asked_for(None, &[], "X.CSV"), (Format::Csv, true));
+        assert_eq!(asked_for(None, &[], "x"), (Format::Table, true));
+        assert_eq!(asked_for(Some(Format::Json), &[], "x.parquet"), (Format::Json, true));
+        assert_eq!(asked_for(None, &[("output", "ndjson")], "x.parquet"), (Format::Json, true));
+        assert!(!asked_for(None, &[], "x.foo").1 && asked_for(Some(Format::Json), &[], "x.foo").1);
     }
 
     #[test]

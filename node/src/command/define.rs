@@ -36,7 +36,7 @@ pub(crate) fn create(session: &Session, create: Create) -> Outcome {
             let error = Error::invalid("--like takes a file with rows, not TOML").at("file", path.display());
             return Err(error.hint("describe the columns in TOML with --schema").into());
         }
-        (None, Some(path)) => input::infer(path).map_err(Failure::of_data)?,
+        (None, Some(path)) => input::infer(path, create.format).map_err(Failure::of_data)?,
         (None, None) => unreachable!("one of them is required"),
     };
     let Create { table, partition_by, buckets, bucket_key, primary_key, merge, changelog, set, .. } = create;

@@ -39,7 +39,7 @@ pub(crate) fn lookup(session: &Session, arguments: &Lookup) -> Outcome {
 
 /// The columns of the key that a prefix has.
 fn first_columns<'a>(prefix: &str, key: &'a [String]) -> aquifer_node::Result<&'a [String]> {
-    let names: Vec<String> = key_parts(prefix).into_iter().filter_map(|(_, named)| Some(named?.0)).collect();
+    let names: Vec<String> = key_parts(prefix).into_iter().filter_map(|part| Some(part.named?.name)).collect();
     let named = key.iter().filter(|column| names.contains(column)).count();
     let first = &key[..named.max(1)];
     match first.iter().all(|column| names.contains(column)) {

@@ -51,8 +51,9 @@ pub(crate) fn run(typed: impl Iterator<Item = OsString>) -> u8 {
     let typed = help_of_help(typed.collect());
     // Before the command line is understood, what it says about the output has to be guessed.
     let words: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
-    let json_typed =
-        words.iter().any(|word| word == "--output=json") || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    let is_json = |word: &str| matches!(word, "json" | "ndjson" | "jsonl");
+    let json_typed = words.iter().any(|word| word.strip_prefix("--output=").is_some_and(is_json))
+        || words.windows(2).any(|pair| pair[0] == "--output" && is_json(&pair[1]));
     let arguments = match Arguments::try_parse_from(typed) {
         Ok(arguments) => arguments,
         Err(error) => return outcome::refuse(&error, json_typed),

@@ -68,6 +68,7 @@ pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
         None => table.scan(),
     };
     if let Some(count) = scan.splits {
+        check_whole(&scan.select)?;
         return print_splits(session, &select(whole, &scan.select)?.splits(count as usize)?);
     }
     let part = match &scan.split {
@@ -77,12 +78,29 @@ pub(crate) fn scan(session: &Session, scan: &Scan) -> Outcome {
     read(session, &scan.table, &scan.select, part, false)
 }
 
-/// A line each, to be read by programs; in a format that was asked for, a column of them.
+/// Refuses what a split does not carry: whoever reads it would not hear of it.
+fn check_whole(select: &Select) -> Outcome {
+    let options = [
+        ("--columns", select.columns.is_some()),
+        ("--where", select.filter.is_some()),
+        ("--limit", select.limit.is_some()),
+        ("--meta", select.meta),
+    ];
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => {
+            let lost = Error::invalid(format!("a split does not say {option}: it is a part of all rows, with all columns"));
+            Err(lost.hint(format!("leave out {option} with --splits, and give it to each aquifer scan --split")).into())
+        }
+    }
+}
+
+/// A line each, to be read by programs, and so whole also where tables are printed; in another format that was asked for, a column of them.
 fn print_splits(session: &Session, splits: &[Split]) -> Outcome {
     let lines = splits.iter().map(Split::to_json).collect::<aquifer_node::Result<Vec<_>>>()?;
     match session.format_asked_for() {
-        None | Some(Format::Json) if lines.is_empty() => Ok(()),
-        None | Some(Format::Json) => session.print_text(&lines.join("\n")),
+        None | Some(Format::Json | Format::Table) if lines.is_empty() => Ok(()),
+        None | Some(Format::Json | Format::Table) => session.print_text(&lines.join("\n")),
         Some(_) => {
             let mut report = Report::new(["split"]);
             lines.into_iter().for_each(|line| report.row([line.into()]));

@@ -83,21 +83,25 @@ impl Session {
         }
     }
 
-    /// The format of the output: as asked for, else as --out is named, else a table on a terminal and json lines elsewhere.
+    /// The format of the output: as asked for, else a table on a terminal and json lines elsewhere.
     pub(crate) fn format(&self) -> Format {
         self.format_asked_for().unwrap_or(if self.prints_to_terminal() { Format::Table } else { Format::Json })
     }
 
-    /// The format that --output or the name of --out says.
+    /// The format that --output says, else the name of --out, else the settings: what is set for all command lines does not
+    /// put text into a file that this one calls .parquet.
     pub(crate) fn format_asked_for(&self) -> Option<Format> {
-        self.config.output.or_else(|| self.config.out.as_deref().and_then(Format::of_name))
+        let config = &self.config;
+        let of_name = || config.out.as_deref().and_then(Format::of_name);
+        let of_flag = config.output.filter(|_| config.output_is_flag);
+        of_flag.or_else(of_name).or(config.output)
     }
 
     /// Refuses a file whose name promises a format that rows are not printed in, before anything is done for it.
     pub(crate) fn check_out(&self) -> Outcome {
         let Some(path) = &self.config.out else { return Ok(()) };
         match path.extension() {
-            Some(extension) if self.format_asked_for().is_none() => {
+            Some(extension) if !self.config.output_is_flag && Format::of_name(path).is_none() => {
                 let unknown = format!("no format is called .{}", extension.to_string_lossy());
                 let unknown = Error::invalid(unknown).at("out", path.display());
                 Err(unknown

@@ -17,7 +17,7 @@ use super::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::table::changelog::{CHANGELOG_IMAGE, CHANGELOG_PRODUCER};
 use crate::table::options::OPTIONS as TABLE_OPTIONS;
-use crate::table::{Changelog, ColumnType, Field, TableSchema, did_you_mean};
+use crate::table::{Changelog, ColumnType, Field, TableSchema, did_you_mean, parse_names};
 
 /// The merge engines.
 pub const ENGINES: [&str; 4] = ["deduplicate", "first-row", "partial-update", "aggregation"];
@@ -134,7 +134,7 @@ impl<'a> Table<'a> {
 
     /// The place of a column that is not part of the key.
     fn value_column(&self, option: &str, name: &str) -> Result<usize> {
-        let index = self.schema.index_of(name.trim()).map_err(|error| error.at("option", option))?;
+        let index = self.schema.index_of(name).map_err(|error| error.at("option", option))?;
         if self.key.contains(&self.schema.fields()[index].id) {
             return Err(Error::invalid(format!("column `{name}` is part of the key")).at("option", option));
         }
@@ -142,12 +142,12 @@ impl<'a> Table<'a> {
     }
 
     fn columns(&self, option: &str, names: &str) -> Result<Vec<usize>> {
-        let names: Vec<&str> = names.split(',').filter(|name| !name.trim().is_empty()).collect();
+        let names = parse_names(names).map_err(|error| error.at("option", option))?;
         let mut columns = Vec::with_capacity(names.len());
         for name in names {
-            let column = self.value_column(option, name)?;
+            let column = self.value_column(option, &name)?;
             if columns.contains(&column) {
-                return Err(Error::invalid(format!("column `{}` is named twice", name.trim())).at("option", option));
+                return Err(Error::invalid(format!("column `{name}` is named twice")).at("option", option));
             }
             columns.push(column);
         }
@@ -202,6 +202,11 @@ impl<'a> Table<'a> {
         for (option, value) in self.options {
             let Some((names, SEQUENCE_GROUP)) = field_option(option) else { continue };
             let sequence = self.sequence(option, names)?;
+            if sequence.is_empty() {
+                return Err(Error::invalid("a sequence group has no sequence")
+                    .at("option", option)
+                    .hint("as in `fields.X.sequence-group` = a,b"));
+            }
             let members = self.columns(option, value)?;
             for column in sequence.columns().iter().chain(&members) {
                 let Some(place) = columns.iter().position(|free| free == column) else {
@@ -282,12 +287,12 @@ impl<'a> Table<'a> {
             ColumnType::List(element) => element.kind.children(),
             _ => Vec::new(),
         };
-        let names = self.get(&option).unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = parse_names(self.get(&option).unwrap_or("")).map_err(|error| error.at("option", &option))?;
         let mut key = Vec::new();
         for name in names {
             let Some(place) = fields.iter().position(|field| field.name == name) else {
                 let unknown = Error::invalid(format!("unknown nested field `{name}`")).at("option", option);
-                return Err(unknown.hint(did_you_mean(name, fields.iter().map(|field| field.name.as_str()))));
+                return Err(unknown.hint(did_you_mean(&name, fields.iter().map(|field| field.name.as_str()))));
             };
             if key.contains(&place) {
                 return Err(Error::invalid(format!("nested field `{name}` is named twice")).at("option", option));
@@ -325,9 +330,16 @@ pub fn reads_values(options: &BTreeMap<String, String>) -> bool {
     options.values().any(|function| ["rbm32", "rbm64"].contains(&function.trim()))
 }
 
-/// Whether a new column gets a function to which rows without it say more than nothing.
-pub fn counts_new_columns(options: &BTreeMap<String, String>) -> bool {
-    options.get(DEFAULT_FUNCTION).is_some_and(|function| function.trim() == "count")
+/// Whether rows that were merged under the schema `before` say something else than under `after`, though the options are the same: a new column is one to
+/// which rows without it count, or what wraps around or is rounded at the end of a column's type does so no more.
+pub fn changes_totals(options: &BTreeMap<String, String>, before: &TableSchema, after: &TableSchema) -> bool {
+    let function = |field: &Field| options.get(&format!("fields.{}.aggregate-function", field.name)).or(options.get(DEFAULT_FUNCTION));
+    after.fields().iter().any(|field| match (function(field).map(|name| name.trim()), before.field(field.id)) {
+        (Some("count"), None) => true,
+        // Decimals are calculated in 128 bits, whatever their type's digits are.
+        (Some("sum" | "product" | "count"), Some(known)) => known.kind != field.kind && !matches!(field.kind, ColumnType::Decimal { .. }),
+        _ => false,
+    })
 }
 
 /// Whether an option of this name says how rows are merged, in some engine.

@@ -32,7 +32,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{counts_new_columns, is_merge_option, kept_value, merge_function, reads_values};
+pub use engine::{changes_totals, is_merge_option, kept_value, merge_function, reads_values};
 pub use function::{Column, Groups, MergeFunction, Merged, Slot};
 pub use gather::gather;
 pub use names::follow_columns;

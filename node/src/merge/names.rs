@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::engine::{NESTED_KEY, SEQUENCE_FIELD, SEQUENCE_GROUP, field_option};
-use crate::table::{ColumnType, Field, TableSchema};
+use crate::table::{ColumnType, Field, TableSchema, parse_names, print_names};
 
 /// Merge options after a change of the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,11 +56,11 @@ fn value_of_option(option: &str, value: &str, before: &TableSchema, after: &Tabl
 }
 
 fn id_of(column: &str, schema: &TableSchema) -> Option<i32> {
-    schema.fields().iter().find(|field| field.name == column.trim()).map(|field| field.id)
+    schema.fields().iter().find(|field| field.name == column).map(|field| field.id)
 }
 
 fn nested_fields(column: &str, schema: &TableSchema) -> Option<Vec<Field>> {
-    schema.fields().iter().find(|field| field.name == column.trim()).map(|field| elements(&field.kind))
+    schema.fields().iter().find(|field| field.name == column).map(|field| elements(&field.kind))
 }
 
 /// The fields of the structs in a list.
@@ -71,13 +71,15 @@ fn elements(kind: &ColumnType) -> Vec<Field> {
     }
 }
 
-fn renamed_list(names: &str, before: &[Field], after: &[Field]) -> Result<String, Gone> {
-    let names: Result<Vec<String>, Gone> = names.split(',').map(|name| renamed(name, before, after)).collect();
-    Ok(names?.join(","))
+/// What is no list of names is left as it is, as are names that nobody knows.
+fn renamed_list(list: &str, before: &[Field], after: &[Field]) -> Result<String, Gone> {
+    let Ok(names) = parse_names(list) else { return Ok(list.to_string()) };
+    let now = names.iter().map(|name| renamed(name, before, after)).collect::<Result<Vec<_>, Gone>>()?;
+    Ok(if now == names { list.to_string() } else { print_names(&now) })
 }
 
 fn renamed(name: &str, before: &[Field], after: &[Field]) -> Result<String, Gone> {
-    let Some(known) = before.iter().find(|field| field.name == name.trim()) else { return Ok(name.to_string()) };
+    let Some(known) = before.iter().find(|field| field.name == name) else { return Ok(name.to_string()) };
     match after.iter().find(|field| field.id == known.id) {
         Some(now) if now.name == known.name => Ok(name.to_string()),
         Some(now) => Ok(now.name.clone()),
@@ -130,6 +132,18 @@ mod tests {
         let followed = follow(&options, &[("key", 1), ("a", 5), ("c", 4)]);
         assert_eq!(followed.options, map(&[("fields.x.aggregate-function", "max")]));
         assert_eq!(followed.orphans, map(&[("fields.a.aggregate-function", "a"), ("sequence.field", "b")]));
+    }
+
+    #[test]
+    fn names_with_commas_come_to_stand_in_quotes_and_lose_them() {
+        let comma = [("key", 1), ("a,\"b", 2), ("b", 3), ("c", 4)];
+        let options = [("sequence.field", "c, a"), ("fields.a,b.sequence-group", "c"), ("fields.a.ignore-retract", "true")];
+        let quoted =
+            [("sequence.field", r#"c,"a,""b""#), (r#"fields."a,""b",b.sequence-group"#, "c"), (r#"fields.a,"b.ignore-retract"#, "true")];
+        assert_eq!(follow(&options, &comma).options, map(&quoted));
+        let back = follow_columns(&map(&quoted), &schema(&comma), &schema(&[("key", 1), ("a", 2), ("b", 3), ("c", 4)]));
+        assert_eq!(back.options, map(&[("sequence.field", "c,a"), options[1], options[2]]));
+        assert_eq!(follow(&[("sequence.field", r#"a,"b"#)], &comma).options, map(&[("sequence.field", r#"a,"b"#)]), "no list");
     }
 
     #[test]

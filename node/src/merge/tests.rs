@@ -288,6 +288,10 @@ fn options_that_make_no_engine_are_refused() {
         (&[partial, ("sequence.field", "first")], "by which sequence each of its columns came"),
         (&[partial, ("fields.number.aggregate-function", "sum")], "needs a sequence group"),
         (&[partial, ("fields.first.sequence-group", "text"), ("fields.second.sequence-group", "text")], "two sequences"),
+        (&[partial, ("fields..sequence-group", "text")], "has no sequence"),
+        (&[("sequence.field", "first,")], "unknown column ``"),
+        (&[("sequence.field", "\"first")], "does not end"),
+        (&[aggregation, ("fields. number.aggregate-function", "sum")], "unknown column ` number`"),
         (&[partial, ("ignore-delete", "true"), ("partial-update.remove-record-on-delete", "true")], "exclude each other"),
     ];
     for (pairs, said) in cases {

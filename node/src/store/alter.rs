@@ -8,7 +8,7 @@ use super::open::{Inner, no_such_table};
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::merge::names::Followed;
-use crate::merge::{MergeFunction, counts_new_columns, follow_columns, is_merge_option, kept_value, merge_function, reads_values};
+use crate::merge::{MergeFunction, changes_totals, follow_columns, is_merge_option, kept_value, merge_function, reads_values};
 pub use crate::table::evolution::{Change as ColumnChange, Position};
 use crate::table::key_range::KeyRanges;
 use crate::table::{Changelog, TableName, TableSpec};
@@ -144,8 +144,8 @@ fn altered(entry: &TableEntry, changes: &[Change]) -> Result<TableSpec> {
     if !spec.primary_key.is_empty() {
         merge_function(&spec.merge, spec.schema(), &spec.primary_key).map_err(located)?;
     }
-    let is_counted = counts_new_columns(&options) && columns.iter().any(|change| matches!(change, ColumnChange::Add { .. }));
-    spec.merge_changes += u32::from(is_bereft || is_counted || spec.merge != options);
+    let is_other_total = changes_totals(&options, before.schema(), spec.schema());
+    spec.merge_changes += u32::from(is_bereft || is_other_total || spec.merge != options);
     Ok(spec)
 }
 

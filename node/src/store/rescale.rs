@@ -45,6 +45,8 @@ pub(super) fn rescale(store: &Arc<Inner>, name: &TableName, buckets: u32, progre
     let entry = store.entry(old_id, name)?;
     let spec = entry.spec.clone();
     spec.check_writable()?;
+    // What is wrong as it stands is said before what stands in its way.
+    TableSpec { buckets, ..spec.clone() }.check()?;
     let report = RescaleReport { rows: 0, buckets_before: spec.buckets, buckets };
     if spec.buckets == buckets {
         return Ok(report);

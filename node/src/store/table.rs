@@ -90,11 +90,12 @@ impl CreateTable {
         let schema = self.with_key_columns(supported(&self.schema)?)?;
         let mut spec = TableSpec::new(name.clone(), id, schema, created_ms);
         if !self.partition_by.trim().is_empty() {
-            spec.partition_by = PartitionField::parse_list(&self.partition_by, spec.schema())?;
+            spec.partition_by =
+                PartitionField::parse_list(&self.partition_by, spec.schema()).map_err(|error| error.at("in", "the partitions"))?;
         }
         spec.buckets = self.buckets;
-        spec.bucket_key = spec.schema().ids_of(&self.bucket_key)?;
-        spec.primary_key = spec.schema().ids_of(&self.primary_key)?;
+        spec.bucket_key = spec.schema().ids_of(&self.bucket_key).map_err(|error| error.at("in", "the bucket key"))?;
+        spec.primary_key = spec.schema().ids_of(&self.primary_key).map_err(|error| error.at("in", "the primary key"))?;
         for (name, value) in &self.options {
             if Changelog::has_option(name) && self.primary_key.is_empty() {
                 let keyless = Error::invalid("a log table has no changelog: its rows are never changed").at("option", name);

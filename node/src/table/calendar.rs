@@ -72,6 +72,11 @@ pub(super) fn print_timestamp(value: i64, unit: TimeUnit) -> String {
     format!("{}T{}", print_date(value.div_euclid(day_steps)), print_time(value.rem_euclid(day_steps), unit))
 }
 
+/// A moment in milliseconds since 1970, as a message says it.
+pub fn print_utc_ms(moment_ms: i64) -> String {
+    format!("{}Z", print_timestamp(moment_ms, TimeUnit::Millisecond))
+}
+
 /// Days since 1970-01-01 of `2026-01-31`.
 pub(super) fn parse_date(text: &str) -> Option<i64> {
     let (sign, unsigned) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));

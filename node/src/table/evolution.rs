@@ -3,6 +3,7 @@
 //! Invariant: rows written under any earlier version can be read under the new one (`mapping`), because ids are never used twice,
 //! types only widen, and what is added is nullable. Columns that partition or key the table keep their id and type.
 
+use super::expiry::TIME_FIELD;
 use super::options::Statistics;
 use super::schema::{TableSchema, assign_ids};
 use super::spec::TableSpec;
@@ -79,10 +80,10 @@ impl TableSpec {
         let mut draft = Draft { fields: self.schema().fields().to_vec(), highest: self.schema().highest_field_id(), fixed: self.fixed() };
         for change in changes {
             draft.apply(change).map_err(located)?;
-            next.follow(change);
         }
         let version = self.schema().version().saturating_add(1);
         next.schemas.push(TableSchema::from_parts(version, draft.fields, draft.highest).map_err(located)?)?;
+        next.follow(self.schema()).map_err(located)?;
         next.check()?;
         Ok(next)
     }
@@ -95,22 +96,31 @@ impl TableSpec {
         partitions.chain(primary).chain(bucket).collect()
     }
 
-    /// Lets the options that name columns follow a change.
-    fn follow(&mut self, change: &Change) {
-        if let (Change::Rename { from, to }, Some(name)) = (change, &mut self.options.record_time_field)
-            && name == from
-        {
-            name.clone_from(to);
+    /// Lets the options that name columns of the schema `before` name the same ones: by field id, whoever has their names now.
+    fn follow(&mut self, before: &TableSchema) -> Result<()> {
+        let after = self.schema().clone();
+        let id = |name: &String| before.fields().iter().find(|field| field.name == *name).map(|field| field.id);
+        if let Some((name, id)) = self.options.record_time_field.as_mut().and_then(|name| id(name).map(|id| (name, id))) {
+            let Some(field) = after.field(id) else {
+                let timeless =
+                    Error::invalid("a column is dropped that has the time of rows").at("column", &*name).at("option", TIME_FIELD);
+                return Err(timeless.hint("set the option to another column, or reset it, before"));
+            };
+            name.clone_from(&field.name);
         }
-        let Statistics::Columns(names) = &mut self.options.statistics else { return };
-        match change {
-            Change::Rename { from, to } => names.iter_mut().filter(|name| *name == from).for_each(|name| name.clone_from(to)),
-            Change::Drop { name } => names.retain(|known| known != name),
-            _ => {}
-        }
+        let Statistics::Columns(names) = &mut self.options.statistics else { return Ok(()) };
+        names.retain_mut(|name| match id(name).map(|id| after.field(id)) {
+            Some(Some(field)) => {
+                name.clone_from(&field.name);
+                true
+            }
+            Some(None) => false,
+            None => true,
+        });
         if names.is_empty() {
             self.options.statistics = Statistics::None;
         }
+        Ok(())
     }
 }
 

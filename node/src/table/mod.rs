@@ -39,6 +39,7 @@ mod statistics;
 
 pub use adopt::supported;
 pub use bucketing::BucketFunction;
+pub use calendar::print_utc_ms;
 pub use change::ChangeType;
 pub use changelog::{Changelog, Image};
 pub use conform::conform;
@@ -49,7 +50,7 @@ pub use key_range::{KeyRange, KeyRanges};
 pub use literal::{parse_value, print_value};
 pub use mapping::Mapping;
 pub use name::TableName;
-pub use names::{parse_names, quoted_name};
+pub use names::{parse_names, print_names, quoted_name};
 pub use nearest::did_you_mean;
 pub use options::{Assign, Compression, OptionDoc, Statistics, TableOptions};
 pub use partition::{PartitionField, PartitionKey, Partitioner, Transform};

@@ -13,7 +13,7 @@ pub fn parse_names(text: &str) -> Result<Vec<String>> {
 }
 
 /// Names as [`parse_names`] takes them.
-pub(super) fn print_names(names: &[String]) -> String {
+pub fn print_names(names: &[String]) -> String {
     names.iter().map(|name| print_name(name)).collect::<Vec<_>>().join(",")
 }
 
@@ -60,9 +60,14 @@ pub fn quoted_name(text: &str) -> Result<Option<(String, &str)>> {
 
 fn print_name(name: &str) -> String {
     match name.is_empty() || name.trim() != name || name.contains([',', '"']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
+        true => in_quotes(name),
         false => name.to_string(),
     }
+}
+
+/// A name in double quotes, as [`quoted_name`] takes it.
+pub(super) fn in_quotes(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -14,6 +14,19 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
     if let Some(best) = nearest(name, &known) {
         return format!("did you mean `{best}`?");
     }
+    list(&known)
+}
+
+/// As [`did_you_mean`], but with all names also where one is near: whoever meant another sees which there are.
+pub(super) fn did_you_mean_of<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(name, &known) {
+        Some(best) if known.len() > 1 => format!("did you mean `{best}`? {}", list(&known)),
+        _ => did_you_mean(name, known),
+    }
+}
+
+fn list(known: &[&str]) -> String {
     match known.len() {
         0 => String::new(),
         count if count <= LISTED_MAX => format!("known are {}", known.join(", ")),
@@ -68,6 +81,8 @@ mod tests {
         assert_eq!(did_you_mean("ID", ["user", "id"]), "did you mean `id`?");
         assert_eq!(did_you_mean("zzz", ["a", "b"]), "known are a, b");
         assert_eq!(did_you_mean("zzz", []), "");
+        assert_eq!(did_you_mean_of("prise", ["id", "price"]), "did you mean `price`? known are id, price");
+        assert_eq!((did_you_mean_of("ID", ["id"]), did_you_mean_of("z", ["id"])), ("did you mean `id`?".into(), "known are id".into()));
         let many: Vec<String> = (10..40).map(|number| format!("n{number}")).collect();
         let hint = did_you_mean("zzz", many.iter().map(String::as_str));
         assert!(hint.starts_with("known are n10, n11") && hint.ends_with(", n33 and 6 more"), "{hint}");

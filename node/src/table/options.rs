@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::expiry::{EXPIRE_TIME, TIME_FIELD};
-use super::names::{parse_names, print_names};
+use super::names::{in_quotes, parse_names, print_names, quoted_name};
 use super::nearest::did_you_mean;
 use super::quantity::{parse_bytes, parse_duration_ms, print_bytes, print_duration_ms};
 use crate::error::{Error, Result};
@@ -174,7 +174,7 @@ impl TableOptions {
             "retention.ms" => self.retention_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
             "retention.bytes" => self.retention_bytes = parse_limit(value, parse_bytes).map_err(located)?,
             EXPIRE_TIME => self.record_expire_ms = parse_limit(value, parse_duration_ms).map_err(located)?,
-            TIME_FIELD => self.record_time_field = (value != "none").then(|| value.to_string()),
+            TIME_FIELD => self.record_time_field = parse_column(value).map_err(located)?,
             "segment.bytes" => self.segment_bytes = parse_within(value, SEGMENT_BYTES).map_err(located)?,
             "batch.bytes.max" => self.batch_bytes_max = parse_within(value, BATCH_BYTES).map_err(located)?,
             "bucket.assign" => self.bucket_assign = parse_assign(value).map_err(located)?,
@@ -219,7 +219,7 @@ impl TableOptions {
             "retention.ms" => limit(self.retention_ms, print_duration_ms),
             "retention.bytes" => limit(self.retention_bytes, print_bytes),
             EXPIRE_TIME => limit(self.record_expire_ms, print_duration_ms),
-            TIME_FIELD => self.record_time_field.clone().unwrap_or_else(|| "none".to_string()),
+            TIME_FIELD => self.record_time_field.as_deref().map_or("none".to_string(), print_column),
             "segment.bytes" => print_bytes(self.segment_bytes),
             "batch.bytes.max" => print_bytes(self.batch_bytes_max),
             "bucket.assign" => match self.bucket_assign {
@@ -308,6 +308,20 @@ fn print_columns(names: &[String]) -> String {
         "times" | "*" | "none" => format!("\"{text}\""),
         _ => text,
     }
+}
+
+/// One column; it may stand in double quotes, and must where it would be read as something else.
+fn parse_column(value: &str) -> Result<Option<String>> {
+    match quoted_name(value)? {
+        None => Ok((value != "none").then(|| value.to_string())),
+        Some((name, "")) => Ok(Some(name)),
+        Some(_) => Err(Error::invalid("something stands behind a name in double quotes").at("value", value)),
+    }
+}
+
+fn print_column(name: &str) -> String {
+    let is_clear = name != "none" && name.trim() == name && !name.starts_with('"');
+    if is_clear { name.to_string() } else { in_quotes(name) }
 }
 
 fn parse_limit(value: &str, parse: fn(&str) -> Result<u64>) -> Result<Option<u64>> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use super::types::Field;
 use super::types::{ColumnType, DECIMAL_PRECISION_MAX, DEPTH_MAX};
 use crate::error::{Error, Result};
-use crate::table::nearest::did_you_mean;
+use crate::table::nearest::did_you_mean_of;
 
 /// Most fields of a schema, nested ones included.
 pub const FIELDS_MAX: usize = 10_000;
@@ -147,7 +147,7 @@ impl TableSchema {
 
     fn unknown(&self, name: &str) -> Error {
         let error = Error::invalid(format!("unknown column `{name}`"));
-        let hint = did_you_mean(name, self.fields.iter().map(|field| field.name.as_str()));
+        let hint = did_you_mean_of(name, self.fields.iter().map(|field| field.name.as_str()));
         if hint.is_empty() { error } else { error.hint(hint) }
     }
 }

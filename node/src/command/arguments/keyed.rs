@@ -29,6 +29,10 @@ pub(super) const LOOKUP_HELP: &str = "Examples:
   aquifer lookup sales --prefix country=CH
   aquifer lookup customers --key id=7 --snapshot 3
   aquifer lookup sales --prefix country=CH --as-of 2026-01-31T12:00:00Z
+  aquifer lookup places --key 'name=\"Paris, Texas\",kind=city'
+
+A value holds commas and equals signs as it stands: name=x,y and name=a=1. In double quotes it holds anything, also what looks like the next
+column, and double quotes doubled: name=\"say \"\"hi\"\", n=1\". The shell has quotes of its own: put the whole key in single ones.
 
 Rows come in the order of the keys. How many keys have no row is said on stderr. With --prefix all rows come whose key begins so;
 that is fast where the --bucket-key of the table is part of it, else all buckets are asked.";

@@ -56,7 +56,8 @@ impl Columns {
     }
 }
 
-/// Keys as the user types them, `COLUMN=VALUE` for each column of the key, between commas; a value may hold commas, and a name in double quotes too.
+/// Keys as the user types them, `COLUMN=VALUE` for each column of the key, between commas. A name or a value in double quotes may hold anything, double quotes
+/// doubled; without, a value may still hold commas, where what follows one does not look like another column of the key.
 ///
 /// Errors: Invalid, with the key, for a column that is missing, unknown or named twice, and for a value that its column does not hold.
 pub(crate) fn parse_keys(texts: &[String], table: &Schema, key: &[String]) -> Result<RecordBatch> {
@@ -72,15 +73,17 @@ pub(crate) fn parse_keys(texts: &[String], table: &Schema, key: &[String]) -> Re
 
 fn parse_key(text: &str, columns: &mut [Named]) -> Result<()> {
     let mut values: Vec<Option<String>> = vec![None; columns.len()];
+    // The column whose value goes on behind the next comma.
     let mut at = None;
-    for (part, named) in key_parts(text) {
-        let column = named.as_ref().and_then(|(name, _)| columns.iter().position(|column| column.name == *name));
+    for KeyPart { text: part, named } in key_parts(text) {
+        let column = named.as_ref().and_then(|named| columns.iter().position(|column| column.name == named.name));
         match (column, named, at) {
-            (Some(column), Some((name, value)), _) => {
-                if values[column].replace(value.to_string()).is_some() {
-                    return Err(Error::invalid(format!("column {} is named twice", quote(&name))));
+            (Some(column), Some(NamedValue { name, value, is_quoted }), _) => {
+                if values[column].replace(value).is_some() {
+                    let twice = Error::invalid(format!("column {} is named twice", quote(&name)));
+                    return Err(twice.hint("put a value that looks like another column in double quotes, as in a=\"x,b=y\""));
                 }
-                at = Some(column);
+                at = (!is_quoted).then_some(column);
             }
             (_, _, Some(column)) => values[column].get_or_insert_default().extend([",", part]),
             _ => return Err(Error::invalid("a key has the form COLUMN=VALUE").hint(form(columns))),
@@ -95,24 +98,52 @@ fn parse_key(text: &str, columns: &mut [Named]) -> Result<()> {
     Ok(())
 }
 
-/// What stands between the commas of a key, and the name and the value where it begins with a name.
-pub(crate) fn key_parts(text: &str) -> Vec<(&str, Option<(String, &str)>)> {
+/// What stands between two commas of a key.
+pub(crate) struct KeyPart<'a> {
+    text: &'a str,
+    /// Where it has the form `NAME=VALUE`.
+    pub(crate) named: Option<NamedValue>,
+}
+
+/// A value of a key, and the name before it.
+pub(crate) struct NamedValue {
+    pub(crate) name: String,
+    value: String,
+    /// Whether the value stood in double quotes.
+    is_quoted: bool,
+}
+
+/// The parts of a key.
+pub(crate) fn key_parts(text: &str) -> Vec<KeyPart<'_>> {
     let mut parts = Vec::new();
     let mut rest = Some(text);
     while let Some(text) = rest {
-        let begin = text.trim_start();
-        // Quotes that are not those of a name belong to a value.
-        let quoted = quoted_name(begin).ok().flatten().and_then(|(name, behind)| Some((name, behind.trim_start().strip_prefix('=')?)));
-        let value_at = quoted.as_ref().map_or(0, |(_, behind)| text.len() - behind.len());
-        let end = text[value_at..].find(',').map_or(text.len(), |comma| value_at + comma);
-        let named = match quoted {
-            Some((name, _)) => Some((name, &text[value_at..end])),
-            None => text[..end].split_once('=').map(|(name, value)| (name.trim().to_string(), value)),
+        let name = key_name(text);
+        // A value in quotes ends with them, and so does the part; other quotes belong to the value.
+        let is_end = |behind: &str| behind.is_empty() || behind.starts_with(',');
+        let value_at = name.as_ref().map_or(0, |(_, behind)| text.len() - behind.len());
+        let quoted = name.as_ref().and_then(|(_, behind)| quoted_name(behind).ok().flatten()).filter(|(_, behind)| is_end(behind));
+        let end = match &quoted {
+            Some((_, behind)) => text.len() - behind.len(),
+            None => text[value_at..].find(',').map_or(text.len(), |comma| value_at + comma),
         };
-        parts.push((&text[..end], named));
+        let is_quoted = quoted.is_some();
+        let value = quoted.map_or_else(|| text[value_at..end].to_string(), |(value, _)| value);
+        parts.push(KeyPart { text: &text[..end], named: name.map(|(name, _)| NamedValue { name, value, is_quoted }) });
         rest = text.get(end + 1..);
     }
     parts
+}
+
+/// The name that a part of a key begins with, and what is behind its equals sign.
+fn key_name(text: &str) -> Option<(String, &str)> {
+    // Quotes that are not those of a name belong to a value.
+    let quoted = quoted_name(text.trim_start()).ok().flatten();
+    if let Some((name, behind)) = quoted.and_then(|(name, behind)| Some((name, behind.trim_start().strip_prefix('=')?))) {
+        return Some((name, behind));
+    }
+    let (name, behind) = text.split_once('=')?;
+    (!name.contains(',')).then(|| (name.trim().to_string(), behind))
 }
 
 fn form(columns: &[Named]) -> String {
@@ -142,8 +173,29 @@ mod tests {
         let keys = parse_of(["a,b", "n=m"], &texts).unwrap();
         assert_eq!(keys.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), [r#"x, "y"="z"#, ","]);
         assert_eq!(keys.column(1).as_primitive::<Int64Type>().values(), &[1, 2]);
-        let plain = parse(&[r#""number"=3,"text"="quoted""#]).unwrap();
-        assert_eq!(plain.column(0).as_string::<i32>().value(0), "\"quoted\"");
+    }
+
+    #[test]
+    fn a_value_in_quotes_holds_anything() {
+        let text =
+            |key: &str| parse(&[key]).map(|keys| keys.column(0).as_string::<i32>().value(0).to_string()).map_err(|error| error.to_string());
+        for (key, expected) in [
+            (r#""number"=3,"text"="quoted""#, "quoted"),
+            (r#"text="x,number=2",number=1"#, "x,number=2"),
+            (r#"number=1,text="a=1, ""b"" ""#, "a=1, \"b\" "),
+            (r#"text=a=1,number=1"#, "a=1"),
+            (r#"text=a,b,number=1"#, "a,b"),
+            (r#"text="",number=1"#, ""),
+            // Quotes that do not end where the value does are part of it.
+            (r#"text=say "hi",number=1"#, r#"say "hi""#),
+            (r#"text="a"b,number=1"#, r#""a"b"#),
+            (r#"text="open,number=1"#, r#""open"#),
+            (r#"text='x',number=1"#, "'x'"),
+        ] {
+            assert_eq!(text(key).as_deref(), Ok(expected), "{key}");
+        }
+        assert!(text("text=x,number=2,number=1").unwrap_err().contains("double quotes"));
+        assert!(text(r#"text="x",y,number=1"#).unwrap_err().contains("COLUMN=VALUE"));
     }
 
     #[test]

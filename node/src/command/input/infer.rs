@@ -15,16 +15,22 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::chunks::{Chunk, Chunks};
 use super::columnar::{Columnar, broken, decoded};
 use super::csv_record::{Record, Taken};
-use super::{ARROW_FILE, Format, guess, refuse_binary, shown};
+use super::{ARROW_FILE, Format, NAME_FORMAT, guess, refuse_binary, shown};
 use crate::command::time_text::parse_timestamp;
 
 /// Bytes of text that are looked at.
 const SAMPLE_BYTES: usize = 4 << 20;
 
-/// Reads the columns of a file.
-pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
+/// Reads the columns of a file, by its name and first bytes if no format is given.
+pub(crate) fn infer(path: &Path, format: Option<Format>) -> Result<SchemaRef> {
     let mut chunks = Chunks::open(path)?;
-    let found = match guess(path, &mut chunks)? {
+    let (format, is_assumed) = format.map_or_else(|| guess(path, &mut chunks), |format| Ok((format, false)))?;
+    if is_assumed {
+        // Nothing would tell that the columns are not what was meant.
+        let untold = Error::invalid("neither its name nor its first bytes tell the format of the file").at("file", shown(path));
+        return Err(untold.hint(format!("name it with {NAME_FORMAT}, or describe the columns with --schema")));
+    }
+    let found = match format {
         Format::Parquet => {
             let file = chunks.into_file()?;
             ParquetRecordBatchReaderBuilder::try_new(file)
@@ -43,13 +49,11 @@ pub(crate) fn infer(path: &Path) -> Result<SchemaRef> {
         Format::Ndjson => sample(chunks).and_then(ndjson),
     };
     found.map_err(|error| {
-        // Here nobody can name a format.
         let names_option = error.advice().is_some_and(|advice| advice.contains("--format"));
         let error = error.at("file", shown(path));
-        if names_option {
-            error.hint("write the file anew under a name that says its format, or describe the columns with --schema")
-        } else {
-            error
+        match names_option {
+            true => error.hint("write the file anew, name its format with --format, or describe the columns with --schema"),
+            false => error,
         }
     })
 }
@@ -108,9 +112,12 @@ fn has_offset(mut bytes: &[u8], place: usize) -> bool {
 
 fn ndjson(bytes: Vec<u8>) -> Result<SchemaRef> {
     let lines = bytes.lines().filter(|line| line.as_ref().is_ok_and(|line| !line.trim().is_empty()));
-    let values = lines.map(|line| {
-        let line = line.unwrap_or_default();
-        serde_json::from_str::<serde_json::Value>(&line).map_err(|error| arrow::error::ArrowError::JsonError(error.to_string()))
+    let wrong = |what: String| arrow::error::ArrowError::JsonError(what);
+    let values = lines.map(|line| match serde_json::from_str::<serde_json::Value>(&line.unwrap_or_default()) {
+        Ok(value) if value.is_object() => Ok(value),
+        // Its text may be all of the file.
+        Ok(_) => Err(wrong("a line is one object, and one is something else".into())),
+        Err(error) => Err(wrong(error.to_string())),
     });
     let schema = arrow::json::reader::infer_json_schema_from_iterator(values).map_err(|error| broken("ndjson", &error))?;
     match schema.fields().is_empty() {
@@ -155,5 +162,7 @@ mod tests {
         found.sort();
         assert_eq!(found, ["a int64", "b struct<c: list<float64>>", "d utf8"]);
         assert!(ndjson(b"{broken".to_vec()).is_err());
+        let list = ndjson(b"[{\"a\":1},{\"a\":2}]".to_vec()).unwrap_err().to_string();
+        assert!(list.contains("a line is one object") && !list.contains("Array"), "{list}");
     }
 }

@@ -65,6 +65,7 @@ pub(crate) enum Format {
     /// Comma-separated, with a header row
     Csv,
     /// One JSON object a line
+    #[value(aliases = ["json", "jsonl"])]
     Ndjson,
 }
 
@@ -94,6 +95,8 @@ pub(crate) struct Input {
     /// What remains of a batch bigger than `batch_rows`.
     rest: Option<Placed>,
     rows_total: Option<u64>,
+    /// Nothing told the format, and no row has come yet.
+    is_assumed: bool,
 }
 
 impl Input {
@@ -107,8 +110,8 @@ impl Input {
     ) -> Result<Self> {
         let batch_rows = batch_rows as usize;
         let mut chunks = Chunks::open(path)?;
-        let format = match format {
-            Some(format) => format,
+        let (format, is_assumed) = match format {
+            Some(format) => (format, false),
             None => guess(path, &mut chunks)?,
         };
         let at_file = |error: Error| error.at("file", shown(path));
@@ -128,7 +131,7 @@ impl Input {
             }
         };
         let source = Source::of_rows(path);
-        Ok(Input { reader, path: path.to_path_buf(), source, rows_read: 0, batch_rows, rest: None, rows_total })
+        Ok(Input { reader, path: path.to_path_buf(), source, rows_read: 0, batch_rows, rest: None, rows_total, is_assumed })
     }
 
     /// What comes next; waits for a pipe 100 ms at most.
@@ -137,6 +140,7 @@ impl Input {
             return Ok(Event::Rows(self.slice(batch)));
         }
         let event = match &mut self.reader {
+            Reader::Text(text) if self.is_assumed => text.next().map_err(assumed)?,
             Reader::Text(text) => text.next()?,
             Reader::Columnar(columnar) => match columnar.next().map_err(|error| error.at("file", shown(&self.path)))? {
                 Event::Rows(batch) => {
@@ -149,7 +153,10 @@ impl Input {
             },
         };
         Ok(match event {
-            Event::Rows(batch) => Event::Rows(self.slice(batch)),
+            Event::Rows(batch) => {
+                self.is_assumed = false;
+                Event::Rows(self.slice(batch))
+            }
             other => other,
         })
     }
@@ -182,23 +189,33 @@ const ARROW_FILE: &[u8] = b"ARROW1";
 /// A stream of arrow begins with a message: this mark, then its length.
 const ARROW_STREAM: &[u8] = b"\xff\xff\xff\xff";
 
-/// The format by the first bytes where these are telling, else by the name, else by what text looks like.
-fn guess(path: &Path, chunks: &mut Chunks) -> Result<Format> {
+/// The format by the first bytes where these are telling, else by the name, else by what text looks like; and whether nothing at all told it.
+fn guess(path: &Path, chunks: &mut Chunks) -> Result<(Format, bool)> {
     let start = chunks.peek(ARROW_FILE.len())?;
     for (mark, format) in [(PARQUET, Format::Parquet), (ARROW_FILE, Format::Arrow), (ARROW_STREAM, Format::Arrow)] {
         if start.starts_with(mark) {
-            return Ok(format);
+            return Ok((format, false));
         }
     }
     let looks_like_json = start.trim_ascii_start().starts_with(b"{");
-    Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("parquet") => Format::Parquet,
-        Some("arrow" | "arrows" | "feather" | "ipc") => Format::Arrow,
-        Some("csv") => Format::Csv,
-        Some("ndjson" | "jsonl" | "json") => Format::Ndjson,
-        _ if looks_like_json => Format::Ndjson,
-        _ => Format::Csv,
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    Ok(match extension.as_deref() {
+        Some("parquet") => (Format::Parquet, false),
+        Some("arrow" | "arrows" | "feather" | "ipc") => (Format::Arrow, false),
+        Some("csv") => (Format::Csv, false),
+        Some("ndjson" | "jsonl" | "json") => (Format::Ndjson, false),
+        _ if looks_like_json => (Format::Ndjson, false),
+        _ => (Format::Csv, true),
     })
+}
+
+/// How a user says what the program cannot tell.
+const NAME_FORMAT: &str = "--format parquet, arrow, csv or ndjson";
+
+/// An error of an input that was taken for csv for want of anything better.
+fn assumed(error: Error) -> Error {
+    let advice = error.advice().filter(|advice| !advice.contains("--format")).map(|advice| format!("{advice}; ")).unwrap_or_default();
+    error.hint(format!("{advice}it was taken for csv, for neither its name nor its first bytes tell: name its format with {NAME_FORMAT}"))
 }
 
 /// The name of an input as an error says it.

@@ -140,14 +140,40 @@ fn formats_are_told_by_their_first_bytes_before_their_names() {
         fs::write(&path, bytes).unwrap();
         guess(&path, &mut Chunks::open(&path).unwrap()).unwrap()
     };
-    assert_eq!(guessed("x.csv", b"PAR1...."), Format::Parquet);
-    assert_eq!(guessed("x", b"ARROW1\0\0"), Format::Arrow);
-    assert_eq!(guessed("x", b"\xff\xff\xff\xff\0\0"), Format::Arrow);
-    assert_eq!(guessed("x.csv", b"{a},{b}"), Format::Csv);
-    assert_eq!(guessed("x.jsonl", b"\n"), Format::Ndjson);
-    assert_eq!(guessed("x", b"  {\"a\":1}"), Format::Ndjson);
-    assert_eq!(guessed("x", b"a,b"), Format::Csv);
-    assert_eq!(guessed("x", b""), Format::Csv);
+    assert_eq!(guessed("x.csv", b"PAR1...."), (Format::Parquet, false));
+    assert_eq!(guessed("x", b"ARROW1\0\0"), (Format::Arrow, false));
+    assert_eq!(guessed("x", b"\xff\xff\xff\xff\0\0"), (Format::Arrow, false));
+    assert_eq!(guessed("x.csv", b"{a},{b}"), (Format::Csv, false));
+    assert_eq!(guessed("X.CSV", b"{a},{b}"), (Format::Csv, false));
+    assert_eq!(guessed("x.jsonl", b"\n"), (Format::Ndjson, false));
+    assert_eq!(guessed("x", b"  {\"a\":1}"), (Format::Ndjson, false));
+    assert_eq!(guessed("x", b"a,b"), (Format::Csv, true));
+    assert_eq!(guessed("x", b""), (Format::Csv, true));
+}
+
+#[test]
+fn what_nothing_tells_is_named_with_the_error_it_leads_to() {
+    let schema = schema(&[("a", "int64")]);
+    let said = |name: &str, bytes: &[u8], format| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let mut input = Input::open(&path, format, schema.clone(), 9, OnError::Fail).unwrap();
+        loop {
+            match input.next() {
+                Ok(Event::End) => return String::new(),
+                Ok(_) => {}
+                Err(error) => return error.to_string(),
+            }
+        }
+    };
+    let ways = "--format parquet, arrow, csv or ndjson";
+    for wrong in [&b"b\n1\n"[..], b"\x7fELF\0"] {
+        assert!(said("x.dat", wrong, None).contains(ways));
+        assert!(!said("x.csv", wrong, None).contains(ways) && !said("x.dat", wrong, Some(Format::Csv)).contains(ways));
+    }
+    assert_eq!(said("x.dat", b"a\n1\n", None), "");
+    assert!(!said("x.dat", b"a\n1\nx\n", None).contains(ways), "rows have come: it is csv");
 }
 
 #[test]

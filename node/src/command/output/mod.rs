@@ -28,7 +28,8 @@ pub(super) use value::print_utc_ms;
 pub(crate) enum Format {
     /// Aligned columns
     Table,
-    /// One JSON object a line
+    /// One JSON object a line; also called ndjson, as an input is
+    #[value(aliases = ["ndjson", "jsonl"])]
     Json,
     /// Comma-separated, with a header row
     Csv,
@@ -41,7 +42,7 @@ pub(crate) enum Format {
 impl Format {
     /// The format that the name of a file promises.
     pub(crate) fn of_name(path: &Path) -> Option<Format> {
-        match path.extension()?.to_str()? {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "json" | "jsonl" | "ndjson" => Some(Format::Json),
             "csv" => Some(Format::Csv),
             "arrow" | "arrows" => Some(Format::Arrow),

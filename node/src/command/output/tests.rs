@@ -246,7 +246,7 @@ fn nothing_at_all_still_has_a_head() {
     let directory = tempfile::tempdir().unwrap();
     for format in [Format::Arrow, Format::Parquet] {
         let path = written(&directory, format, std::slice::from_ref(&none));
-        assert_eq!(crate::command::input::infer(&path).unwrap().fields().len(), 3);
+        assert_eq!(crate::command::input::infer(&path, None).unwrap().fields().len(), 3);
     }
 }
 

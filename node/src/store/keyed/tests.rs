@@ -16,6 +16,7 @@ use crate::log::writer::{HEAD_ROOM, Record};
 use crate::store::{Change, ChangeType, CreateTable, Options, Problem, Start, Store, Table};
 
 mod altering;
+mod columns;
 mod engines;
 mod expiry;
 mod held;

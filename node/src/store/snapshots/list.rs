@@ -11,7 +11,7 @@ use super::Version;
 use crate::bucket::ledger::LedgerState;
 use crate::bucket::manifest::OFFSETS_END;
 use crate::error::{Error, Result};
-use crate::table::did_you_mean;
+use crate::table::{did_you_mean, print_utc_ms};
 
 /// No snapshot has more rows, runs or bytes, so that sums of them do not overflow.
 const COUNT_MAX: u64 = 1 << 53;
@@ -190,7 +190,7 @@ impl List {
                 Error::not_found(format!("there is no tag {tag}")).hint(if near.is_empty() { range } else { near })
             }
             Version::AsOf(_) => {
-                let none = Error::not_found("no snapshot is as old as that").at("oldest_ms", oldest.time_ms);
+                let none = Error::not_found("no snapshot is as old as that").at("oldest", print_utc_ms(oldest.time_ms));
                 none.hint(format!("{range}; `aquifer snapshots` lists their times"))
             }
         }

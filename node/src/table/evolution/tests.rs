@@ -124,6 +124,9 @@ fn nullability_and_statistics_follow() {
     spec.options.statistics = Statistics::Columns(vec!["n".into(), "d".into()]);
     let next = spec.evolve(&[change("rename n=nn").expect("change"), change("drop d").expect("change")]).expect("evolve");
     assert_eq!(next.options.statistics, Statistics::Columns(vec!["nn".into()]));
+    // Another column has the name of the one that went.
+    let other = spec.evolve(&["drop n", "add n int32"].map(|text| change(text).expect("change"))).expect("evolve");
+    assert_eq!(other.options.statistics, Statistics::Columns(vec!["d".into()]));
     let last = next.evolve(&[change("drop nn").expect("change")]).expect("evolve");
     assert_eq!(last.options.statistics, Statistics::None);
 }

@@ -19,6 +19,13 @@ pub(super) fn bind(expression: &Expression, schema: &TableSchema) -> Result<Boun
     Ok(Bound { columns: binder.columns, root })
 }
 
+/// An unknown name behind a comparison may have been meant for a text.
+fn perhaps_text(error: Error, operand: &Operand) -> Error {
+    let (Operand::Column(name), Some(advice)) = (operand, error.advice()) else { return error };
+    let hint = format!("{advice}; a text stands in single quotes: '{}'", name.replace('\'', "''"));
+    error.hint(hint)
+}
+
 struct Binder<'a> {
     schema: &'a TableSchema,
     columns: Vec<Field>,
@@ -92,7 +99,8 @@ impl Binder<'_> {
                 self.compare_literal(column, comparison.flipped(), value)
             }
             _ => {
-                let (left, right) = (self.column(left)?, self.column(right)?);
+                let left = self.column(left)?;
+                let right = self.column(right).map_err(|error| perhaps_text(error, right))?;
                 let (one, other) = (&self.columns[left], &self.columns[right]);
                 if one.kind != other.kind || one.kind.is_nested() {
                     let message = format!("cannot compare `{}`, {}, with `{}`, {}", one.name, one.kind, other.name, other.kind);

@@ -4,6 +4,9 @@ use super::{FILTER_LENGTH_MAX, Literal};
 use crate::error::{Error, Result};
 use crate::table::literal::parse_hex;
 
+/// Why a condition that computes is refused, and what to do instead.
+pub(super) const NO_ARITHMETIC: &str = "a filter does not compute: compare a column with a value that is worked out before, as in a > 1";
+
 /// Characters shown on each side of a mistake.
 const EXCERPT_CHARACTERS: usize = 30;
 
@@ -24,6 +27,11 @@ pub(super) enum Token {
 }
 
 impl Token {
+    /// Whether a value can end with it.
+    fn is_value(&self) -> bool {
+        matches!(self, Token::Word(_) | Token::Name(_) | Token::Literal(_) | Token::Symbol(")"))
+    }
+
     /// How an error calls it.
     pub(super) fn describe(&self) -> String {
         match self {
@@ -71,13 +79,17 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>> {
     if text.len() > FILTER_LENGTH_MAX {
         return Err(Error::invalid(format!("a filter of {} bytes is too long", text.len())).hint(format!("at most {FILTER_LENGTH_MAX}")));
     }
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<(usize, Token)> = Vec::new();
     let mut at = 0;
     loop {
         let rest = text[at..].trim_start();
         at = text.len() - rest.len();
         let Some(first) = rest.chars().next() else { break };
-        let (token, length) = next(text, at, rest, first)?;
+        let is_behind_value = tokens.last().is_some_and(|(_, token)| token.is_value());
+        let (token, length) = next(text, at, rest, first).map_err(|error| match first {
+            '+' | '-' if is_behind_value => mistake(text, at, NO_ARITHMETIC),
+            _ => error,
+        })?;
         tokens.push((at, token));
         at += length;
     }
@@ -113,6 +125,9 @@ fn next(text: &str, at: usize, rest: &str, first: char) -> Result<(Token, usize)
             let length = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
             Ok((Token::Word(rest[..length].to_string()), length))
         }
+        '*' | '/' | '%' => Err(open(NO_ARITHMETIC)),
+        '&' => Err(open("write `and`, not `&`")),
+        '|' => Err(open("write `or`, not `|`; texts are not joined")),
         _ => Err(open(&format!("nothing starts with `{first}`"))),
     }
 }

@@ -1,6 +1,6 @@
 //! The grammar of filters, by recursive descent: `or` binds less than `and`, `and` less than `not`, `not` less than a test.
 
-use super::lex::{INFINITY, Token, mistake, tokens};
+use super::lex::{INFINITY, NO_ARITHMETIC, Token, mistake, tokens};
 use super::{Comparison, Expression, FILTER_DEPTH_MAX, IN_LIST_MAX, Literal, Operand};
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ pub(super) fn parse(text: &str) -> Result<Expression> {
     let expression = parser.or()?;
     match parser.peek() {
         Token::End => Ok(expression),
-        _ => Err(parser.expected("`and`, `or` or the end")),
+        _ => Err(parser.unfinished("the end")),
     }
 }
 
@@ -38,6 +38,26 @@ impl Parser<'_> {
     fn expected(&self, what: &str) -> Error {
         let (at, token) = &self.tokens[self.next.min(self.tokens.len() - 1)];
         mistake(self.text, *at, &format!("expected {what}, found {}", token.describe()))
+    }
+
+    /// What stands where a value should; in double quotes it is a name.
+    fn expected_value(&self, what: &str) -> Error {
+        match self.peek() {
+            Token::Name(_) => self.expected(&format!("{what} (texts stand in single quotes, names of columns in double quotes)")),
+            _ => self.expected(what),
+        }
+    }
+
+    /// What follows a test that is whole, where only another or `end` can.
+    fn unfinished(&self, end: &str) -> Error {
+        let (at, token) = &self.tokens[self.next.min(self.tokens.len() - 1)];
+        let what = match token {
+            Token::Literal(Literal::Number(number)) if number.starts_with(['+', '-']) => NO_ARITHMETIC,
+            Token::Symbol("(") => "a filter has no functions: compare the column itself; ilike ignores case",
+            Token::Symbol("=" | "<>" | "<" | "<=" | ">" | ">=") => "write `and` between two comparisons, as in 3 < a and a < 5",
+            _ => return self.expected(&format!("`and`, `or` or {end}")),
+        };
+        mistake(self.text, *at, what)
     }
 
     fn take_word(&mut self, keyword: &str) -> bool {
@@ -81,7 +101,9 @@ impl Parser<'_> {
             Expression::Not(Box::new(self.not()?))
         } else if self.take_symbol("(") {
             let inner = self.or()?;
-            self.require_symbol(")")?;
+            if !self.take_symbol(")") {
+                return Err(self.unfinished("`)`"));
+            }
             inner
         } else {
             self.test()?
@@ -117,7 +139,9 @@ impl Parser<'_> {
         }
         let ignores_case = self.take_word("ilike");
         if ignores_case || self.take_word("like") {
-            let Token::Literal(Literal::Text(pattern)) = self.peek().clone() else { return Err(self.expected("a pattern in quotes")) };
+            let Token::Literal(Literal::Text(pattern)) = self.peek().clone() else {
+                return Err(self.expected_value("a pattern in quotes"));
+            };
             self.next += 1;
             return Ok(negate(negated, Expression::Like { operand: left, pattern, ignores_case }));
         }
@@ -147,7 +171,7 @@ impl Parser<'_> {
                 Operand::Literal(value) => values.push(value),
                 Operand::Column(_) => {
                     self.next -= 1;
-                    return Err(self.expected("a value"));
+                    return Err(self.expected_value("a value"));
                 }
             }
             if values.len() > IN_LIST_MAX {

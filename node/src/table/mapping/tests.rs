@@ -55,7 +55,7 @@ fn only_what_is_asked_for_is_read_and_in_that_order() {
 fn wrong_requests_are_refused() {
     let old = spec(&[("name", "utf8"), ("n", "int32")]);
     let error = Mapping::new(old.schema(), old.schema(), Some(&["nmae"])).expect_err("unknown").to_string();
-    assert_eq!(error, "unknown column `nmae`; did you mean `name`?");
+    assert_eq!(error, "unknown column `nmae`; did you mean `name`? known are name, n");
     assert!(Mapping::new(old.schema(), old.schema(), Some(&["n", "n"])).is_err());
 
     let new = old.evolve(&[Change::parse_widen("n int64").expect("change")]).expect("evolve");

@@ -21,6 +21,10 @@ fn values_are_parsed_and_printed() {
         ("statistics.columns=\"a,b\",c", "\"a,b\",c"),
         ("statistics.columns=\"none\"", "\"none\""),
         ("statistics.columns=none", "none"),
+        ("record-level.time-field=a, b", "a, b"),
+        ("record-level.time-field=\"none\"", "\"none\""),
+        ("record-level.time-field=\" a\"", "\" a\""),
+        ("record-level.time-field=none", "none"),
         ("retention.ms=7d", "7d"),
         ("retention.ms=none", "none"),
         ("retention.bytes=10GiB", "10GiB"),
@@ -43,6 +47,8 @@ fn values_are_parsed_and_printed() {
 fn bad_values_and_names_are_refused_with_advice() {
     let cases = [
         ("compresion=lz4", "did you mean `compression`?"),
+        ("record-level.time-field=\"a\"b", "behind a name in double quotes"),
+        ("record-level.time-field=\"a", "does not end"),
         ("compression=snappy", "one of none, lz4"),
         ("compression=zstd:23", "zstd:22"),
         ("segment.bytes=1KiB", "1MiB to 1GiB"),

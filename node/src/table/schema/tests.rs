@@ -116,7 +116,7 @@ fn bad_schemas_are_refused() {
 #[test]
 fn unknown_columns_get_the_nearest_name() {
     let error = shop().index_of("itm").expect_err("unknown").to_string();
-    assert_eq!(error, "unknown column `itm`; did you mean `item`?");
+    assert_eq!(error, "unknown column `itm`; did you mean `item`? known are id, item, n");
     assert!(shop().ids_of(&["id", "id"]).expect_err("twice").to_string().contains("named twice"));
     assert_eq!(shop().ids_of(&["n", "id"]).expect("ids"), [3, 1]);
 }

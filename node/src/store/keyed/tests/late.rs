@@ -99,6 +99,19 @@ fn a_delete_with_a_sequence_goes_when_all_runs_are_merged_on_demand() {
 }
 
 #[test]
+fn rows_in_memory_hear_of_a_delete_before_it_goes() {
+    let sim = Sim::new(1, Faults::default());
+    let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
+    let table = store.create_table("t", sequenced(1)).unwrap();
+    write(&table, &[(1, 5, false), (2, 5, true)]);
+    store.flush("t").unwrap();
+    write(&table, &[(1, 4, true), (3, 1, true)]);
+    store.compact("t", true).unwrap();
+    check(&table, &BTreeMap::from([(2, 5), (3, 1)]));
+    assert_eq!(in_runs(&table), (2, 0));
+}
+
+#[test]
 fn a_run_of_nothing_but_such_deletes_is_no_work_without_end() {
     let sim = Sim::new(1, Faults::default());
     let store = Store::open_with(sim.clone(), DIR, options()).unwrap();
