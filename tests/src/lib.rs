@@ -17,6 +17,8 @@ pub mod lsm;
 #[path = "../../node/src/bucket/mod.rs"]
 pub mod bucket;
 
+// Its unit tests are the program's.
+#[cfg(not(test))]
 #[path = "../fuzz/src/command.rs"]
 pub mod command;
 
