@@ -94,8 +94,10 @@ pub fn run(data: &[u8]) -> bool {
     }
     // The readers of other formats are not ours, and are held where they panic.
     let is_text = ["PAR1", "ARROW1", "\u{ff}"].iter().all(|mark| !data.starts_with(mark.as_bytes())) && !data.starts_with(&[0xFF]);
-    if is_text && let Ok(schema) = input::infer(&PATH) {
-        assert!(!schema.fields().is_empty(), "a file has columns");
+    for format in [None, Some(Format::Csv), Some(Format::Ndjson)] {
+        if is_text && let Ok(schema) = input::infer(&PATH, format) {
+            assert!(!schema.fields().is_empty(), "a file has columns");
+        }
     }
     let global = Global { config: Some(PATH.clone()), ..Global::default() };
     let _ = config::Config::load(&global, &[], std::iter::empty());
