@@ -68,7 +68,7 @@ pub fn run(bench: &'static str, contenders: &[Contender<'_>], options: &Options)
         for &producers in &options.producers {
             let load = Load { record_bytes, payload_bytes: record_bytes - overhead_bytes.min(record_bytes), producers, durable };
             for line in run_load(bench, contenders, load, options, &arena)? {
-                report::print(&line, options.json);
+                report::print(&line, options.json)?;
                 lines.push(line);
             }
         }

@@ -73,18 +73,18 @@ pub fn run(table: &Table<'_>, contenders: &[Contender<'_>], json: bool) -> io::R
         }
         for (contender, rounds) in contenders.iter().zip(&rounds) {
             let line = line(contender, columns.len(), table, rounds, &limits, bare.bytes());
-            print(&line, json);
+            print(&line, json)?;
             lines.push(line);
         }
     }
     Ok(lines)
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<52} {:>6.2} M rows/s   {:.2} ({:.2} - {:.2}) of {:>5.0} MB at {:>5.0} MB/s   CPU {:.4} s a M rows, reads alone {:.4}",
         line.case,
         line.value / 1e6,
@@ -95,7 +95,7 @@ fn print(line: &Line, json: bool) {
         line.limit_mb_per_s.unwrap_or_default(),
         line.cpu_s_per_m_rows.unwrap_or_default(),
         line.limit_cpu_s_per_m_rows.unwrap_or_default(),
-    );
+    ))
 }
 
 /// Scans once through each and compares; returns the rows.

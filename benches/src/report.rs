@@ -3,6 +3,8 @@
 use crate::case::{Contender, Load};
 use crate::round::Round;
 use serde::Serialize;
+use std::fmt;
+use std::io::{self, Write};
 
 /// The commit that was built, where the build was told.
 pub const COMMIT: Option<&str> = option_env!("AQUIFER_COMMIT");
@@ -94,7 +96,7 @@ impl Line {
 }
 
 /// Says why a contender does not take part.
-pub fn skipped(name: &str, error: &std::io::Error) {
+pub fn skipped(name: &str, error: &io::Error) {
     eprintln!("skipped: {name}: {error}");
 }
 
@@ -191,15 +193,38 @@ pub fn describe(load: Load) -> String {
     }
 }
 
+/// The output took no line: nobody reads it any more, or there is no room. An [`io::Error`] of a bench has it inside when that is what failed.
+#[derive(Debug)]
+pub struct Unwritable;
+
+impl fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line could not be written to the output")
+    }
+}
+
+impl std::error::Error for Unwritable {}
+
+/// Prints a line of text.
+///
+/// # Errors
+/// Those of the output, with [`Unwritable`] inside.
+pub fn say(text: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| io::Error::new(error.kind(), Unwritable))
+}
+
 /// Prints a line as JSON or as a row of a table.
-pub fn print(line: &Line, json: bool) {
+///
+/// # Errors
+/// As [`say`].
+pub fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(line).expect("plain values"));
-        return;
+        return say(format_args!("{}", serde_json::to_string(line).expect("plain values")));
     }
     let number = |value: Option<f64>, digits: usize| value.map_or("-".to_string(), |value| format!("{value:.digits$}"));
     let ratio = ratio_words(line);
-    println!(
+    say(format_args!(
         "{:<28} {:>8.0} {:>8.0} {:>8.0} /s   p50 {:>7} p99 {:>7} us   CPU {:>6.1} us a record   {ratio}",
         line.case,
         line.min,
@@ -208,5 +233,5 @@ pub fn print(line: &Line, json: bool) {
         number(line.p50_us, 0),
         number(line.p99_us, 0),
         line.cpu_us_per_record.unwrap_or_default(),
-    );
+    ))
 }

@@ -111,7 +111,7 @@ pub fn run(contenders: &[Contender<'_>], options: &Options) -> io::Result<Vec<Li
         }
         for (contender, rounds) in contenders.iter().zip(&rounds).filter(|(_, rounds)| !rounds.is_empty()) {
             let line = line(contender, schedule, rounds, options);
-            print(&line, options.json);
+            print(&line, options.json)?;
             lines.push(line);
         }
     }
@@ -217,11 +217,11 @@ fn line(contender: &Contender<'_>, schedule: Schedule, rounds: &[Round], options
     }
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<38} p50 {:>6.0} p99 {:>6.0} us   commit p50 {:>6.0} p99 {:>6.0} us   + {:>5.0} us, {:.2} ({:.2} - {:.2})   idle {:.2} ms/s   CPU {:.1} us a row",
         line.case,
         line.p50_us.unwrap_or_default(),
@@ -234,5 +234,5 @@ fn print(line: &Line, json: bool) {
         line.ratio_max.unwrap_or_default(),
         line.idle_cpu_ms_per_s.unwrap_or_default(),
         line.cpu_us_per_record.unwrap_or_default(),
-    );
+    ))
 }

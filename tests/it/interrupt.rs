@@ -120,3 +120,22 @@ fn a_tail_into_a_file_needs_no_reader() {
     assert!(tail.wait().unwrap().success());
     assert_eq!(std::fs::read_to_string(out).unwrap(), "{\"number\":1}\n");
 }
+
+/// A bench prints each line when it is measured.
+const BENCH: &str = "bench append --size 4KiB --producers 1,2 --rounds 1 --seconds 0.01 --json";
+
+#[test]
+fn a_bench_ends_when_nobody_reads_it_and_fails_where_there_is_no_room() {
+    let dir = scratch::directory();
+    let store = dir.path().join("store");
+    let place = Place::new(&store);
+    let mut child = place.command(BENCH).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = place.command(BENCH).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("aquifer: EXHAUSTED") && said.lines().count() == 1, "{said}");
+}

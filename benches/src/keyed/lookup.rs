@@ -171,7 +171,7 @@ fn run_place(contenders: &[Contender<'_>], place: Place, kinds: &[(bool, usize)]
         }
         for ((contender, _), rounds) in entrants.iter().zip(&rounds) {
             let line = line(contender, &name(place, present, keys), rounds, (limit.name(), &limits), &load, options);
-            print(&line, options.json);
+            print(&line, options.json)?;
             lines.push(line);
         }
     }
@@ -351,11 +351,11 @@ fn line(
     line.with_values(rounds.iter().map(Round::rate), Some((limit_name, limits.iter().map(Round::rate).collect())))
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<32} {:>10.0} keys/s   {:<48} p50 {:>7.1} p99 {:>7.1} us   CPU {:>6.2} us a key",
         line.case,
         line.value,
@@ -363,7 +363,7 @@ fn print(line: &Line, json: bool) {
         line.p50_us.unwrap_or_default(),
         line.p99_us.unwrap_or_default(),
         line.cpu_us_per_record.unwrap_or_default(),
-    );
+    ))
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub fn run(contenders: &[Contender<'_>], options: &Options) -> io::Result<Vec<Li
     }
     let with_rounds = contenders.iter().zip(&rounds).filter(|(_, rounds)| !rounds.is_empty());
     let lines: Vec<Line> = with_rounds.map(|(contender, rounds)| line(contender, rounds, &load, options)).collect();
-    lines.iter().for_each(|line| print(line, options.json));
+    lines.iter().try_for_each(|line| print(line, options.json))?;
     Ok(lines)
 }
 
@@ -178,11 +178,11 @@ fn line(contender: &Contender<'_>, rounds: &[Round], load: &Load, options: &Opti
     line.with_values(rounds.iter().map(|round| us(&round.mixed_ns, 0.99)), Some(("p99 alone", alone)))
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<28} p50 {:>7.0} p99 {:>7.0} us, alone p99 {:>7.0} us   {}   {} merges",
         line.case,
         line.p50_us.unwrap_or_default(),
@@ -190,7 +190,7 @@ fn print(line: &Line, json: bool) {
         line.limit.unwrap_or_default(),
         report::ratio_words(line),
         line.merges.unwrap_or_default(),
-    );
+    ))
 }
 
 #[test]

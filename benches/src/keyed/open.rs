@@ -113,7 +113,7 @@ pub fn run(contenders: &[Contender<'_>], start: Start<'_>, options: &Options) ->
         }
         Ok(entrants.iter().map(|(contender, _, rounds)| line(contender, rounds, &limits, options)).collect::<Vec<_>>())
     })?;
-    lines.iter().for_each(|line| print(line, options.json));
+    lines.iter().try_for_each(|line| print(line, options.json))?;
     Ok(lines)
 }
 
@@ -149,7 +149,7 @@ pub fn act(contender: &Contender<'_>, dir: &Path, step: Step) -> io::Result<()> 
         store.commit()?;
     }
     write(contender, &*store, step, step.left_from(), step.left_rows())?;
-    println!("{}", serde_json::to_string(&Opened { seconds, cpu_s, peak_bytes }).expect("plain values"));
+    report::say(format_args!("{}", serde_json::to_string(&Opened { seconds, cpu_s, peak_bytes }).expect("plain values")))?;
     io::stdin().read_to_end(&mut Vec::new()).map(drop)
 }
 
@@ -202,11 +202,11 @@ fn line(contender: &Contender<'_>, rounds: &[Opened], limits: &[f64], options: &
     line.with_values(rounds.iter().map(|opened| opened.seconds), Some(("a bare read of what was left", limits.to_vec())))
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<28} {:>7.1} ms ({:.1} - {:.1})   {}   memory {:>5.0} MB   CPU {:.3} s",
         line.case,
         line.value * 1e3,
@@ -215,5 +215,5 @@ fn print(line: &Line, json: bool) {
         report::ratio_words(line),
         line.peak_mb.unwrap_or_default(),
         line.cpu_s / line.rounds as f64,
-    );
+    ))
 }

@@ -129,7 +129,7 @@ fn run_table(
         }
         for ((contender, _), rounds) in entrants.iter().zip(&rounds) {
             let line = line(contender, &name(shape, commits, wanted), rounds, &limits, row_bytes, options);
-            print(&line, options.json);
+            print(&line, options.json)?;
             lines.push(line);
         }
     }
@@ -209,18 +209,18 @@ fn line(contender: &Contender<'_>, name: &str, rounds: &[Round], limits: &[Round
     line.with_values(rounds.iter().map(rate), Some((BARE, limits.iter().map(rate).collect())))
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<44} {:>6.2} M rows/s   {:<38} CPU {:.4} s a M rows, reads alone {:.4}",
         line.case,
         line.value / 1e6,
         report::ratio_words(line),
         line.cpu_s_per_m_rows.unwrap_or_default(),
         line.limit_cpu_s_per_m_rows.unwrap_or_default(),
-    );
+    ))
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub fn run(contenders: &[Contender<'_>], options: &Options) -> io::Result<Vec<Li
                 continue;
             }
             for line in run_load(contenders, &load, options)? {
-                print(&line, options.json);
+                print(&line, options.json)?;
                 lines.push(line);
             }
         }
@@ -192,11 +192,11 @@ fn line(
     line.with_values(rounds.iter().map(of), limit.map(|(name, limits)| (name, limits.iter().map(of).collect())))
 }
 
-fn print(line: &Line, json: bool) {
+fn print(line: &Line, json: bool) -> io::Result<()> {
     if json {
         return report::print(line, true);
     }
-    println!(
+    report::say(format_args!(
         "{:<52} {:>7.3} s a M rows   {:<38} ingest {:>6.2} M rows/s   batch p50 {:>6.0} p99 {:>7.0} us   written {:>4.1}x   memory {:>5.0} MB",
         line.case,
         line.value,
@@ -206,7 +206,7 @@ fn print(line: &Line, json: bool) {
         line.p99_us.unwrap_or_default(),
         line.write_amplification.unwrap_or_default(),
         line.peak_mb.unwrap_or_default(),
-    );
+    ))
 }
 
 #[cfg(test)]

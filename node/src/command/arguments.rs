@@ -270,7 +270,7 @@ pub(crate) struct Create {
     /// Partition by these columns, as in `country,day(ts)`; a name with a comma stands in double quotes, also as in `day("a,b")`
     #[arg(long, value_name = "COLUMNS", default_value = "", hide_default_value = true)]
     pub(crate) partition_by: String,
-    /// Buckets of each partition, 1 to 65536: independent logs, each in order
+    /// Buckets of each partition, 1 to 65534: independent logs, each in order
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) buckets: u32,
     /// Rows with the same values here share a bucket [default: any bucket]

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use super::golden::{folder, read};
 use super::{BODY_ALIGNMENT, bloom, directory, frame, log_batch, manifest, run_index, shape, statistics};
 use crate::table::key;
+use crate::table::pages;
+pub(crate) use crate::table::pages::thousands;
 
 fn page_text(page: &str) -> String {
     String::from_utf8(read(&folder().join("../../node/docs/format").join(page))).unwrap()
@@ -13,11 +15,7 @@ fn page_text(page: &str) -> String {
 
 /// The page says all of these, wherever its lines end.
 pub(crate) fn assert_says(page: &str, said: &[String]) {
-    let words: Vec<String> = page_text(page).split_whitespace().map(str::to_string).collect();
-    let text = words.join(" ");
-    for said in said {
-        assert!(text.contains(said.as_str()), "{page} does not say: {said}");
-    }
+    pages::assert_says(&page_text(page), said);
 }
 
 /// As pages say it: `64 KiB`.
@@ -25,11 +23,6 @@ pub(crate) fn bytes(count: u64) -> String {
     let unit = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let power = (count.trailing_zeros() / 10).min(4);
     format!("{} {}", count >> (10 * power), unit[power as usize])
-}
-
-/// As pages say it: `65,536`.
-pub(crate) fn thousands(count: usize) -> String {
-    if count < 10_000 { count.to_string() } else { format!("{},{:03}", count / 1000, count % 1000) }
 }
 
 /// The table under this heading of the page has the names of all edits and of their fields, and no others. A cell that names no fields is not looked at.

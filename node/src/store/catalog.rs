@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::key_plan::KeyPlan;
 use crate::bucket::ledger::LedgerState;
 use crate::error::{Error, Result};
+use crate::table::spec::BUCKETS_MAX;
 use crate::table::{TableName, TableSpec};
 
 /// Name of the file in the store's directory.
@@ -23,6 +24,11 @@ pub(super) const SLOTS_MAX: usize = 65_536;
 
 /// The slot whose word says that the catalog changed.
 pub(super) const STORE_SLOT: usize = 0;
+
+/// Tables and buckets of a store together.
+const OWNERS_MAX: usize = SLOTS_MAX - 1;
+
+const _: () = assert!(BUCKETS_MAX as usize + 1 == OWNERS_MAX, "a table and its buckets may be all there is");
 
 /// The partition of a table without partitions.
 pub(super) const ONLY_PARTITION: u32 = 0;
@@ -290,7 +296,7 @@ impl Catalog {
         if first + count <= SLOTS_MAX {
             return Ok(first);
         }
-        let full = format!("{count} more buckets are too many: a store has at most {SLOTS_MAX} tables and buckets");
+        let full = format!("{count} more buckets are too many: a store has at most {OWNERS_MAX} tables and buckets");
         Err(Error::exhausted(full).hint("use fewer buckets or partitions, or a second store"))
     }
 }

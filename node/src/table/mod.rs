@@ -31,7 +31,7 @@ mod literal;
 mod names;
 mod nearest;
 #[cfg(test)]
-mod pages;
+pub(crate) mod pages;
 pub mod rows;
 mod scalar;
 mod schema_file;

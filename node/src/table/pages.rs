@@ -10,7 +10,8 @@ use super::types::{DECIMAL_PRECISION_MAX, DEPTH_MAX};
 const SCHEMA: &str = include_str!("../../docs/format/schema.md");
 const BUCKETING: &str = include_str!("../../docs/format/bucketing.md");
 
-fn assert_says(page: &str, said: &[String]) {
+/// The page says all of these, wherever its lines end.
+pub(crate) fn assert_says(page: &str, said: &[String]) {
     let text = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in said {
         assert!(text.contains(said.as_str()), "the page does not say: {said}");
@@ -18,8 +19,8 @@ fn assert_says(page: &str, said: &[String]) {
 }
 
 /// As pages say it: `65,536`.
-fn thousands(count: usize) -> String {
-    format!("{},{:03}", count / 1000, count % 1000)
+pub(crate) fn thousands(count: usize) -> String {
+    if count < 10_000 { count.to_string() } else { format!("{},{:03}", count / 1000, count % 1000) }
 }
 
 #[test]

@@ -16,8 +16,8 @@ use super::schema::{Field, TableSchema};
 use super::types::ColumnType;
 use crate::error::{Error, Result};
 
-/// Most buckets of a table.
-pub const BUCKETS_MAX: u32 = 65_536;
+/// Most buckets of a table: as many slots as the commit page has beside the store's and the table's own.
+pub const BUCKETS_MAX: u32 = 65_534;
 /// Most versions that the schema of a table can have: the number of a version is 16 bits in a batch.
 pub const SCHEMA_VERSIONS_MAX: usize = 1 << 15;
 

@@ -76,7 +76,7 @@ pub(crate) struct Drop {
 pub(crate) struct Rescale {
     /// `name` or `db.name`
     pub(crate) table: String,
-    /// Buckets of each partition from now on, 1 to 65536
+    /// Buckets of each partition from now on, 1 to 65534
     #[arg(long, value_name = "N")]
     pub(crate) buckets: u32,
     #[command(flatten)]

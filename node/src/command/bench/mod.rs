@@ -19,7 +19,7 @@ mod upsert;
 use std::io;
 use std::path::PathBuf;
 
-use aquifer_benches::report::Line;
+use aquifer_benches::report::{Line, Unwritable};
 use aquifer_benches::{plot, table};
 use aquifer_node::Error;
 
@@ -104,6 +104,9 @@ fn tables(session: &Session, files: &[PathBuf]) -> Outcome {
 }
 
 fn failed(error: io::Error) -> Failure {
+    if error.get_ref().is_some_and(|inner| inner.is::<Unwritable>()) {
+        return Failure::writing(error);
+    }
     let what = error.to_string();
     Error::unavailable(format!("the bench failed: {what}")).caused_by(error).into()
 }

@@ -77,7 +77,7 @@ pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
     let line = line.with_values(std::iter::once(rate), None);
     match arguments.json {
         true => report::print(&line, true),
-        false => println!(
+        false => report::say(format_args!(
             "{:<36} {:>8.0} rows/s   {}, {} rows changed   memory {:>5.0} MB   {} files",
             line.case,
             rate,
@@ -85,8 +85,8 @@ pub(super) fn run(ground: &Ground, arguments: &Bench) -> Lines {
             soak.changed,
             line.peak_mb.unwrap_or_default(),
             soak.files_max
-        ),
-    }
+        )),
+    }?;
     Ok(vec![line])
 }
 
