@@ -116,7 +116,8 @@ fn a_thousand_buckets_open_fast_and_small() {
         // Unoptimised and on a busy machine it takes longer; what would make it slow everywhere is a write for each bucket, and these are counted.
         let millis_max = if cfg!(debug_assertions) { 10_000 } else { 1_000 };
         assert!(millis < millis_max, "{millis} ms");
-        assert!(written < u64::from(BUCKETS) * 1024, "{written} bytes written to open and read");
+        // A write for each bucket is a block of 4 KiB. The system counts its own blocks of inodes, 16 in each, where it notes that files were read.
+        assert!(written < u64::from(BUCKETS) * 2048, "{written} bytes written to open and read");
         assert!(kib < 200 << 10, "{kib} KiB");
         assert!(files < 200, "{files} open files");
     }
